@@ -1,0 +1,29 @@
+# make paper   everything from an empty folder to results/small/paper/paper.pdf and report.html
+# make test    the tests
+# Both create .venv and install the pinned requirements first.
+
+PYTHON ?= python3
+CORES ?= all
+ACTIVATE = . .venv/bin/activate &&
+
+.PHONY: paper test lint clean-venv
+
+paper: .venv/installed
+	$(ACTIVATE) snakemake --cores $(CORES) paper
+
+test: .venv/installed lint
+	$(ACTIVATE) python -m pytest
+
+lint: .venv/installed
+	$(ACTIVATE) ruff check . && ruff format --check . && snakefmt --check workflow && snakemake --lint
+
+# --no-build-isolation: the build tool comes from requirements.txt, nothing else is fetched.
+.venv/installed: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --disable-pip-version-check -q -r requirements.txt
+	.venv/bin/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	touch $@
+
+clean-venv:
+	rm -rf .venv

@@ -1,0 +1,39 @@
+"""Shared set-up: one thread a process, and the tiny scale's data and cloned policies made once."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+from trqam import config
+
+torch.set_num_threads(1)
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """The tiny scale's datasets, in a folder of the session."""
+    from trqam.data.generate import generate
+
+    folder = tmp_path_factory.mktemp("data")
+    loaded = config.load(ROOT / "tests/tiny.yaml")
+    for domain in loaded.task_domains:
+        generate(domain, folder / domain, loaded.scale.transitions, loaded.scale.data_seed)
+    return folder
+
+
+@pytest.fixture
+def load(tiny_data, tmp_path, monkeypatch):
+    """A function that loads the tiny scale with changes, to be run in a folder of its own."""
+    for name in ("config", "tests"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+
+    def load(**changes):
+        return config.load("tests/tiny.yaml", {"data_dir": str(tiny_data), **changes})
+
+    return load

@@ -1,0 +1,214 @@
+"""Stores open or say why not; chunks are the authors' and never mix episodes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trqam.artefacts import read_json, sha256, write_atomically, write_json
+from trqam.data.dataset import ACTION_BOUND, Arrays, Dataset, draw_indices, sample_chunks, training_batch
+from trqam.errors import UserError
+
+GOLDEN = Path(__file__).parent / "golden" / "sequence_sampler.npz"
+TASK = "pointmaze-medium-navigate-singletask-task1-v0"
+
+
+def raw_arrays(lengths, seed=0):
+    """Episodes in the raw layout, ``lengths`` transitions each; the first observation tells (episode, row)."""
+    rng = np.random.default_rng(seed)
+    episodes = np.concatenate([np.full(length + 1, index) for index, length in enumerate(lengths)])
+    rows = len(episodes)
+    return {
+        "observations": np.stack([episodes, np.arange(rows)], axis=1).astype(np.float32),
+        "actions": rng.uniform(-1.5, 1.5, (rows, 3)).astype(np.float32),
+        "terminals": np.append(np.diff(episodes), 1).astype(np.float32),
+        "rewards": rng.normal(size=rows).astype(np.float32),
+        "masks": rng.integers(0, 2, rows).astype(np.float32),
+    }
+
+
+def dataset_of_lengths(lengths, seed=0):
+    return Dataset(raw_arrays(lengths, seed), {"observation_mean": [0, 0], "observation_std": [1, 1]})
+
+
+def write_store(directory, lengths=(5, 3)):
+    arrays = raw_arrays(lengths)
+    arrays["rewards-task1"], arrays["masks-task1"] = arrays.pop("rewards"), arrays.pop("masks")
+    for key, array in arrays.items():
+        np.save(directory / f"{key}.npy", array)
+    card = {"dataset": "pointmaze-medium-navigate", "observation_mean": [1.0, 2.0], "observation_std": [3.0, 4.0]}
+    card["shapes"] = {key: list(array.shape) for key, array in arrays.items()}
+    (directory / "card.json").write_text(json.dumps(card))
+    return directory
+
+
+def test_gather_pairs_rows_with_their_successors():
+    arrays, dataset = raw_arrays([4, 1, 3]), dataset_of_lengths([4, 1, 3])
+    assert dataset.size == 8
+    batch = dataset.gather(np.arange(8))
+    rows = [0, 1, 2, 3, 5, 7, 8, 9]
+    np.testing.assert_array_equal(batch["observations"][:, 1], rows)
+    np.testing.assert_array_equal(batch["next_observations"][:, 1], np.array(rows) + 1)
+    np.testing.assert_array_equal(batch["terminals"], [0, 0, 0, 1, 1, 0, 0, 1])
+    for key in ("rewards", "masks"):
+        np.testing.assert_array_equal(batch[key], arrays[key][rows])
+    np.testing.assert_array_equal(batch["actions"], arrays["actions"][rows].clip(-ACTION_BOUND, ACTION_BOUND))
+    assert np.abs(batch["actions"]).max() < 1 < np.abs(arrays["actions"]).max()
+    assert dataset.gather(np.arange(6).reshape(2, 3))["actions"].shape == (2, 3, 3)
+
+
+def test_a_stored_dataset_is_mapped_not_read(tmp_path):
+    dataset = Dataset.open(write_store(tmp_path), TASK)
+    expected = dataset_of_lengths([5, 3])
+    for key, array in dataset.gather(np.arange(8)).items():
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, expected.gather(np.arange(8))[key])
+    np.testing.assert_array_equal(dataset.observation_mean, np.float32([1, 2]))
+    assert dataset.observation_std.dtype == np.float32
+    assert isinstance(dataset._arrays["observations"].base, np.memmap)
+
+
+def damage_card(directory):
+    (directory / "card.json").write_text("{")
+
+
+def forget_a_key(directory):
+    (directory / "card.json").write_text("{}")
+
+
+def wrong_dataset(directory):
+    path = directory / "card.json"
+    path.write_text(path.read_text().replace("medium", "large"))
+
+
+def truncate(directory):
+    path = directory / "actions.npy"
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def wrong_type(directory):
+    np.save(directory / "actions.npy", np.zeros((10, 3)))
+
+
+def wrong_shape(directory):
+    np.save(directory / "actions.npy", np.zeros((9, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("damage", "file"),
+    [
+        (lambda directory: (directory / "card.json").unlink(), "card.json"),
+        (damage_card, "card.json"),
+        (forget_a_key, "card.json"),
+        (wrong_dataset, "card.json"),
+        (truncate, "actions.npy"),
+        (wrong_type, "actions.npy"),
+        (wrong_shape, "actions.npy"),
+        (lambda directory: (directory / "actions.npy").write_bytes(b""), "actions.npy"),
+        (lambda directory: (directory / "rewards-task1.npy").unlink(), "rewards-task1.npy"),
+    ],
+)
+def test_damage_is_a_user_error_naming_the_file(tmp_path, damage, file):
+    damage(write_store(tmp_path))
+    with pytest.raises(UserError) as error:
+        Dataset.open(tmp_path, TASK)
+    message = str(error.value)
+    assert str(tmp_path / file) in message
+    assert "\n" not in message
+
+
+def test_a_missing_store_says_how_to_generate_it(tmp_path):
+    with pytest.raises(UserError, match="trqam generate pointmaze-medium-navigate"):
+        Dataset.open(tmp_path / "none", TASK)
+
+
+def test_chunks_equal_the_authors_exactly():
+    with np.load(GOLDEN, allow_pickle=False) as file:
+        golden = {key: file[key] for key in file.files}
+    source = Arrays({key.removeprefix("data/"): golden[key] for key in golden if key.startswith("data/")})
+    horizon = int(golden["sequence_length"])
+    chunks = sample_chunks(source, golden["idxs"], horizon, float(golden["discount"]))
+    assert {f"out/{key}" for key in chunks} == {key for key in golden if key.startswith("out/")}
+    for key, array in chunks.items():
+        np.testing.assert_array_equal(array, golden[f"out/{key}"], err_msg=key)
+    drawn = draw_indices(np.random.default_rng(0), source.size, horizon, 10_000)
+    assert drawn.min() == 0
+    assert drawn.max() == golden["randint_high"] - 1
+
+
+def test_data_shorter_than_a_chunk_is_a_user_error():
+    assert set(draw_indices(np.random.default_rng(0), 5, 5, 10)) == {0}
+    with pytest.raises(UserError, match="horizon"):
+        draw_indices(np.random.default_rng(0), 4, 5, 10)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=6),
+    horizon=st.integers(1, 8),
+    discount=st.floats(0.5, 1.0),
+    seed=st.integers(0, 2**20),
+)
+def test_a_chunk_never_mixes_episodes_while_valid(lengths, horizon, discount, seed):
+    dataset = dataset_of_lengths(lengths, seed)
+    if dataset.size < horizon:
+        return
+    indices = np.arange(dataset.size - horizon + 1)
+    chunks = sample_chunks(dataset, indices, horizon, discount)
+    single = dataset.gather(np.arange(dataset.size))
+    episodes = single["observations"][:, 0]
+    for chunk, start in enumerate(indices):
+        total, mask = 0.0, 1.0
+        for offset in range(horizon):
+            same = episodes[start + offset] == episodes[start]
+            assert chunks["valid"][chunk, offset] == same
+            assert chunks["next_observations"][chunk, offset, 0] == episodes[start]
+            if same:
+                last = start + offset
+                total += discount**offset * float(single["rewards"][last])
+                mask = min(mask, single["masks"][last])
+            assert chunks["rewards"][chunk, offset] == pytest.approx(total, abs=1e-5)
+            assert chunks["masks"][chunk, offset] == mask
+            np.testing.assert_array_equal(chunks["next_observations"][chunk, offset], single["next_observations"][last])
+            np.testing.assert_array_equal(chunks["actions"][chunk, offset], single["actions"][start + offset])
+
+
+def test_training_batch_takes_the_last_step_and_flattens_the_chunk():
+    chunks = sample_chunks(dataset_of_lengths([6, 6]), np.array([[0, 3], [5, 8]]), 3, 0.9)
+    batch = training_batch(chunks)
+    shapes = {key: array.shape for key, array in batch.items()}
+    scalars = dict.fromkeys(("rewards", "masks", "valid"), (2, 2))
+    assert shapes == {"observations": (2, 2, 2), "next_observations": (2, 2, 2), "actions": (2, 2, 9), **scalars}
+    assert {array.dtype for array in batch.values()} == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(batch["actions"][0, 0, 3:6], chunks["actions"][0, 0, 1])
+    np.testing.assert_array_equal(batch["rewards"], chunks["rewards"][..., -1].astype(np.float32))
+    np.testing.assert_array_equal(batch["valid"], [[1, 1], [0, 1]])  # the chunk at 5 ends before its last step
+    np.testing.assert_array_equal(batch["next_observations"][1, 0], [0, 6])
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "folder" / "card.json"
+    write_json(path, {"b": 1, "a": [1.5, None]})
+    assert path.read_text() == '{\n "a": [\n  1.5,\n  null\n ],\n "b": 1\n}\n'
+    assert read_json(path) == {"a": [1.5, None], "b": 1}
+    write_atomically(path, b"abc")
+    assert sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, "other")
+    assert path.read_bytes() == b"abc"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])
+def test_bad_json_is_a_user_error_naming_the_file(tmp_path, content):
+    path = tmp_path / "card.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        read_json(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)

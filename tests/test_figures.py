@@ -1,0 +1,93 @@
+"""The figures draw what the metrics say, the same bytes each time, and survive results that are odd or absent."""
+
+import matplotlib.pyplot as plt
+import msgspec
+import pytest
+from matplotlib.colors import to_hex
+
+from tests.fake_results import metrics as fake_metrics
+from tests.fake_results import small_config
+from trqam.errors import UserError
+from trqam.report import PAPER, figures
+
+
+@pytest.fixture(autouse=True)
+def _style():
+    with plt.style.context(PAPER / "style.mplstyle"):
+        yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name", figures.NAMES)
+def test_same_metrics_give_the_same_bytes(name, tmp_path):
+    config = small_config()
+    metrics = fake_metrics(config)
+    for copy in ("a", "b"):
+        figures.draw(name, metrics, config, tmp_path / copy / f"{name}.pdf")
+    for suffix in ("pdf", "png"):
+        first, second = ((tmp_path / copy / f"{name}.{suffix}").read_bytes() for copy in ("a", "b"))
+        assert first == second
+    assert (tmp_path / "a" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_bars_are_the_means():
+    config = small_config(methods=["trqam"])
+    metrics = fake_metrics(config)
+    metrics.loc[metrics.success.notna(), "success"] = 0.25
+    metrics.loc[metrics.success.notna() & (metrics.stage == "online"), "success"] = 0.75
+    assert [bar.get_height() for bar in figures.overall_bars(metrics, config).axes[0].patches] == [25, 75]
+
+
+def test_curves_have_the_methods_colours_and_raw_means():
+    config = small_config(methods=["trqam"])
+    metrics = fake_metrics(config)
+    lines = figures.offline_to_online(metrics, config).axes[0].lines
+    assert [len(line.get_xdata()) for line in lines] == [5, 3]  # offline 0 .. 4000 and online 0 .. 2000, each 1000
+    assert {to_hex(line.get_color()) for line in lines} == {config.methods["trqam"].colour}
+    last = metrics[(metrics.task == config.tasks[0]) & (metrics.stage == "online") & (metrics.step == 2000)]
+    assert lines[1].get_ydata()[-1] == pytest.approx(100 * last.success.mean())
+
+
+def test_budget_line_is_the_domains_and_zeros_leave_the_log_axis():
+    config = small_config(methods=["qam", "trqam"])
+    metrics = fake_metrics(config)
+    assert (metrics.path_kl == 0).any()
+    axes = figures.trust_region(metrics, config).axes[0]
+    assert axes.get_yscale() == "log"
+    budget = config.domains["pointmaze-medium-navigate"].kl_budget
+    assert [budget, budget] in [list(line.get_ydata()) for line in axes.lines]
+    assert all((line.get_ydata() > 0).all() for line in axes.lines if len(line.get_ydata()) > 2)
+
+
+def test_odd_results_are_drawn():
+    one = small_config(seeds=1, methods=["trqam"])
+    everything = small_config(tasks=["pointmaze-medium-navigate", "scene-play"], seeds=2)  # more tasks than columns
+    metrics = fake_metrics(one)
+    awkward = msgspec.structs.replace(one.methods["trqam"], label=r"$\frac$ a_b & 50%")  # text, not mathematics
+    cases = [
+        (one, metrics),
+        (one, metrics[metrics.stage == "offline"]),
+        (one, metrics.iloc[:0]),
+        (one, metrics.assign(path_kl=float("nan"), multiplier=float("nan"), success=float("nan"))),
+        (one, metrics.assign(multiplier=0.0, adjoint_loss=float("nan"))),
+        (msgspec.structs.replace(one, methods={**one.methods, "trqam": awkward}), metrics),
+        (everything, fake_metrics(everything)),
+    ]
+    for config, frame in cases:
+        for name in figures.NAMES:
+            figures.FIGURES[name](frame, config).canvas.draw()
+            plt.close("all")
+        assert set(figures.captions(config, frame)) == set(figures.NAMES)
+
+
+def test_captions_give_the_seeds_that_are_there():
+    config = small_config()
+    metrics = fake_metrics(config)
+    assert "(n = 3 a task)" in figures.captions(config, metrics)["offline_to_online"]
+    short = metrics[~((metrics.method == "qam") & (metrics.seed == 0))]
+    assert "(n = 2 to 3 a task)" in figures.captions(config, short)["offline_to_online"]
+
+
+def test_unknown_figure_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="unknown figure 'bars'; use one of overall_bars"):
+        figures.draw("bars", None, small_config(), tmp_path / "bars.pdf")

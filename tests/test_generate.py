@@ -1,0 +1,216 @@
+"""Generated and converted stores are complete, reproducible and agree with OGBench's own loader."""
+
+import json
+import sys
+
+import numpy as np
+import ogbench
+import pytest
+
+from trqam import envs
+from trqam.artefacts import sha256
+from trqam.data.dataset import Dataset
+from trqam.data.generate import _collect, convert, generate
+from trqam.errors import UserError
+
+MAZE = "pointmaze-medium-navigate"
+RAW = ("observations", "actions", "terminals", "qpos", "qvel", "button_states")
+
+
+@pytest.fixture(scope="module")
+def maze(tmp_path_factory):
+    """2500 transitions: two whole episodes and a shorter one; (folder, card)."""
+    directory = tmp_path_factory.mktemp("stores") / MAZE
+    return directory, generate(MAZE, directory, 2500, seed=3)
+
+
+@pytest.fixture(scope="module", params=["cube-double-play", "scene-play", "puzzle-3x3-play"])
+def play(request, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("stores") / request.param
+    return request.param, directory, generate(request.param, directory, 150, seed=0)
+
+
+def load(directory, key):
+    return np.load(directory / f"{key}.npy", allow_pickle=False)
+
+
+def write_npz(directory, path):
+    """The store's raw arrays as OGBench writes them."""
+    arrays = {key: load(directory, key) for key in RAW if (directory / f"{key}.npy").exists()}
+    np.savez_compressed(path, **arrays | {"terminals": arrays["terminals"].astype(bool)})
+    return path
+
+
+def assert_agrees_with_ogbench(name, directory, tmp_path):
+    """Transitions of the store = OGBench's loading and relabelling of an npz of the same rows, for every task."""
+    path = write_npz(directory, tmp_path / "data.npz")
+    write_npz(directory, tmp_path / "data-val.npz")
+    for number in (1, 4):
+        task = envs.task_name(name, number)
+        env = envs.make(task)
+        expected, _ = ogbench.make_env_and_datasets(task, dataset_path=str(path), dataset_only=True, cur_env=env)
+        dataset = Dataset.open(directory, task)
+        batch = dataset.gather(np.arange(dataset.size))
+        assert set(batch) == set(expected)
+        for key in set(batch) - {"actions"}:
+            np.testing.assert_array_equal(batch[key], expected[key], err_msg=key)
+        np.testing.assert_allclose(batch["actions"], expected["actions"], atol=1.1e-5)  # clipped
+
+
+def test_the_store_is_complete(maze):
+    directory, card = maze
+    assert json.loads((directory / "card.json").read_text()) == card
+    assert (card["transitions"], card["rows"], card["episodes"]) == (2500, 2503, 3)
+    assert (card["dataset"], card["source"], card["seed"]) == (MAZE, "generated", 3)
+    assert sorted(path.name for path in directory.iterdir()) == sorted(
+        ["card.json", *(f"{key}.npy" for key in card["shapes"])]
+    )
+    for key, shape in card["shapes"].items():
+        array = load(directory, key)
+        assert list(array.shape) == shape
+        assert array.dtype == np.float32
+        assert np.isfinite(array).all()
+        assert sha256(directory / f"{key}.npy") == card["sha256"][key]
+    np.testing.assert_array_equal(np.flatnonzero(load(directory, "terminals")), [1000, 2001, 2502])
+    inner = load(directory, "observations")[load(directory, "terminals") == 0]
+    np.testing.assert_allclose(card["observation_mean"], inner.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(card["observation_std"], inner.std(axis=0), rtol=1e-4)
+    for task in card["tasks"].values():
+        assert sum(task["reward_histogram"].values()) == 2500
+        assert task["reward_histogram"].get("0", 0) == task["successes"]
+    assert sum(task["successes"] for task in card["tasks"].values()) > 0
+
+
+def test_the_point_walks_through_the_maze(maze):
+    directory, _ = maze
+    observations = load(directory, "observations")
+    moves = np.linalg.norm(np.diff(observations, axis=0), axis=1)[load(directory, "terminals")[:-1] == 0]
+    assert moves.max() < 0.3  # no jumps within an episode
+    cells = np.unique(((observations + 6) // 4).astype(int), axis=0)
+    assert len(cells) > 15  # of 26
+    assert len(np.unique(((observations[[0, 1001, 2002]] + 6) // 4).astype(int), axis=0)) > 1  # random starts
+
+
+def test_the_same_seed_gives_the_same_bytes(maze, tmp_path):
+    directory, card = maze
+    assert generate(MAZE, tmp_path / "again", 2500, seed=3) == card
+    more = generate(MAZE, tmp_path / "more", 2600, seed=3)
+    np.testing.assert_array_equal(load(tmp_path / "more", "actions")[:2502], load(directory, "actions")[:2502])
+    other = generate(MAZE, tmp_path / "other", 2500, seed=4)
+    assert len({c["sha256"]["observations"] for c in (card, more, other)}) == 3
+
+
+def test_the_oracles_are_seeded_too(play, tmp_path):
+    """They draw from the global generator."""
+    name, _, card = play
+    np.random.seed(99)  # noqa: NPY002
+    assert generate(name, tmp_path / "again", 150, seed=0)["sha256"] == card["sha256"]
+
+
+@pytest.mark.parametrize("name", [MAZE, "cube-single-play"])
+def test_episodes_differ_and_do_not_depend_on_those_before(name):
+    first, second = _collect(name, [60, 3], seed=0)
+    for key in ("observations", "actions"):
+        assert not np.array_equal(first[key][:4], second[key])
+        np.testing.assert_array_equal(list(_collect(name, [2, 3], seed=0))[1][key], second[key])
+    assert not np.array_equal(first["observations"][0], second["observations"][0])
+
+
+def test_play_moves_the_arm(play):
+    name, directory, card = play
+    actions = load(directory, "actions")
+    assert actions.shape == (151, 5)
+    assert np.abs(actions).max() <= 1
+    assert np.ptp(load(directory, "observations")[:, 12:15], axis=0).min() > 0.3  # the hand travels, in units of 10 cm
+    assert ("button_states" in card["shapes"]) == (not name.startswith("cube"))
+
+
+def test_maze_agrees_with_ogbench(maze, tmp_path):
+    assert_agrees_with_ogbench(MAZE, maze[0], tmp_path)
+
+
+def test_play_agrees_with_ogbench(play, tmp_path):
+    assert_agrees_with_ogbench(play[0], play[1], tmp_path)
+
+
+def test_converting_official_files_gives_the_same_store(maze, tmp_path):
+    directory, card = maze
+    path = write_npz(directory, tmp_path / "official.npz")
+    once = convert(MAZE, [path], tmp_path / "once")
+    summed = {key: pytest.approx(card[key]) for key in ("observation_mean", "observation_std")}  # in another order
+    assert once == card | {"source": "official", "seed": None} | summed
+    twice = convert(MAZE, [path, path], tmp_path / "twice")  # large datasets come in several files
+    assert (twice["rows"], twice["episodes"]) == (2 * card["rows"], 6)
+    np.testing.assert_array_equal(load(tmp_path / "twice", "rewards-task1")[2503:], load(directory, "rewards-task1"))
+
+
+def truncated(path, arrays):
+    np.savez(path, **arrays)
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def damaged(path, arrays):
+    np.savez(path, **arrays)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
+def without_a_key(path, arrays):
+    np.savez(path, **{key: array for key, array in arrays.items() if key != "qpos"})
+
+
+def without_an_end(path, arrays):
+    np.savez(path, **arrays | {"terminals": np.zeros_like(arrays["terminals"])})
+
+
+def with_an_object(path, arrays):
+    np.savez(path, **arrays | {"actions": np.array([{}], dtype=object)})
+
+
+@pytest.mark.parametrize(
+    "write", [truncated, damaged, without_a_key, without_an_end, with_an_object, lambda path, arrays: None]
+)
+def test_a_bad_official_file_is_a_user_error_naming_it(maze, tmp_path, write):
+    path = tmp_path / "official.npz"
+    write(path, {key: load(maze[0], key) for key in RAW[:-1]})
+    with pytest.raises(UserError) as error:
+        convert(MAZE, [path], tmp_path / "store")
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "store" / "card.json").exists()
+
+
+@pytest.mark.parametrize("name", ["antmaze-large-navigate", "humanoidmaze-medium-navigate", "pointmaze-medium-stitch"])
+def test_what_cannot_be_generated_says_so(name, tmp_path):
+    with pytest.raises(UserError, match="official") as error:
+        generate(name, tmp_path, 10, seed=0)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="transitions"):
+        generate(MAZE, tmp_path, 0, seed=0)
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("function", "size"), [("_relabel", 10), ("publish", None)])
+def test_an_interrupted_generation_leaves_the_old_dataset_or_none(tmp_path, monkeypatch, function, size):
+    generate(MAZE, tmp_path, 10, seed=0)
+    monkeypatch.setattr(f"trqam.data.generate.{function}", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        generate(MAZE, tmp_path, 20, seed=0)
+    if size is None:
+        with pytest.raises(UserError, match=r"card\.json"):
+            Dataset.open(tmp_path, envs.task_name(MAZE, 1))
+    else:
+        assert Dataset.open(tmp_path, envs.task_name(MAZE, 1)).size == size
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_progress_without_a_terminal_is_a_line_for_every_tenth(maze, tmp_path, capsys):
+    assert not sys.stderr.isatty()
+    generate(MAZE, tmp_path, 2500, seed=3)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == f"generating {MAZE}: 3 of 3 parts"
+    assert len(lines) == 3

@@ -1,0 +1,194 @@
+"""The command line: parsing only. Every command works alone; Snakemake's rules call the same ones."""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+# One thread a process: two on a busy two-core machine are many times slower, and Snakemake counts a process as a core.
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+from trqam import config as configuration  # noqa: E402
+from trqam.errors import UserError  # noqa: E402
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with code 2."""
+        self.exit(2, f"{self.prog}: error: {message}; see `{self.prog} --help`\n")
+
+
+def generate(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Make a dataset on the spot."""
+    from trqam.data.generate import generate
+
+    directory = Path(arguments.out) if arguments.out else config.data_directory(arguments.dataset)
+    transitions = arguments.transitions or config.scale.transitions
+    seed = config.scale.data_seed if arguments.seed is None else arguments.seed
+    generate(arguments.dataset, directory, transitions, seed)
+
+
+def convert(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Store official npz files that were placed by hand."""
+    from trqam.data.generate import convert
+
+    directory = Path(arguments.out) if arguments.out else config.data_directory(arguments.dataset)
+    placed = directory.parent / "official"
+    paths = [Path(p) for p in arguments.files] or sorted(placed.glob(f"{arguments.dataset}-v0*.npz"))
+    paths = [path for path in paths if not path.stem.endswith("-val")]
+    if not paths:
+        wanted = placed / f"{arguments.dataset}-v0.npz"
+        raise UserError(f"{wanted}: the official dataset is not here; download it from OGBench and place it there")
+    convert(arguments.dataset, paths, directory)
+
+
+def pretrain(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Behaviour cloning of a domain."""
+    from trqam.training import pretrain
+
+    pretrain(config, arguments.domain)
+
+
+def train(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Fine-tune some seeds of one task and method."""
+    from trqam.training import train
+
+    seeds = arguments.seeds if arguments.seeds is not None else list(range(config.scale.seeds))
+    train(config, arguments.task, arguments.method, arguments.stage, seeds)
+
+
+def clean(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Delete runs, so that they train anew."""
+    from trqam.runs import Cell, cell_of, locked, pretraining_cell
+
+    if arguments.method is None:
+        cells = [pretraining_cell(config, arguments.name)]
+    else:
+        config.run(arguments.name, arguments.method)
+        seeds = range(config.scale.seeds) if arguments.seed is None else [arguments.seed]
+        cells: list[Cell] = [cell_of(config, arguments.name, arguments.method, seed) for seed in seeds]
+    for cell in cells:
+        if not cell.path.exists():
+            print(f"{cell.path}: nothing to clean")
+            continue
+        with locked([cell]):
+            shutil.rmtree(cell.path)
+        print(f"{cell.path}: deleted; its targets will train anew")
+
+
+def collect(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Gather all runs into tidy tables."""
+    from trqam.results import collect
+
+    collect(config, _folder(arguments, config))
+
+
+def render(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Draw a figure, or write a table, the facts, the PDF or the HTML report, from collected tables."""
+    import pandas
+
+    from trqam.artefacts import read_json
+    from trqam.report import figures, html, latex, tables
+
+    folder, reported = _folder(arguments, config), Path("paper/reported.csv")
+    inputs = [folder / name for name in ("metrics.csv", "runs.csv")]
+    if missing := [path for path in inputs if not path.is_file()]:
+        raise UserError(f"{missing[0]}: missing; run `trqam collect` first")
+    metrics, runs = (pandas.read_csv(path) for path in inputs)
+    datasets, name = read_json(folder / "datasets.json"), arguments.name
+    if arguments.what == "figure":
+        figures.draw(name, metrics, config, folder / "figures" / f"{name}.pdf")
+    elif arguments.what == "table":
+        tables.render(name, metrics, config, reported, folder / "tables" / f"{name}.tex")
+    elif arguments.what == "facts":
+        latex.render_facts(config, metrics, runs, datasets, folder / "facts.tex")
+    elif arguments.what == "html":
+        html.render(config, metrics, runs, datasets, folder / "figures", reported, folder / "report.html")
+    else:
+        for part in ("figures", "tables"):
+            shutil.copytree(folder / part, folder / "latex" / part, dirs_exist_ok=True)
+        shutil.copy(folder / "facts.tex", folder / "latex" / "facts.tex")
+        latex.compile_pdf("paper", folder / "latex", folder / "paper.pdf")
+
+
+def _folder(arguments: argparse.Namespace, config: configuration.Config) -> Path:
+    """Where the paper of this scale is made."""
+    return Path(arguments.folder) if arguments.folder else config.results / "paper"
+
+
+def golden(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Compare with a file of reference numbers."""
+    from trqam.golden import compare
+
+    found = compare(arguments.file)
+    for name, difference in found.items():
+        print(f"{name:32s} {difference:.2e}")
+    if worst := [name for name, difference in found.items() if not difference <= arguments.tolerance]:
+        print(f"{arguments.file}: {', '.join(worst)} beyond {arguments.tolerance:g}", file=sys.stderr)
+        sys.exit(1)
+
+
+def parser() -> Parser:
+    """All commands."""
+    top = Parser(prog="trqam", description="Replication of Trust Region Q Adjoint Matching (arXiv 2605.27079).")
+    top.add_argument("--config", default="config/config.yaml", metavar="FILE", help="scale file (default: %(default)s)")
+    top.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a key of the scale file")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(function, **options) -> Parser:
+        added = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__, **options)
+        added.set_defaults(function=function)
+        return added
+
+    for function in (generate, convert):
+        added = command(function)
+        added.add_argument("dataset", help="such as cube-double-play")
+        added.add_argument("--out", metavar="FOLDER", help="default: the scale's data_dir")
+    added.add_argument("files", nargs="*", help="npz files (default: data_dir/official/DATASET-v0*.npz)")
+    added = commands.choices["generate"]
+    added.add_argument("--transitions", type=int, metavar="N", help="default: the scale's")
+    added.add_argument("--seed", type=int, help="default: the scale's data_seed")
+    added = command(pretrain)
+    added.add_argument("domain")
+    added = command(train)
+    added.add_argument("task")
+    added.add_argument("method")
+    added.add_argument("--stage", choices=("offline", "online"), required=True)
+    added.add_argument("--seeds", type=int, nargs="+", metavar="N", help="default: all of the scale")
+    added = command(clean)
+    added.add_argument("name", help="a task, or a domain for its pretraining")
+    added.add_argument("method", nargs="?")
+    added.add_argument("--seed", type=int, help="default: all")
+    added = command(collect)
+    added.add_argument("--folder", help="default: results/SCALE/paper")
+    added = command(render)
+    added.add_argument("what", choices=("figure", "table", "facts", "pdf", "html"))
+    added.add_argument("name", nargs="?", help="of the figure or table")
+    added.add_argument("--folder", help="where `trqam collect` wrote to (default: results/SCALE/paper)")
+    added = command(golden)
+    added.add_argument("file")
+    added.add_argument("--tolerance", type=float, default=1e-9)
+    return top
+
+
+def main() -> None:
+    """Runs one command; a mistake of the user's is one line on stderr."""
+    arguments = parser().parse_args()
+    try:
+        overrides = dict(configuration.parse_override(text) for text in arguments.set)
+        arguments.function(arguments, configuration.load(arguments.config, overrides))
+    except UserError as error:
+        print(f"trqam: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("trqam: interrupted; run the same command to go on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Agents, one a file; each file's `AGENT` is its class and its class `Parameters` its hyper-parameters."""

@@ -1,0 +1,52 @@
+"""Trust Region Q Adjoint Matching (TRQAM; Dong et al., arXiv 2605.27079): QAM with a 1/sqrt(lambda) scale and a dual step.
+
+The tilt is pi ~ pi_base exp(Q / lambda_eff), and projected dual descent moves lambda so that the KL between the
+sampling paths of the fine-tuned and the base policy stays at the budget.
+"""
+
+from torch import Tensor
+
+from trqam.agents.base import Tensors
+from trqam.agents.qam import QAM
+from trqam.config import Run, Strict
+from trqam.dual import DualState, dual_descent
+from trqam.replicas import State
+
+
+class Parameters(Strict):
+    """TRQAM's hyper-parameters; kl_budget is the domain's unless the method sets it."""
+
+    clip_adjoint: bool
+    kl_budget: float
+    initial_multiplier: float
+    multiplier_scale: float
+    dual_rate: float
+    kl_ema_rate: float
+    kl_clip: float
+    multiplier_min: float
+    multiplier_max: float
+
+
+class TRQAM(QAM):
+    """QAM inside a trust region."""
+
+    def __init__(self, run: Run, observation_size: int, action_size: int):
+        super().__init__(run, observation_size, action_size)
+        self.initial_multiplier = self.parameters.initial_multiplier
+
+    def inverse_temperature(self) -> float:
+        """One: the multiplier is the temperature."""
+        return 1.0
+
+    def effective_multiplier(self, state: State) -> Tensor:
+        """lambda_eff = multiplier_scale * lambda, floored so that sigma stays finite."""
+        return (self.parameters.multiplier_scale * state.dual.multiplier).clamp(min=1e-8)
+
+    def dual_step(self, state: State, metrics: Tensors) -> DualState:
+        """lambda after this update's path KL."""
+        p = self.parameters
+        bounds = (p.multiplier_min, p.multiplier_max)
+        return dual_descent(state.dual, metrics["path_kl"], p.kl_budget, p.dual_rate, p.kl_ema_rate, p.kl_clip, bounds)
+
+
+AGENT = TRQAM

@@ -1,0 +1,141 @@
+"""Offline data on disk, read through memory maps, and the chunk sampler.
+
+A store is a folder of float32 ``.npy`` files in OGBench's raw layout (see ``trqam.data.generate``): the rows of an
+episode follow each other and its last row, marked by terminals = 1, is only a next observation. A *transition* is
+any other row with its successor. Everything that can be sampled offers ``size``, the number of transitions, and
+``gather(indices)``; ``Dataset``, ``Arrays`` and ``trqam.data.replay.Replay`` do.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from trqam.artefacts import read_json
+from trqam.envs import dataset_of, task_number
+from trqam.errors import UserError
+
+ACTION_BOUND = 1 - 1e-5  # actions of the data are clipped to +- this, as by the authors
+
+
+class Source(Protocol):
+    """Transitions in order; those of one episode are consecutive and end with terminals = 1."""
+
+    size: int
+
+    def gather(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """Of transitions ``indices`` [...]: observations and next_observations [..., O], actions [..., A], and
+        rewards, masks and terminals [...]; float32."""
+
+
+class Arrays:
+    """The same interface over arrays in memory, with explicit ``next_observations``."""
+
+    KEYS = ("observations", "actions", "rewards", "masks", "terminals", "next_observations")
+
+    def __init__(self, arrays: dict[str, np.ndarray]):
+        self._arrays = {key: np.asarray(arrays[key], dtype=np.float32) for key in self.KEYS}
+        self.size = len(self._arrays["observations"])
+
+    def gather(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        return {key: array[indices] for key, array in self._arrays.items()}
+
+
+class Dataset:
+    """The transitions of a store, with the rewards of one task. Make one with ``Dataset.open``."""
+
+    def __init__(self, arrays: dict[str, np.ndarray], card: dict):
+        """``arrays``: observations, actions, terminals, rewards and masks, [rows, ...], in the raw layout."""
+        self._arrays = arrays
+        self.card = card
+        self.observation_mean = np.array(card["observation_mean"], dtype=np.float32)
+        self.observation_std = np.array(card["observation_std"], dtype=np.float32)
+        last_rows = np.flatnonzero(arrays["terminals"])
+        # The number of transitions up to the end of each episode: each episode before has one row more than those.
+        self._ends = last_rows - np.arange(len(last_rows))
+        self.size = int(self._ends[-1])
+
+    @classmethod
+    def open(cls, directory: Path | str, task: str) -> "Dataset":
+        """Map the store in ``directory`` for ``task``; a UserError names the missing or damaged file and the fix."""
+        directory, name, number = Path(directory), dataset_of(task), task_number(task)
+        fix = f"run `trqam generate {name}` (or convert the official files) again"
+        if not (directory / "card.json").is_file():
+            raise UserError(f"{directory / 'card.json'}: no dataset here; {fix}")
+        card = read_json(directory / "card.json")
+        if not isinstance(card, dict) or not {"dataset", "shapes", "observation_mean", "observation_std"} <= set(card):
+            raise UserError(f"{directory / 'card.json'}: damaged, keys are missing; {fix}")
+        if card["dataset"] != name:
+            raise UserError(f"{directory / 'card.json'}: holds {card['dataset']}, not {name}; {fix}")
+        files = {key: key for key in ("observations", "actions", "terminals")}
+        files |= {"rewards": f"rewards-task{number}", "masks": f"masks-task{number}"}
+        arrays = {key: _map(directory / f"{file}.npy", card["shapes"].get(file), fix) for key, file in files.items()}
+        return cls(arrays, card)
+
+    def gather(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """See ``Source``; actions are clipped to +-ACTION_BOUND."""
+        rows = indices + np.searchsorted(self._ends, indices, side="right")  # one row more for each episode before
+        arrays = self._arrays
+        return {
+            "observations": arrays["observations"][rows],
+            "actions": np.clip(arrays["actions"][rows], -ACTION_BOUND, ACTION_BOUND),
+            "rewards": arrays["rewards"][rows],
+            "masks": arrays["masks"][rows],
+            "terminals": arrays["terminals"][rows + 1],
+            "next_observations": arrays["observations"][rows + 1],
+        }
+
+
+def draw_indices(rng: np.random.Generator, size: int, horizon: int, batch: int) -> np.ndarray:
+    """First transitions [batch] of chunks, uniform over [0, size - horizon]."""
+    if size < horizon:
+        raise UserError(f"horizon: {horizon} is longer than the data, {size} transitions; shorten it or generate more")
+    return rng.integers(size - horizon + 1, size=batch)
+
+
+def sample_chunks(source: Source, indices: np.ndarray, horizon: int, discount: float) -> dict[str, np.ndarray]:
+    """The chunks of ``horizon`` = L transitions that begin at ``indices`` [...], as the authors' sampler makes them.
+
+    For offset i: valid[i] = 1 until the step after a terminal; rewards[i] = sum over valid j <= i of
+    discount**j r_j (float64); masks[i] and terminals[i] are the running minimum and maximum; next_observations[i]
+    is held at the last valid step; actions[i] are raw and run on into the next episode.
+    Returns arrays [..., L] or [..., L, .]; ``observations`` [..., O] of the first step only.
+    """
+    steps = np.arange(horizon)
+    chunk = source.gather(np.asarray(indices)[..., None] + steps)
+    terminals = np.maximum.accumulate(chunk["terminals"], axis=-1)
+    valid = np.concatenate([np.ones_like(terminals[..., :1]), 1 - terminals[..., :-1]], axis=-1)
+    # Powers in float64, products rounded to float32, sum in float64: bit for bit what the authors' sampler gives.
+    products = chunk["rewards"] * (discount ** steps.astype(np.float64)).astype(np.float32) * valid
+    last_valid = np.minimum(steps, valid.sum(axis=-1, keepdims=True).astype(np.int64) - 1)
+    return {
+        "observations": chunk["observations"][..., 0, :],
+        "actions": chunk["actions"],
+        "rewards": products.cumsum(axis=-1, dtype=np.float64),
+        "masks": np.minimum.accumulate(np.where(valid > 0, chunk["masks"], 1), axis=-1),
+        "terminals": terminals,
+        "valid": valid,
+        "next_observations": np.take_along_axis(chunk["next_observations"], last_valid[..., None], axis=-2),
+    }
+
+
+def training_batch(chunks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What an update needs of ``sample_chunks``, float32: observations and next_observations [..., O], actions
+    [..., L*A], and the last rewards (the discounted sum), masks and valid [...]."""
+    actions = chunks["actions"]
+    batch = {key: chunks[key][..., -1] for key in ("rewards", "masks", "valid")}
+    batch["observations"] = chunks["observations"]
+    batch["next_observations"] = chunks["next_observations"][..., -1, :]
+    batch["actions"] = actions.reshape(*actions.shape[:-2], -1)
+    return {key: array.astype(np.float32, copy=False) for key, array in batch.items()}
+
+
+def _map(path: Path, shape: list[int] | None, fix: str) -> np.ndarray:
+    """A read-only memory map of float32 ``path``, which must have the card's ``shape``."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:  # missing; truncated or not an array; empty
+        raise UserError(f"{path}: missing or damaged; {fix}") from error
+    if shape is None or array.dtype != np.float32 or list(array.shape) != list(shape):
+        raise UserError(f"{path}: {array.dtype} {list(array.shape)} where card.json says {shape}; {fix}")
+    return np.asarray(array)  # without np.memmap's bookkeeping on every access; still mapped, not read

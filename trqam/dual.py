@@ -1,0 +1,35 @@
+"""Projected dual descent on the trust-region multiplier (TRQAM, arXiv 2605.27079, section 4).
+
+    D_c = min(D_hat, clip * eps_KL)
+    D_ema <- (1 - rho) D_ema + rho D_c
+    lambda <- clip(lambda + eta (D_ema - eps_KL), lambda_min, lambda_max)
+
+KL above the budget raises lambda, which tightens the region.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class DualState(NamedTuple):
+    """The multiplier lambda and the moving average of the path KL, each [R]."""
+
+    multiplier: Tensor
+    kl_ema: Tensor
+
+
+def dual_descent(
+    state: DualState,
+    kl: Tensor,
+    budget: float,
+    rate: float,
+    ema_rate: float,
+    clip: float,
+    bounds: tuple[float, float],
+) -> DualState:
+    """One dual step from the estimate ``kl`` [R]."""
+    clipped = torch.clamp(kl, max=clip * budget)
+    kl_ema = (1 - ema_rate) * state.kl_ema + ema_rate * clipped
+    return DualState((state.multiplier + rate * (kl_ema - budget)).clamp(*bounds), kl_ema)

@@ -1,0 +1,13 @@
+"""The exceptions that a user is meant to read."""
+
+
+class UserError(Exception):
+    """A problem the user can mend: one line naming the file, the key and the fix."""
+
+    exit_code = 2
+
+
+class Busy(UserError):
+    """Another process is writing the same run; trying again later is right (EX_TEMPFAIL)."""
+
+    exit_code = 75

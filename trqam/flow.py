@@ -1,0 +1,33 @@
+"""Flow matching along straight lines, and the Euler sampler.
+
+    x_t = (1 - t) x0 + t x1,   x0 ~ N(0, I) noise at t = 0,   x1 the action at t = 1
+    L_BC = mean_B [ valid * mean_D (v(s, x_t, t) - (x1 - x0))^2 ]                     (Lipman et al., arXiv 2210.02747)
+    x_{i+1} = x_i + h v(s, x_i, i h),   h = 1/K
+
+Shapes: observations s [R, B, O], actions and noise [R, B, D], flow time [R, B, 1] or a number; R is the replica axis.
+A `Field` maps (s, x, t) to velocities [R, B, D].
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+Field = Callable[[Tensor, Tensor, Tensor | float], Tensor]
+
+
+def interpolate(x0: Tensor, x1: Tensor, t: Tensor) -> Tensor:
+    """The point at time ``t`` on the straight line from ``x0`` to ``x1``."""
+    return (1 - t) * x0 + t * x1
+
+
+def flow_matching_loss(field: Field, s: Tensor, x1: Tensor, x0: Tensor, t: Tensor, valid: Tensor) -> Tensor:
+    """L_BC per replica, [R]; ``valid`` [R, B] is 0 for chunks that leave their trajectory."""
+    error = field(s, interpolate(x0, x1, t), t) - (x1 - x0)
+    return (error.square().mean(-1) * valid).mean(-1)
+
+
+def euler(field: Field, s: Tensor, x: Tensor, steps: int) -> Tensor:
+    """The end point of the flow started at noise ``x``, not clipped."""
+    for i in range(steps):
+        x = x + field(s, x, i / steps) / steps
+    return x

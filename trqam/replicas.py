@@ -1,0 +1,105 @@
+"""Replicas: the learner's state with a leading axis for independent runs, and what must never leak between them.
+
+A single run is R = 1. Every reduction here keeps the replica axis, so a slice of a stack computes what the lone run does.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+
+from trqam.dual import DualState
+from trqam.networks import Parameters
+
+
+@dataclass
+class State:
+    """All that a learner remembers; updated in place, saved whole. Each tensor is [R, ...]; Adam's ``step`` is shared."""
+
+    online: dict[str, Parameters]
+    target: dict[str, Parameters]
+    first_moment: dict[str, Parameters]
+    second_moment: dict[str, Parameters]
+    dual: DualState
+    step: Tensor
+
+    def named(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor with a replica axis, as ("online/critic/0.weight", tensor)."""
+        for group in ("online", "target", "first_moment", "second_moment"):
+            for network, parameters in getattr(self, group).items():
+                for name, tensor in parameters.items():
+                    yield f"{group}/{network}/{name}", tensor
+        for name in DualState._fields:
+            yield f"dual/{name}", getattr(self.dual, name)
+
+    def replica(self, index: int) -> dict[str, Tensor]:
+        """One replica's tensors, detached copies, by name; with Adam's step."""
+        tensors = {name: tensor[index].detach().clone().cpu() for name, tensor in self.named()}
+        return {**tensors, "step": self.step.clone().cpu()}
+
+
+def assemble(replicas: list[dict[str, Tensor]], device: torch.device | str = "cpu") -> State:
+    """The inverse of `State.replica`: stacks replicas of equal step into one state."""
+    step = replicas[0]["step"].to(device)
+    assert all(torch.equal(step.cpu(), r["step"].cpu()) for r in replicas), "replicas of different steps"
+    groups: dict[str, dict[str, Parameters]] = {g: {} for g in ("online", "target", "first_moment", "second_moment")}
+    dual = {}
+    for name in sorted(replicas[0]):  # one order, whoever made the dict: sums over all tensors depend on it
+        if name == "step":
+            continue
+        tensor = torch.stack([r[name] for r in replicas]).to(device)
+        group, _, rest = name.partition("/")
+        if group == "dual":
+            dual[rest] = tensor
+        else:
+            network, _, parameter = rest.partition("/")
+            groups[group].setdefault(network, {})[parameter] = tensor.requires_grad_(group == "online")
+    return State(**groups, dual=DualState(**dual), step=step)
+
+
+def leaves(networks: dict[str, Parameters]) -> list[Tensor]:
+    """All parameters of all networks, in a fixed order."""
+    return [tensor for parameters in networks.values() for tensor in parameters.values()]
+
+
+def replica_norm(gradients: list[Tensor]) -> Tensor:
+    """The global L2 norm over all gradients of each replica, [R]: one norm over the stack would couple the replicas."""
+    return torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
+
+
+def clip_per_replica(gradients: list[Tensor], norm: Tensor) -> None:
+    """Scales each replica's gradients to norm 1 where it is 1 or more, in place; no epsilon, as optax."""
+    scale = torch.where(norm < 1, torch.ones_like(norm), 1 / norm)
+    for gradient in gradients:
+        gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)))
+
+
+def adam_step(state: State, gradients: list[Tensor], learning_rate: float) -> None:
+    """One step of Adam (0.9, 0.999, eps 1e-8 outside the root) over all online parameters, in place."""
+    parameters = leaves(state.online)
+    adam(
+        parameters,
+        gradients,
+        leaves(state.first_moment),
+        leaves(state.second_moment),
+        [],
+        list(state.step.repeat(len(parameters)).unbind()),  # counted up inside, once per parameter
+        fused=True,
+        amsgrad=False,
+        beta1=0.9,
+        beta2=0.999,
+        lr=learning_rate,
+        weight_decay=0.0,
+        eps=1e-8,
+        maximize=False,
+    )
+    state.step += 1
+
+
+def polyak(target: dict[str, Parameters], online: dict[str, Parameters], rate: float) -> None:
+    """target <- rate * online + (1 - rate) * target for the networks that have a target, in place."""
+    for network, parameters in target.items():
+        for name, tensor in parameters.items():
+            tensor.lerp_(online[network][name].detach(), rate)

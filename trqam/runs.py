@@ -1,0 +1,154 @@
+"""A run on disk: one folder per seed and stage that holds the truth, and the files published from it.
+
+results/{scale}/{task}/{method}/seed{n}/run/{stage}/   checkpoints with the complete metrics; never declared to
+                                                       Snakemake, which deletes what it was told of
+results/{scale}/{task}/{method}/seed{n}/{stage}.csv    metrics, one row a logged step; no clock in it
+results/{scale}/{task}/{method}/seed{n}/{stage}.json   manifest
+results/{scale}/{task}/{method}/seed{n}/timing.csv     seconds and updates per second, of all stages
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from trqam import checkpoint
+from trqam.artefacts import read_json, write_atomically, write_json
+from trqam.config import STAGES, Config, Run
+from trqam.errors import Busy, UserError
+from trqam.provenance import provenance
+
+METRICS = [
+    "loss",
+    "critic_loss",
+    "flow_loss",
+    "adjoint_loss",
+    "path_kl",
+    "kl_ema",
+    "multiplier",
+    "adjoint_norm",
+    "gradient_norm",
+    "q_mean",
+    "q_min",
+    "q_max",
+]
+COLUMNS = ["step", "status", "success", "episode_length", "episode_return", *METRICS]
+TIMING_COLUMNS = ["stage", "step", "seconds", "evaluation_seconds", "updates_per_second"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The folder of one seed of one task and method (or of a domain's pretraining)."""
+
+    path: Path
+    seed: int
+
+    def directory(self, stage: str) -> Path:
+        """The undeclared run directory of a stage."""
+        return self.path / "run" / stage
+
+    @property
+    def diverged(self) -> Path:
+        """Where a stage leaves its record when the seed diverged."""
+        return self.path / "run" / "diverged.json"
+
+
+def cell_of(config: Config, task: str, method: str, seed: int) -> Cell:
+    """The cell of a task, method and seed."""
+    return Cell(config.results / task / method / f"seed{seed}", seed)
+
+
+def pretraining_cell(config: Config, domain: str) -> Cell:
+    """The cell of a domain's behaviour cloning, which has one seed."""
+    return Cell(config.results / "pretrained" / domain, 0)
+
+
+@contextmanager
+def locked(cells: list[Cell]) -> Iterator[None]:
+    """Exclusive use of the run directories; `Busy` if another process, even an orphaned one, is writing there."""
+    with ExitStack() as stack:
+        for cell in cells:
+            path = cell.path / "run" / "lock"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(filelock.FileLock(path, blocking=False))
+            except filelock.Timeout:
+                raise Busy(f"{path}: another process is training this run; wait for it or stop it") from None
+        yield
+
+
+def check_same(record: dict[str, Any], run: Run, stage: str, where: Path) -> None:
+    """A UserError that names the first key in which a recorded configuration differs from ``run``."""
+    old, new = record["configuration"], run.resolved(stage)
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            clean = f"python -m trqam clean {run.task} {run.method} --seed {record['seed']}"
+            if stage == "pretrain":
+                clean = f"python -m trqam clean {run.domain}"
+            message = f"{where}: {key}: trained with {old.get(key)!r}, the configuration now says {new.get(key)!r}"
+            raise UserError(f"{message}; restore it, or run `{clean}` to train anew")
+
+
+def finished(cell: Cell, run: Run, stage: str, total: int) -> dict[str, Any] | None:
+    """The record of a stage that has ended, by reaching ``total`` or by diverging; None if it has not."""
+    if cell.diverged.exists():
+        record = read_json(cell.diverged)
+        if STAGES.index(record["stage"]) <= STAGES.index(stage):
+            check_same(record, run, record["stage"], cell.diverged)
+            return record
+    directory = cell.directory(stage)
+    if total not in checkpoint.steps(directory):
+        return None
+    record = checkpoint.load(directory, total)[1]
+    check_same(record, run, stage, directory)
+    return record
+
+
+def publish(cell: Cell, run: Run, stage: str, record: dict[str, Any]) -> None:
+    """Writes a finished stage's files from its record: the same bytes every time, the manifest last."""
+    rows = record["rows"]
+    if record["stage"] != stage:  # diverged in an earlier stage: this one never began
+        rows = [{"step": 0, "status": "DIVERGED"}]
+        record = {**record, "configuration": run.resolved(stage), "digest": run.digest(stage)}
+    write_atomically(cell.path / "timing.csv", _table(_timing(cell, stage, record), TIMING_COLUMNS))
+    write_atomically(cell.path / f"{stage}.csv", _table(rows, COLUMNS))
+    manifest = {key: value for key, value in record.items() if key not in ("rows", "timing", "experience")}
+    write_json(cell.path / f"{stage}.json", {**manifest, "stage": stage, "status": rows[-1]["status"]})
+
+
+def new_record(run: Run, stage: str, seed: int, block: list[int]) -> dict[str, Any]:
+    """The part of a record that does not change while training: what the manifest will say."""
+    return {
+        "configuration": run.resolved(stage),
+        "digest": run.digest(stage),
+        "stage": stage,
+        "seed": seed,
+        "block": block,
+        **provenance(),
+    }
+
+
+def _timing(cell: Cell, stage: str, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Timing rows of this stage, after those of the stages before it that the cell has."""
+    rows = []
+    for earlier in STAGES[: STAGES.index(stage)]:
+        for step in checkpoint.steps(cell.directory(earlier))[:1]:
+            before = checkpoint.load(cell.directory(earlier), step)[1]
+            rows += [{"stage": earlier, **row} for row in before["timing"]]
+    return rows + [{"stage": record["stage"], **row} for row in record["timing"]]
+
+
+def _table(rows: list[dict[str, Any]], columns: list[str]) -> str:
+    """CSV text; floats with nine significant digits, which is all that float32 holds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        values = [row.get(column) for column in columns]
+        writer.writerow([f"{v:.9g}" if isinstance(v, float) else v for v in values])
+    return text.getvalue()

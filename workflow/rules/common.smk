@@ -1,0 +1,74 @@
+# Reads the configuration through the same typed schema as every command does, and derives what the rules need from it.
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import msgspec
+
+sys.path.insert(0, str(Path(workflow.basedir).parent))
+
+from trqam import config as configuration
+from trqam.errors import UserError
+from trqam.results import stages_of
+
+
+def read_configuration():
+    """The scale file that was given last, with what `--config` changed; and how a command line says the same."""
+    path = ([*workflow.overwrite_configfiles] or ["config/config.yaml"])[-1]
+    written = configuration.read_yaml(path)
+    changed = {k: v for k, v in config.items() if k not in written or v != written[k]}
+    loaded = configuration.load(path, changed)
+    options = ["--config", os.path.relpath(path)]
+    for key, value in changed.items():
+        options += ["--set", f"{key}={json.dumps(value)}"]
+    return loaded, shlex.join(options)
+
+
+try:
+    CONFIG, CONFIG_OPTIONS = read_configuration()
+except UserError as error:
+    print(f"trqam: error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+TRQAM = f"python -m trqam {CONFIG_OPTIONS}"
+RESULTS = str(CONFIG.results)
+LOGS = f"{RESULTS}/logs"
+SEEDS = range(CONFIG.scale.seeds)
+BLOCKS = [
+    list(SEEDS[first : first + CONFIG.scale.seeds_per_job])
+    for first in range(0, CONFIG.scale.seeds, CONFIG.scale.seeds_per_job)
+]
+
+
+wildcard_constraints:
+    task="|".join(CONFIG.tasks),
+    domain="|".join(CONFIG.task_domains),
+    method="|".join(CONFIG.scale.methods),
+
+
+def card_of(domain):
+    """The declared output of a dataset: its card, written last."""
+    return str(CONFIG.data_directory(domain) / "card.json")
+
+
+def published(stage):
+    """All per-seed files of one stage."""
+    return [
+        f"{RESULTS}/{task}/{method}/seed{seed}/{stage}.csv"
+        for task in CONFIG.tasks
+        for method in CONFIG.scale.methods
+        if stage in stages_of(CONFIG, method)
+        for seed in SEEDS
+    ]
+
+
+def training_data(wildcards):
+    """The dataset, and the behaviour-cloned field where the method starts from it."""
+    domain = configuration.domain_of(wildcards.task)
+    needed = [card_of(domain)]
+    if "pretrain" in CONFIG.methods[wildcards.method].stages:
+        needed.append(f"{RESULTS}/pretrained/{domain}/base.safetensors")
+    return needed

@@ -1,0 +1,65 @@
+# Pretraining, one a domain; then a rule for each stage and block of seeds. A job trains its block in one process, but
+# the files are one seed's each, and so is the truth behind them (results/.../seedN/run, not declared here): deleting a
+# file or failing a job loses nothing, because the trainer republishes the seeds that have finished.
+
+
+rule pretrain:
+    input:
+        card=lambda wildcards: card_of(wildcards.domain),
+    output:
+        base=f"{RESULTS}/pretrained/{{domain}}/base.safetensors",
+        metrics=f"{RESULTS}/pretrained/{{domain}}/pretrain.csv",
+        manifest=f"{RESULTS}/pretrained/{{domain}}/pretrain.json",
+    log:
+        f"{LOGS}/pretrain/{{domain}}.log",
+    conda:
+        "../../environment.yml"
+    threads: 1
+    params:
+        trqam=TRQAM,
+    shell:
+        "{params.trqam} pretrain {wildcards.domain} 2>&1 | tee {log}"
+
+
+for block in BLOCKS:
+
+    rule:
+        name:
+            f"offline_seeds_{block[0]}to{block[-1]}"
+        input:
+            training_data,
+        output:
+            [f"{RESULTS}/{{task}}/{{method}}/seed{seed}/offline.csv" for seed in block],
+            [f"{RESULTS}/{{task}}/{{method}}/seed{seed}/offline.json" for seed in block],
+        log:
+            f"{LOGS}/offline/{{task}}_{{method}}_seeds{block[0]}to{block[-1]}.log",
+        conda:
+            "../../environment.yml"
+        threads: 1
+        params:
+            trqam=TRQAM,
+            seeds=" ".join(map(str, block)),
+        shell:
+            "{params.trqam} train {wildcards.task} {wildcards.method} --stage offline --seeds {params.seeds}"
+            " 2>&1 | tee {log}"
+
+    rule:
+        name:
+            f"online_seeds_{block[0]}to{block[-1]}"
+        input:
+            [f"{RESULTS}/{{task}}/{{method}}/seed{seed}/offline.csv" for seed in block],
+            training_data,
+        output:
+            [f"{RESULTS}/{{task}}/{{method}}/seed{seed}/online.csv" for seed in block],
+            [f"{RESULTS}/{{task}}/{{method}}/seed{seed}/online.json" for seed in block],
+        log:
+            f"{LOGS}/online/{{task}}_{{method}}_seeds{block[0]}to{block[-1]}.log",
+        conda:
+            "../../environment.yml"
+        threads: 1
+        params:
+            trqam=TRQAM,
+            seeds=" ".join(map(str, block)),
+        shell:
+            "{params.trqam} train {wildcards.task} {wildcards.method} --stage online --seeds {params.seeds}"
+            " 2>&1 | tee {log}"
