@@ -20,9 +20,9 @@ def updated(name, updates, **parameters):
 
 
 def test_fine_tuning_starts_at_the_cloned_policy():
-    agent, state, metrics = updated("trqam", 1)
+    _, _, metrics = updated("trqam", 1)
     assert metrics["path_kl"].item() == 0.0
-    agent, state, _ = updated("trqam", 0)
+    _, state, _ = updated("trqam", 0)
     for name, tensor in state.online["base"].items():
         assert torch.equal(tensor, state.online["finetuned"][name])
         assert torch.equal(tensor, state.target["base"][name])

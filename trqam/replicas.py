@@ -1,6 +1,7 @@
 """Replicas: the learner's state with a leading axis for independent runs, and what must never leak between them.
 
-A single run is R = 1. Every reduction here keeps the replica axis, so a slice of a stack computes what the lone run does.
+A single run is R = 1. Every reduction here keeps the replica axis, so a slice of a stack computes what the lone run
+does.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from trqam.networks import Parameters
 
 @dataclass
 class State:
-    """All that a learner remembers; updated in place, saved whole. Each tensor is [R, ...]; Adam's ``step`` is shared."""
+    """All that a learner remembers; updated in place, saved whole. Tensors are [R, ...]; Adam's ``step`` is shared."""
 
     online: dict[str, Parameters]
     target: dict[str, Parameters]

@@ -37,7 +37,8 @@ class Agent:
         raise NotImplementedError
 
     def noise_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
-        """Name to shape (of one replica) of the noise of one update; names ending in "_t" are uniform, others normal."""
+        """Name to shape (of one replica) of the noise of one update; names ending in "_t" are uniform, others
+        normal."""
         raise NotImplementedError
 
     def losses(self, state: State, batch: Tensors, noise: Tensors) -> tuple[Tensor, Tensors]:

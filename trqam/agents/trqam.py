@@ -1,4 +1,6 @@
-"""Trust Region Q Adjoint Matching (TRQAM; Dong et al., arXiv 2605.27079): QAM with a 1/sqrt(lambda) scale and a dual step.
+"""Trust Region Q Adjoint Matching (TRQAM; Dong et al., arXiv 2605.27079).
+
+It reads as QAM with a 1/sqrt(lambda) scale and a dual step.
 
 The tilt is pi ~ pi_base exp(Q / lambda_eff), and projected dual descent moves lambda so that the KL between the
 sampling paths of the fine-tuned and the base policy stays at the budget.
