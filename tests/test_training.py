@@ -21,7 +21,6 @@ from trqam.runs import cell_of, locked, pretraining_cell
 from trqam.training import Trainer, pretrain, train
 
 POINT, CUBE = "pointmaze-medium-navigate-singletask-task2-v0", "cube-single-play-singletask-task1-v0"
-SHORT = {"eval_episodes": 1, "eval_environments": 1}
 
 
 def killed(work, owner, name, call):
@@ -67,9 +66,9 @@ def outcome(config, task, method="trqam", seeds=(0, 1)):
 
 @pytest.mark.parametrize("task", [POINT, CUBE])
 def test_a_killed_run_ends_in_the_same_bytes(task, load):
-    undisturbed = load(scale="undisturbed", tasks=[task], **SHORT)
+    undisturbed = load(scale="undisturbed", tasks=[task])
     everything(undisturbed, task)
-    disturbed = load(scale="disturbed", tasks=[task], **SHORT)
+    disturbed = load(scale="disturbed", tasks=[task])
     work = lambda: everything(disturbed, task)  # noqa: E731
     assert killed(work, Agent, "update", 13)  # pretraining, after two checkpoints
     assert killed(work, checkpoint, "write_json", 1)  # pretraining, between a checkpoint's two files
@@ -85,7 +84,7 @@ def test_a_killed_run_ends_in_the_same_bytes(task, load):
 
 
 def test_finished_seeds_are_published_again_not_trained(load, monkeypatch):
-    config = load(tasks=[POINT], seeds=8, **SHORT)
+    config = load(tasks=[POINT], seeds=8)
     trained = []
     original = Trainer.train
     monkeypatch.setattr(Trainer, "train", lambda self: (trained.append(list(self.seeds)), original(self)))
@@ -105,7 +104,7 @@ def test_finished_seeds_are_published_again_not_trained(load, monkeypatch):
 def test_seeds_do_not_depend_on_their_block(load):
     tables = []
     for scale, blocks in (("alone", [[1]]), ("together", [[2, 1, 0]])):
-        config = load(scale=scale, tasks=[POINT], seeds=3, **SHORT)
+        config = load(scale=scale, tasks=[POINT], seeds=3)
         pretrain(config, config.run(POINT, "trqam").domain)
         for block in blocks:
             train(config, POINT, "trqam", "offline", block)
@@ -128,7 +127,7 @@ def diverging(seed, from_step):
 
 
 def test_divergence_is_a_result(load, monkeypatch, tmp_path):
-    config = load(tasks=[POINT], methods=["trqam"], seeds=2, **SHORT)
+    config = load(tasks=[POINT], methods=["trqam"], seeds=2)
     pretrain(config, config.run(POINT, "trqam").domain)
     with monkeypatch.context() as patch:
         patch.setattr(Agent, "update", diverging(0, from_step=7))
@@ -151,7 +150,7 @@ def test_a_kill_around_a_divergence_changes_nothing(load, monkeypatch):
     results = {}
     monkeypatch.setattr(Agent, "update", diverging(0, from_step=7))
     for scale in ("undisturbed", "disturbed"):
-        config = load(scale=scale, tasks=[POINT], seeds=2, **SHORT)
+        config = load(scale=scale, tasks=[POINT], seeds=2)
         pretrain(config, config.run(POINT, "trqam").domain)
         work = lambda config=config: train(config, POINT, "trqam", "offline", [0, 1])  # noqa: E731
         if scale == "disturbed":
@@ -162,14 +161,14 @@ def test_a_kill_around_a_divergence_changes_nothing(load, monkeypatch):
 
 
 def test_one_writer_per_run(load):
-    config = load(tasks=[POINT], **SHORT)
+    config = load(tasks=[POINT])
     with locked([cell_of(config, POINT, "trqam", 1)]), pytest.raises(Busy, match="another process") as caught:
         train(config, POINT, "trqam", "offline", [0, 1])
     assert caught.value.exit_code == 75
 
 
 def test_a_damaged_generation_is_skipped_and_both_damaged_is_an_error(load, capsys):
-    config = load(tasks=[POINT], seeds=1, **SHORT)
+    config = load(tasks=[POINT], seeds=1)
     run = config.run(POINT, "trqam")
     directory = pretraining_cell(config, run.domain).directory("pretrain")
     assert killed(lambda: pretrain(config, run.domain), Agent, "update", 13)
@@ -188,10 +187,10 @@ def test_a_damaged_generation_is_skipped_and_both_damaged_is_an_error(load, caps
 
 
 def test_a_changed_configuration_is_refused_with_cell_key_old_and_new(load, tmp_path):
-    config = load(tasks=[POINT], methods=["behaviour_cloning"], seeds=1, **SHORT)
+    config = load(tasks=[POINT], methods=["behaviour_cloning"], seeds=1)
     pretrain(config, config.run(POINT, "behaviour_cloning").domain)
     train(config, POINT, "behaviour_cloning", "offline", [0])
-    changed = load(tasks=[POINT], methods=["behaviour_cloning"], seeds=1, eval_environments=1, eval_episodes=3)
+    changed = load(tasks=[POINT], methods=["behaviour_cloning"], seeds=1, eval_episodes=3)
     pattern = r"behaviour_cloning/seed0/.*eval_episodes: trained with 1, the configuration now says 3.*trqam clean"
     with pytest.raises(UserError, match=pattern):
         train(changed, POINT, "behaviour_cloning", "offline", [0])
@@ -212,7 +211,7 @@ def test_missing_data_and_missing_policy_are_one_line(load, tmp_path):
 
 
 def test_metrics_hold_no_clock_and_timing_does(load):
-    config = load(tasks=[POINT], **SHORT)
+    config = load(tasks=[POINT])
     everything(config, POINT)
     cell = cell_of(config, POINT, "trqam", 0).path
     columns = set(pandas.read_csv(cell / "online.csv").columns)

@@ -118,7 +118,10 @@ def publish(cell: Cell, run: Run, stage: str, record: dict[str, Any]) -> None:
     write_atomically(cell.path / "timing.csv", _table(_timing(cell, stage, record), TIMING_COLUMNS))
     write_atomically(cell.path / f"{stage}.csv", _table(rows, COLUMNS))
     manifest = {key: value for key, value in record.items() if key not in ("rows", "timing", "experience")}
-    write_json(cell.path / f"{stage}.json", {**manifest, "stage": stage, "status": rows[-1]["status"]})
+    spent = record["timing"][-1]["seconds"] if record["timing"] else 0.0
+    write_json(
+        cell.path / f"{stage}.json", {**manifest, "stage": stage, "status": rows[-1]["status"], "seconds": spent}
+    )
 
 
 def new_record(run: Run, stage: str, seed: int, block: list[int]) -> dict[str, Any]:

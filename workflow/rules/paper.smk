@@ -158,3 +158,6 @@ rule paper:
     input:
         f"{PAPER}/paper.pdf",
         f"{PAPER}/report.html",
+        COLLECTED,  # named here too, as the metrics are: Snakemake restores what a target names, not what lies between
+        published("offline"),
+        published("online"),
