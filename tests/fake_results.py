@@ -32,7 +32,7 @@ def metrics(config, reach: float = 0.9) -> pd.DataFrame:
                     rows.append({**cell, "stage": "offline", "step": 0, "total_step": 0, "success": success})
                     continue
                 for stage, steps in (("offline", scale.offline_steps), ("online", scale.online_steps)):
-                    for step in range(0, steps + 1, scale.log_interval):
+                    for step in range(scale.log_interval * (stage == "online"), steps + 1, scale.log_interval):
                         total = step + scale.offline_steps * (stage == "online")
                         rows.append({**cell, "stage": stage, "step": step, "total_step": total})
                         rows[-1] |= _training(rng, config.domains[domain_of(task)].kl_budget, method, total, scale)

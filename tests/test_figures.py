@@ -42,10 +42,10 @@ def test_curves_have_the_methods_colours_and_raw_means():
     config = small_config(methods=["trqam"])
     metrics = fake_metrics(config)
     lines = figures.offline_to_online(metrics, config).axes[0].lines
-    assert [len(line.get_xdata()) for line in lines] == [5, 3]  # offline 0 .. 4000 and online 0 .. 2000, each 1000
+    assert [len(line.get_xdata()) for line in lines] == [7]  # offline 0 .. 4000, then online 1000 and 2000
     assert {to_hex(line.get_color()) for line in lines} == {config.methods["trqam"].colour}
     last = metrics[(metrics.task == config.tasks[0]) & (metrics.stage == "online") & (metrics.step == 2000)]
-    assert lines[1].get_ydata()[-1] == pytest.approx(100 * last.success.mean())
+    assert lines[0].get_ydata()[-1] == pytest.approx(100 * last.success.mean())
 
 
 def test_budget_line_is_the_domains_and_zeros_leave_the_log_axis():

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from trqam import checkpoint, envs
+from trqam.__main__ import main
 from trqam.agents.base import Agent
 from trqam.errors import Busy, UserError
 from trqam.evaluation import Evaluator
@@ -176,7 +177,7 @@ def test_a_damaged_generation_is_skipped_and_both_damaged_is_an_error(load, caps
     newest.write_bytes(newest.read_bytes()[:-1])
     pretrain(config, run.domain)
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    assert len(set(warnings)) == 1
+    assert len(warnings) == 1
     assert str(newest) in warnings[0]
     base = pretraining_cell(config, run.domain).path / "base.safetensors"
     content = bytearray(base.read_bytes())
@@ -197,6 +198,18 @@ def test_a_changed_configuration_is_refused_with_cell_key_old_and_new(load, tmp_
     with pytest.raises(UserError, match=pattern):
         collect(changed, tmp_path / "paper")
     assert not (tmp_path / "paper/metrics.csv").exists()
+
+
+def test_clean_makes_a_run_train_anew(load, monkeypatch, capsys):
+    config = load(tasks=[POINT], seeds=2)
+    pretrain(config, config.run(POINT, "trqam").domain)
+    train(config, POINT, "trqam", "offline", [0, 1])
+    command = ["trqam", "--config", "tests/tiny.yaml", "--set", f"data_dir={config.scale.data_dir}", "clean"]
+    monkeypatch.setattr("sys.argv", [*command, POINT, "trqam", "--seed", "0"])
+    main()
+    assert "seed0: deleted" in capsys.readouterr().out
+    assert not cell_of(config, POINT, "trqam", 0).path.exists()
+    assert cell_of(config, POINT, "trqam", 1).path.exists()
 
 
 def test_missing_data_and_missing_policy_are_one_line(load, tmp_path):

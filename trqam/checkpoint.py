@@ -10,6 +10,7 @@ A damaged pair is reported in one line and the one before it is used.
 import hashlib
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,16 @@ def steps(directory: Path) -> list[int]:
     found = []
     for step in _recorded(directory):
         if problem := _damage(directory, step):
-            print(f"warning: {problem}; the checkpoint before it is used", file=sys.stderr)
+            _warn(f"warning: {problem}; the checkpoint before it is used")
         else:
             found.append(step)
     return found
+
+
+@cache
+def _warn(line: str) -> None:
+    """Says it once, however often the folder is looked at."""
+    print(line, file=sys.stderr)
 
 
 def load(directory: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:

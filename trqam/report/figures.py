@@ -15,6 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -124,7 +125,7 @@ def trust_region(metrics: pd.DataFrame, config: Config) -> Figure:
     columns = min(len(groups), COLUMNS)
     bands = -(-len(groups) // columns)  # of four rows each
     rows = {
-        "path_kl": "path KL",
+        "path_kl": "path KL (nats)",
         "multiplier": "multiplier λ",
         "adjoint_loss": "adjoint loss",
         "success": "success (%)",
@@ -213,17 +214,17 @@ def _logarithmic(axes: Axes) -> None:
 
 
 def _curve(axes: Axes, runs: pd.DataFrame, column: str, colour: str, logarithmic: bool = False) -> None:
-    """Mean and range over seeds, a stroke a stage, since the two stages meet at one step with an evaluation each."""
-    runs = runs.dropna(subset=[column])
-    marker = {"marker": "o", "markersize": 2.2} if column == "success" and runs.total_step.nunique() < 16 else {}
-    for _, rows in runs.groupby("stage"):
-        if logarithmic:
-            rows = rows[rows[column] > 0]
-        by_step = rows.groupby("total_step")[column].agg(["mean", "min", "max"])
-        if by_step.empty:
-            continue
-        axes.plot(by_step.index, by_step["mean"], color=colour, **marker)
-        axes.fill_between(by_step.index, by_step["min"], by_step["max"], color=colour, alpha=0.18, linewidth=0)
+    """Mean and range over seeds, through both stages: the online one goes on from where the offline one ended."""
+    rows = runs.dropna(subset=[column])
+    if logarithmic:
+        rows = rows[rows[column] > 0]
+    if rows.empty:
+        return
+    few = column == "success" and rows.total_step.nunique() < 16
+    marker = {"marker": "o", "markersize": 2.2, "markeredgecolor": colour} if few else {}
+    lowest_to_highest = ("pi", 100)
+    seaborn.lineplot(rows, x="total_step", y=column, errorbar=lowest_to_highest, color=colour, ax=axes, **marker)
+    axes.set(xlabel="", ylabel="")  # seaborn's are the columns' names
 
 
 def _level(axes: Axes, runs: pd.DataFrame, colour: str) -> None:
