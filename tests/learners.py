@@ -10,11 +10,12 @@ from trqam.training import make_agent
 
 SIZES = SimpleNamespace(observation=4, action=2, batch=16)
 TASK = "pointmaze-medium-navigate-singletask-task2-v0"
+METHODS = [name for name in config.read_yaml("config/methods.yaml") if not name.endswith("_from_scratch")]
 
 
 def make_learner(name: str, seeds: list[int], **parameters):
     """An agent of the tiny scale, and the initial tensors of each seed."""
-    loaded = config.load("tests/tiny.yaml")
+    loaded = config.load("tests/tiny.yaml", {"methods": [name]})
     run = loaded.run(TASK, name)
     values = {field: getattr(run, field) for field in run.__struct_fields__}
     run = config.Run(**{**values, "parameters": {**run.parameters, **parameters}})

@@ -1,9 +1,9 @@
-"""TRQAM and QAM as whole agents, beyond what the reference numbers exercise."""
+"""Agents as a whole, beyond what the reference numbers exercise."""
 
 import pytest
 import torch
 
-from tests.learners import SIZES, make_batch, make_learner
+from tests.learners import METHODS, SIZES, make_batch, make_learner
 from trqam.networks import MLP, VelocityField
 from trqam.replicas import assemble
 from trqam.streams import stream
@@ -53,12 +53,12 @@ def test_trqam_with_multiplier_one_is_qam_at_temperature_one():
             assert torch.equal(ours, theirs), name
 
 
-@pytest.mark.parametrize("name", ["behaviour_cloning", "qam", "trqam"])
+@pytest.mark.parametrize("name", METHODS)
 def test_actions_stay_in_the_box_and_targets_move(name):
     agent, state, _ = updated(name, 3)
     rng = stream(0, "test")
     observations = torch.from_numpy(rng.standard_normal((1, 7, SIZES.observation), "float32"))
-    noise = torch.from_numpy(10 * rng.standard_normal((1, 7, agent.chunk_size), "float32"))
+    noise = torch.from_numpy(10 * rng.standard_normal((1, 7, agent.noise_size), "float32"))
     actions = agent.act(state, observations, noise)
     assert actions.shape == (1, 7, agent.chunk_size)
     assert actions.abs().max() <= 1

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.learners import SIZES, make_batch, make_learner
+from tests.learners import METHODS, SIZES, make_batch, make_learner
 from trqam.replicas import State, assemble, clip_per_replica, replica_norm
 
-AGENTS = ["behaviour_cloning", "qam", "trqam"]
+AGENTS = METHODS
 
 
 def train(agent, state: State, batch, seeds, updates=5) -> State:

@@ -15,14 +15,12 @@ import torch
 from torch import Tensor
 
 from trqam.flow import Field
+from trqam.td import action_gradient
 
 
 def terminal_adjoint(value: Callable[[Tensor], Tensor], x: Tensor, clip: bool) -> Tensor:
     """-grad_x of ``value`` (actions [R, B, D] to values [R, B]) at ``x``; zero outside the box if ``clip``."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        total = value(x.clamp(-1, 1) if clip else x).sum()
-        return -torch.autograd.grad(total, x)[0]
+    return -action_gradient(lambda x: value(x.clamp(-1, 1) if clip else x), x)
 
 
 def lean_adjoint(base: Field, s: Tensor, path: Tensor, adjoint: Tensor) -> Tensor:

@@ -10,8 +10,6 @@ Every mistake raises `UserError`, one line that names file, key and fix.
 import ast
 import hashlib
 import json
-import math
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +17,7 @@ import msgspec
 import yaml
 
 from trqam.errors import UserError
+from trqam.strict import Strict, convert, read_yaml
 
 AGENTS = Path(__file__).parent / "agents"
 STAGES = ("pretrain", "offline", "online")
@@ -29,10 +28,6 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 Colour = Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}$")]
-
-
-class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A struct that refuses unknown keys and wrong types."""
 
 
 class Domain(Strict):
@@ -71,6 +66,13 @@ class Scale(Strict):
     methods_file: str
     tasks: Annotated[list[Name], msgspec.Meta(min_length=1)]
     methods: Annotated[list[Name], msgspec.Meta(min_length=1)]
+    baselines: list[Name]
+    baseline_tasks: list[Name]
+    ablations: list[Name]
+    budgets: list[Positive]
+    ablation_tasks: list[Name]
+    ablation_stages: list[Literal["offline", "online"]]
+    ablation_eval_interval: Count
     seeds: Count
     seeds_per_job: Count
     device: Literal["auto", "cpu", "cuda"]
@@ -166,8 +168,37 @@ class Config(msgspec.Struct, frozen=True):
     @property
     def tasks(self) -> list[str]:
         """Full task names, domains expanded to their five tasks."""
-        named = [[t] if "-singletask-" in t else tasks_of(t) for t in self.scale.tasks]
-        return [task for group in named for task in group]
+        return expanded(self.scale.tasks)
+
+    @property
+    def compared(self) -> list[str]:
+        """The methods of the comparison: those of every task, then the baselines."""
+        return [*self.scale.methods, *self.scale.baselines]
+
+    @property
+    def budget_sweep(self) -> dict[float, str]:
+        """KL budget to the name of the method that has it."""
+        return {budget: f"trqam_budget_{budget:g}" for budget in self.scale.budgets}
+
+    @property
+    def ablated(self) -> list[str]:
+        """The ablations and the budget sweep."""
+        return [*self.scale.ablations, *self.budget_sweep.values()]
+
+    @property
+    def cells(self) -> list[tuple[str, str]]:
+        """Every (task, method) that this scale trains."""
+        scale = self.scale
+        grids = [(self.tasks, scale.methods), (expanded(scale.baseline_tasks), scale.baselines)]
+        grids += [(expanded(scale.ablation_tasks), self.ablated)]
+        return [(task, method) for tasks, methods in grids for task in tasks for method in methods]
+
+    def stages(self, method: str) -> list[str]:
+        """The stages that leave results: offline for all (cloning's has step 0 alone), online where it trains."""
+        trained = self.methods[method].stages
+        if method in self.ablated:
+            trained = [stage for stage in trained if stage in self.scale.ablation_stages]
+        return ["offline", *(["online"] if "online" in trained else [])]
 
     @property
     def task_domains(self) -> list[str]:
@@ -182,8 +213,11 @@ class Config(msgspec.Struct, frozen=True):
         """The merged configuration of one cell: scale, then domain, then method and its override for the domain."""
         if task not in self.tasks:
             raise UserError(f"{self.path}: tasks: {task!r} is not one of this scale's tasks; add it there")
-        if method not in self.scale.methods:
+        if method not in [*self.compared, *self.ablated]:
             raise UserError(f"{self.path}: methods: {method!r} is not one of this scale's methods; add it there")
+        if (task, method) not in self.cells:
+            key = "ablation_tasks" if method in self.ablated else "baseline_tasks"
+            raise UserError(f"{self.path}: {key}: {task!r} is not listed, so {method} does not run there; add it")
         return self._merge(task, domain_of(task), method)
 
     def pretraining(self, domain: str) -> Run:
@@ -198,6 +232,8 @@ class Config(msgspec.Struct, frozen=True):
         values = {
             f: getattr(source, f) for source in (domain, scale) for f in Run.__struct_fields__ if hasattr(source, f)
         }
+        if method_name in self.ablated:
+            values["eval_interval"] = scale.ablation_eval_interval
         if "offline" not in method.stages:  # the policy that pretraining leaves, evaluated once
             values["offline_steps"] = 0
         for field in ("hidden_width", "hidden_layers"):  # a scale's null means the domain's value
@@ -223,6 +259,12 @@ def tasks_of(domain: str) -> list[str]:
     return [f"{domain}-singletask-task{number}-v0" for number in range(1, 6)]
 
 
+def expanded(names: list[str]) -> list[str]:
+    """Full task names, domains expanded to their five tasks."""
+    groups = [[name] if "-singletask-" in name else tasks_of(name) for name in names]
+    return [task for group in groups for task in group]
+
+
 def agent_parameters(agent: str, given: dict, inherited: dict, where: str) -> msgspec.Struct:
     """``given`` as the `Parameters` of the agent; ``inherited`` fills what the agent asks for and ``given`` lacks.
 
@@ -237,7 +279,7 @@ def agent_parameters(agent: str, given: dict, inherited: dict, where: str) -> ms
     exec(compile(ast.Module(classes, []), str(path), "exec"), namespace)
     struct = namespace.get("Parameters", Strict)
     wanted = {key: value for key, value in inherited.items() if key in struct.__struct_fields__}
-    return _convert({**wanted, **given}, struct, f"{where}: parameters")
+    return convert({**wanted, **given}, struct, f"{where}: parameters")
 
 
 def load(path: str | Path, overrides: dict[str, Any] | None = None) -> Config:
@@ -246,51 +288,82 @@ def load(path: str | Path, overrides: dict[str, Any] | None = None) -> Config:
     ``overrides`` replaces keys of the scale file (the command line's ``--set key=value``).
     """
     values = read_yaml(path)
-    scale = _convert({**values, **(overrides or {})}, Scale, str(path))
+    scale = convert({**values, **(overrides or {})}, Scale, str(path))
     return check(str(path), scale)
 
 
 def check(path: str, scale: Scale) -> Config:
     """Loads the tables that ``scale`` names and checks what no single file can be checked for."""
-    domains = {k: _convert(v, Domain, f"{scale.domains_file}: {k}") for k, v in read_yaml(scale.domains_file).items()}
-    methods = {k: _convert(v, Method, f"{scale.methods_file}: {k}") for k, v in read_yaml(scale.methods_file).items()}
+    domains = {k: convert(v, Domain, f"{scale.domains_file}: {k}") for k, v in read_yaml(scale.domains_file).items()}
+    methods = {k: convert(v, Method, f"{scale.methods_file}: {k}") for k, v in read_yaml(scale.methods_file).items()}
     config = Config(path, scale, domains, methods)
-    for task in config.tasks:
-        if domain_of(task) not in domains:
-            fix = f"add a block {domain_of(task)} to {scale.domains_file}, or use one of {', '.join(domains)}"
-            raise UserError(f"{path}: tasks: unknown domain of {task!r}; {fix}")
-        if task not in tasks_of(domain_of(task)):
-            raise UserError(
-                f"{path}: tasks: unknown task {task!r}; write {domain_of(task)}-singletask-task1-v0 .. task5-v0"
-            )
-    for name, method in methods.items():
-        for domain in method.domains:
-            if domain not in domains:
-                raise UserError(
-                    f"{scale.methods_file}: {name}: domains: unknown domain {domain!r}; see {scale.domains_file}"
-                )
-    for key in ("tasks", "methods"):
-        listed = config.tasks if key == "tasks" else scale.methods
-        if doubled := sorted({name for name in listed if listed.count(name) > 1}):
-            raise UserError(f"{path}: {key}: {doubled[0]!r} is listed twice; remove one")
-    for method in ("behaviour_cloning", *scale.methods):
-        if method not in methods:
-            raise UserError(
-                f"{path}: methods: {method!r} has no block in {scale.methods_file}; add it, or use {', '.join(methods)}"
-            )
+    _check_tasks(config)
+    _add_budget_sweep(config)
+    _check_methods(config)
     for steps, interval in (
         ("eval_interval", "log_interval"),
         ("checkpoint_interval", "log_interval"),
         ("offline_steps", "eval_interval"),
         ("online_steps", "eval_interval"),
+        ("ablation_eval_interval", "log_interval"),
+        ("offline_steps", "ablation_eval_interval"),
         ("pretrain_steps", "log_interval"),
     ):
         if getattr(scale, steps) % getattr(scale, interval):
             raise UserError(f"{path}: {steps}: must be a multiple of {interval} ({getattr(scale, interval)})")
-    for task in config.tasks:
-        for method in scale.methods:
-            config.run(task, method)
+    for task, method in config.cells:
+        config.run(task, method)
     return config
+
+
+def _check_tasks(config: Config) -> None:
+    for task in config.tasks:
+        domain = domain_of(task)
+        if domain not in config.domains:
+            fix = f"add a block {domain} to {config.scale.domains_file}, or use one of {', '.join(config.domains)}"
+            raise UserError(f"{config.path}: tasks: unknown domain of {task!r}; {fix}")
+        if task not in tasks_of(domain):
+            fix = f"write {domain}-singletask-task1-v0 .. task5-v0"
+            raise UserError(f"{config.path}: tasks: unknown task {task!r}; {fix}")
+    _check_once(config, "tasks", config.tasks)
+    for key in ("baseline_tasks", "ablation_tasks"):
+        if outside := [task for task in expanded(getattr(config.scale, key)) if task not in config.tasks]:
+            raise UserError(f"{config.path}: {key}: {outside[0]!r} is not one of this scale's tasks; add it to tasks")
+
+
+def _check_methods(config: Config) -> None:
+    table = config.scale.methods_file
+    for name, method in config.methods.items():
+        if unknown := [domain for domain in method.domains if domain not in config.domains]:
+            raise UserError(f"{table}: {name}: domains: unknown domain {unknown[0]!r}; see {config.scale.domains_file}")
+    for name in ("behaviour_cloning", *config.compared, *config.ablated):
+        if name not in config.methods:
+            fix = f"add it, or use one of {', '.join(config.methods)}"
+            raise UserError(f"{config.path}: methods: {name!r} has no block in {table}; {fix}")
+    _check_once(config, "methods", [*config.compared, *config.ablated])
+
+
+def _check_once(config: Config, key: str, listed: list[str]) -> None:
+    if doubled := sorted({name for name in listed if listed.count(name) > 1}):
+        raise UserError(f"{config.path}: {key}: {doubled[0]!r} is listed twice; remove one")
+
+
+def _add_budget_sweep(config: Config) -> None:
+    """Adds one method a budget of the sweep: TRQAM with that budget, in ever darker orange."""
+    if config.budget_sweep and "trqam" not in config.methods:
+        raise UserError(f"{config.scale.methods_file}: trqam: missing; budgets of {config.path} vary its kl_budget")
+    light, dark = (253, 184, 99), (127, 39, 4)
+    for number, (budget, name) in enumerate(config.budget_sweep.items()):
+        share = number / max(len(config.budget_sweep) - 1, 1)
+        colour = "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in zip(light, dark, strict=True))
+        config.methods[name] = msgspec.structs.replace(
+            config.methods["trqam"],
+            label=f"TRQAM, budget {budget:g}",
+            group="Budget sweep",
+            colour=colour,
+            parameters={**config.methods["trqam"].parameters, "kl_budget": budget},
+            domains={},
+        )
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -299,71 +372,3 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not separator or key not in Scale.__struct_fields__:
         raise UserError(f"--set {text}: expected key=value with a key of the scale file, such as seeds=5")
     return key, yaml.safe_load(value)
-
-
-class StrictLoader(yaml.SafeLoader):
-    """YAML 1.1 without its traps: `010` is eight, .nan a number, and the first of two equal keys dropped in silence."""
-
-    def construct_yaml_int(self, node):
-        if re.fullmatch(r"[+-]?0\d+", node.value):
-            raise yaml.constructor.ConstructorError(None, None, f"{node.value} would be octal", node.start_mark)
-        return super().construct_yaml_int(node)
-
-    def construct_yaml_float(self, node):
-        value = super().construct_yaml_float(node)
-        if not math.isfinite(value):
-            raise yaml.constructor.ConstructorError(None, None, f"{node.value} is not a finite number", node.start_mark)
-        return value
-
-    def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value]
-        if doubled := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(None, None, f"{doubled[0]} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-StrictLoader.add_constructor("tag:yaml.org,2002:int", StrictLoader.construct_yaml_int)
-StrictLoader.add_constructor("tag:yaml.org,2002:float", StrictLoader.construct_yaml_float)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping."""
-    try:
-        values = yaml.load(Path(path).read_text(), StrictLoader)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a configuration file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        problem = getattr(error, "problem", None) or "not text"
-        raise UserError(f"{path}:{line} not valid YAML ({problem}); mend the syntax") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: holds no mapping; write keys such as `scale: small`")
-    return values
-
-
-def _convert(values: Any, struct: type, where: str) -> Any:
-    """``values`` as ``struct``; a mismatch is one line with the key and what to write."""
-    if isinstance(values, dict) and (unknown := [k for k in values if k not in struct.__struct_fields__]):
-        known = ", ".join(struct.__struct_fields__) or "none"
-        raise UserError(f"{where}: {unknown[0]}: unknown key; known keys: {known}")
-    try:
-        return msgspec.convert(values, struct)
-    except msgspec.ValidationError as error:
-        message = str(error)
-        missing = re.fullmatch(r"Object missing required field `(\w+)`", message)
-        if missing:
-            raise UserError(f"{where}: {missing[1]}: missing; add it (config/config.yaml explains each key)") from None
-        problem, _, key = message.partition(" - at `$")
-        key = key.rstrip("`").lstrip(".") or "(whole)"
-        found = _lookup(values, key)
-        hint = ""
-        if isinstance(found, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", found):
-            hint = f"; YAML reads {found} as text: write {float(found)!r}"
-        shown = "" if isinstance(found, dict | list) or found is None else f", found {found!r}"
-        raise UserError(f"{where}: {key}: {problem[0].lower() + problem[1:]}{shown}{hint}") from None
-
-
-def _lookup(values: Any, key: str) -> Any:
-    """The offending value, for the message; None where the key is not a simple one."""
-    return values.get(key) if isinstance(values, dict) else None

@@ -17,7 +17,7 @@ import numpy as np
 from trqam import envs
 from trqam.streams import episode_seed, stream
 
-# (observations [R, S, O], noise [R, S, H*A]) -> chunks [R, S, H*A], float32
+# (observations [R, S, O], noise [R, S, N]) -> chunks [R, S, H*A], float32
 Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
 PURPOSE = "evaluation"
 
@@ -35,7 +35,7 @@ class Evaluator:
 
     Slot j runs episodes j, j + S, ... in its own environment, made at the first evaluation and kept. ``workers``
     processes share the slots (0: all in this process). ``max_steps`` shortens the episodes. Close it, or use it in
-    a ``with`` statement.
+    a ``with`` statement. An action chunk takes ``noise_size`` normal numbers (None: one for each of its own).
     """
 
     def __init__(
@@ -47,12 +47,14 @@ class Evaluator:
         workers: int,
         horizon: int,
         action_size: int,
+        noise_size: int | None = None,
         max_steps: int | None = None,
     ):
         envs.task_number(task)  # a wrong name is reported here, not by a worker
         self._seeds, self._episodes = list(seeds), episodes
         self._slots = min(environments, episodes)  # S
         self._chunk = (horizon, action_size)
+        self._noise_size = noise_size or horizon * action_size
         self._replicas = list(range(len(self._seeds)))  # original positions of those still evaluated
         places = len(self._seeds) * self._slots
         if workers:
@@ -107,10 +109,10 @@ class Evaluator:
             observations[position[replica], slot] = observation
         results = np.zeros((len(self._replicas), 3, self._episodes), dtype=np.float32)
         while running:
-            noise = np.zeros((len(self._replicas), self._slots, horizon * action_size), dtype=np.float32)
+            noise = np.zeros((len(self._replicas), self._slots, self._noise_size), dtype=np.float32)
             for place in running:
                 replica, slot = place
-                noise[position[replica], slot] = noise_of[place].standard_normal(horizon * action_size, np.float32)
+                noise[position[replica], slot] = noise_of[place].standard_normal(self._noise_size, np.float32)
             chunks = np.asarray(act(observations.copy(), noise)).reshape(*noise.shape[:2], horizon, action_size)
             actions = {(replica, slot): chunks[position[replica], slot] for replica, slot in running}
             for place, (observation, outcome) in self._exchange("run", self._shares(actions)).items():

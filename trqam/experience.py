@@ -125,7 +125,7 @@ class Online(Offline):
         It is always asked for all seeds, so that a row's arithmetic does not depend on who needs an action.
         """
         if any(not worker.chunk for worker in self.workers):
-            size = policy.agent.chunk_size
+            size = policy.agent.noise_size
             noise = [stream(seed, "exploration", step).standard_normal((1, size), np.float32) for seed in self.seeds]
             observations = np.stack([worker.observation[None] for worker in self.workers])
             actions = policy.act(state, observations, np.stack(noise))

@@ -4,6 +4,7 @@ Parameters are dicts of tensors with a leading replica axis: weights [R, in, out
 Dense -> GELU (tanh approximation) -> LayerNorm (eps 1e-6), the last Dense bare, as in the authors' flax code.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,12 +26,18 @@ class MLP:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Parameter shapes of one replica, in layer order."""
         lead = (self.members,) if self.members else ()
-        shapes = {}
+        shapes, last = {}, len(self.sizes) - 2
         for i, (n_in, n_out) in enumerate(zip(self.sizes, self.sizes[1:], strict=False)):
-            shapes |= {f"{i}.weight": (*lead, n_in, n_out), f"{i}.bias": (*lead, n_out)}
-            if self.layer_norm and i < len(self.sizes) - 2:
+            for name in self.heads if i == last else (str(i),):
+                shapes |= {f"{name}.weight": (*lead, n_in, n_out), f"{name}.bias": (*lead, n_out)}
+            if self.layer_norm and i < last:
                 shapes |= {f"{i}.scale": (*lead, n_out), f"{i}.shift": (*lead, n_out)}
         return shapes
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the bare last layers."""
+        return (str(len(self.sizes) - 2),)
 
     def initialise(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """One replica: Xavier-uniform weights, zero biases, unit LayerNorm scales, as float32."""
@@ -48,20 +55,56 @@ class MLP:
         replicas, batch, width = x.shape
         if self.members:
             x = x.unsqueeze(1).expand(-1, self.members, -1, -1).reshape(-1, batch, width)
-        last = len(self.sizes) - 2
-        for i in range(last + 1):
-            layer = {k: self._stack(parameters[f"{i}.{k}"]) for k in ("weight", "bias")}
-            x = torch.baddbmm(layer["bias"].unsqueeze(1), x, layer["weight"])
-            if i < last:
-                x = functional.gelu(x, approximate="tanh")
-                if self.layer_norm:
-                    scale, shift = (self._stack(parameters[f"{i}.{k}"]).unsqueeze(1) for k in ("scale", "shift"))
-                    x = torch.addcmul(shift, functional.layer_norm(x, x.shape[-1:], eps=1e-6), scale)
+        x = self._dense(parameters, self.heads[0], self.hidden(parameters, x))
         return x.view(replicas, self.members, batch, -1) if self.members else x
+
+    def hidden(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """What the last layer sees, replicas and members as one axis."""
+        for i in range(len(self.sizes) - 2):
+            x = functional.gelu(self._dense(parameters, str(i), x), approximate="tanh")
+            if self.layer_norm:
+                scale, shift = (self._stack(parameters[f"{i}.{k}"]).unsqueeze(1) for k in ("scale", "shift"))
+                x = torch.addcmul(shift, functional.layer_norm(x, x.shape[-1:], eps=1e-6), scale)
+        return x
+
+    def _dense(self, parameters: Parameters, name: str, x: Tensor) -> Tensor:
+        weight, bias = (self._stack(parameters[f"{name}.{k}"]) for k in ("weight", "bias"))
+        return torch.baddbmm(bias.unsqueeze(1), x, weight)
 
     def _stack(self, parameter: Tensor) -> Tensor:
         """Replica and member axes as one."""
         return parameter.flatten(0, 1) if self.members else parameter
+
+
+class TanhGaussian(MLP):
+    """The shape of a policy tanh(u), u ~ N(mean(x), std(x)^2): two heads on one body, and never LayerNorm."""
+
+    heads = ("mean", "log_std")
+
+    def sample(self, parameters: Parameters, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """tanh(u) [R, B, D] with u = mean + std * noise, and its log-density [R, B]; log std is clipped to [-20, 2].
+
+        log(1 - tanh^2 u) = 2 (log 2 - u - softplus(-2u)), which does not lose digits where tanh saturates.
+        """
+        body = self.hidden(parameters, x)
+        mean, log_std = (self._dense(parameters, head, body) for head in self.heads)
+        log_std = log_std.clamp(-20, 2)
+        u = mean + log_std.exp() * noise
+        log_normal = -noise.square() / 2 - log_std - math.log(2 * math.pi) / 2
+        log_slope = 2 * (math.log(2) - u - torch.logaddexp(-2 * u, torch.zeros_like(u)))
+        return u.tanh(), (log_normal - log_slope).sum(-1)
+
+
+class LogScalar:
+    """The shape of a positive number, kept as its logarithm [R, 1] and starting at one."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """One number a replica."""
+        return {"log": (1,)}
+
+    def initialise(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Log of one."""
+        return {"log": np.zeros(1, np.float32)}
 
 
 class VelocityField:
@@ -86,3 +129,8 @@ class Critic:
     def __call__(self, s: Tensor, a: Tensor) -> Tensor:
         """Values [R, E, B]."""
         return self.network(self.parameters, torch.cat([s, a], -1)).squeeze(-1)
+
+
+def frozen(parameters: Parameters) -> Parameters:
+    """The same values without gradient, for a network that only passes it on to its inputs."""
+    return {name: tensor.detach() for name, tensor in parameters.items()}

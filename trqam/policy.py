@@ -33,6 +33,6 @@ class Policy:
         return {k: self.tensor(self.normalise(v) if k in observed else v) for k, v in chunks.items()}
 
     def act(self, state: State, observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Chunks [R, S, D] for observations [R, S, O] and noise [R, S, D]."""
+        """Chunks [R, S, D] for observations [R, S, O] and noise [R, S, noise_size]."""
         actions = self.agent.act(state, self.tensor(self.normalise(observations)), self.tensor(noise))
         return actions.cpu().numpy()

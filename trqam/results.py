@@ -33,26 +33,20 @@ def collect(config: Config, out: Path) -> None:
     named on stderr and left out, which reduces n; a diverged seed counts as success 0 at every later evaluation.
     """
     tables, runs = [], []
-    for task in config.tasks:
-        for method in config.scale.methods:
-            for stage in stages_of(config, method):
-                for seed in range(config.scale.seeds):
-                    cell = cell_of(config, task, method, seed)
-                    if not (cell.path / f"{stage}.csv").exists():
-                        print(f"warning: {cell.path}/{stage}.csv is missing; its seed is left out", file=sys.stderr)
-                        continue
-                    tables.append(_read(config, cell, task, method, stage))
-                    runs.append(_run(config, cell, task, method, stage))
+    for task, method in config.cells:
+        for stage in config.stages(method):
+            for seed in range(config.scale.seeds):
+                cell = cell_of(config, task, method, seed)
+                if not (cell.path / f"{stage}.csv").exists():
+                    print(f"warning: {cell.path}/{stage}.csv is missing; its seed is left out", file=sys.stderr)
+                    continue
+                tables.append(_read(config, cell, task, method, stage))
+                runs.append(_run(config, cell, task, method, stage))
     metrics = pandas.concat(tables, ignore_index=True)
     cards = {domain: _card(config.data_directory(domain)) for domain in config.task_domains}
     write_json(out / "datasets.json", cards)
     write_atomically(out / "runs.csv", pandas.DataFrame(runs, columns=RUN_COLUMNS).to_csv(index=False))
     write_atomically(out / "metrics.csv", metrics.to_csv(index=False))
-
-
-def stages_of(config: Config, method: str) -> list[str]:
-    """The stages that leave results: offline for every method (cloning's has step 0 alone), online where it trains."""
-    return ["offline", *(["online"] if "online" in config.methods[method].stages else [])]
 
 
 def _read(config: Config, cell: Cell, task: str, method: str, stage: str) -> pandas.DataFrame:

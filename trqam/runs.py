@@ -36,6 +36,11 @@ METRICS = [
     "q_mean",
     "q_min",
     "q_max",
+    "actor_loss",
+    "value_loss",
+    "distill_loss",
+    "entropy",
+    "temperature",
 ]
 COLUMNS = ["step", "status", "success", "episode_length", "episode_return", *METRICS]
 TIMING_COLUMNS = ["stage", "step", "seconds", "evaluation_seconds", "updates_per_second"]

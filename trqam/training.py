@@ -37,9 +37,9 @@ def pretrain(config: Config, domain: str) -> None:
 def train(config: Config, task: str, method: str, stage: str, seeds: list[int]) -> None:
     """The offline or online stage of some seeds of one cell."""
     run = config.run(task, method)
-    stages = config.methods[method].stages
-    if stage == "online" and stage not in stages:
-        raise UserError(f"{config.scale.methods_file}: {method}: stages: {stages} has no {stage!r}; add it there")
+    if stage not in config.stages(method):
+        where = "ablation_stages" if method in config.ablated else f"{config.scale.methods_file}: {method}: stages"
+        raise UserError(f"{config.path}: {where}: {stage!r} is not listed, so {method} has none; add it there")
     total = run.offline_steps if stage == "offline" else run.online_steps
     _train_block(config, run, stage, total, [cell_of(config, task, method, seed) for seed in seeds])
 
@@ -212,7 +212,14 @@ class Trainer:
         if self.evaluator is None:
             run, workers = self.run, self.config.scale.eval_workers
             self.evaluator = Evaluator(
-                run.task, self.seeds, run.eval_episodes, run.eval_environments, workers, run.horizon, self.action_size
+                run.task,
+                self.seeds,
+                run.eval_episodes,
+                run.eval_environments,
+                workers,
+                run.horizon,
+                self.action_size,
+                self.agent.noise_size,
             )
         step = self.step + (self.run.offline_steps if self.stage == "online" else 0)
         outcomes = self.evaluator.evaluate(lambda s, noise: self.policy.act(self.state, s, noise), step)

@@ -1,60 +1,77 @@
-"""What every agent shares: initial state, one update, and how noise is named."""
+"""What agents share: initial state, one update, the critic's and the cloned flow's losses, and how noise is named."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trqam.config import Run, agent_parameters
-from trqam.dual import DualState
-from trqam.networks import MLP, Critic, VelocityField
+from trqam.flow import euler, flow_matching_loss
+from trqam.networks import MLP, Critic, LogScalar, TanhGaussian, VelocityField
 from trqam.replicas import State, adam_step, clip_per_replica, leaves, polyak, replica_norm
 from trqam.streams import stream
+from trqam.td import critic_loss, pessimistic_value, td_target
 
 Tensors = dict[str, Tensor]
+Network = MLP | LogScalar
 
 
 class Agent:
     """An agent is its networks, its losses and how it acts; this class does backward, clip, step and average.
 
-    Subclasses set `targets` (networks with a moving average), `clip_gradient` and `initial_multiplier`, and define
-    `networks`, `noise_shapes`, `losses` and `act`; `dual_step` only where there is a multiplier to learn.
+    Subclasses set `targets` (networks with a moving average) and `clip_gradient`, and define `build_networks`,
+    `noise_shapes`, `losses` and `act`; `dual_step` only where there is a multiplier to learn.
     """
 
     targets: tuple[str, ...] = ()
     clip_gradient = True
     initial_multiplier = 1.0
+    samples = 1  # proposals for an action, of which the critic picks one
+    chunked = True  # False: one action at a time, though returns still span the horizon
+    critic_layer_norm = True
+    reference = "target"  # which copy of the cloned field a method leans on: its moving average, or "online"
 
-    def __init__(self, run: Run, observation_size: int, action_size: int):
+    def __init__(self, run: Run, observation_size: int, action_size: int, **switches):
+        """``switches`` replace attributes: options that only the authors' reference numbers use."""
         self.run = run
         self.parameters = agent_parameters(run.agent, run.parameters, {}, run.method)
         self.observation_size = observation_size
-        self.chunk_size = run.horizon * action_size  # D
-        self.hidden = (run.hidden_width,) * run.hidden_layers
+        self.actor_hidden = self.critic_hidden = (run.hidden_width,) * run.hidden_layers
+        vars(self).update(switches)
+        self.chunk = run.horizon if self.chunked else 1
+        self.chunk_size = self.chunk * action_size  # D
         self.networks = self.build_networks()
 
-    def build_networks(self) -> dict[str, MLP]:
+    @property
+    def noise_size(self) -> int:
+        """How many normal numbers one action chunk takes."""
+        return self.samples * self.chunk_size
+
+    def build_networks(self) -> dict[str, Network]:
         """Name to shape of every trained network."""
         raise NotImplementedError
 
     def noise_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Name to shape (of one replica) of the noise of one update; names ending in "_t" are uniform, others
-        normal."""
-        raise NotImplementedError
+        normal. Here: noise and time of the flow-matching interpolant."""
+        return {"bc_x0": (batch, self.chunk_size), "bc_t": (batch, 1)}
 
     def losses(self, state: State, batch: Tensors, noise: Tensors) -> tuple[Tensor, Tensors]:
-        """The total loss [R] with its graph, and detached metrics [R] to log."""
+        """The total loss [R] with its graph, and metrics [R] to log."""
         raise NotImplementedError
 
     def act(self, state: State, observations: Tensor, noise: Tensor) -> Tensor:
-        """Action chunks [R, S, D] in [-1, 1] for observations [R, S, O] and noise [R, S, D]."""
+        """Action chunks [R, S, D] in [-1, 1] for observations [R, S, O] and noise [R, S, noise_size]."""
         raise NotImplementedError
 
-    def dual_step(self, state: State, metrics: Tensors) -> DualState:
-        """The dual state after the update; unchanged for agents without a multiplier."""
-        return state.dual
+    def dual_step(self, state: State, metrics: Tensors) -> Tensors:
+        """Moves the multiplier of agents that have one, in place, and returns the dual state to log."""
+        return {}
 
     def initialise(self, seed: int, pretrained: Tensors | None) -> Tensors:
-        """One replica's tensors: random networks, or the pretrained field wherever an agent starts from it."""
+        """One replica's tensors: random networks, or the pretrained field wherever an agent starts from it.
+
+        Without a pretrained field `base` and `finetuned` are drawn independently, as in the authors' code.
+        """
         tensors: Tensors = {}
         for network, shape in self.networks.items():
             values = {
@@ -89,6 +106,7 @@ class Agent:
         Targets move towards the parameters from *before* the gradient step, as in the authors' code.
         """
         loss, metrics = self.losses(state, batch, noise)
+        metrics = {k: v.detach() for k, v in metrics.items()}
         gradients = list(torch.autograd.grad(loss.sum(), leaves(state.online)))
         with torch.no_grad():
             norm = replica_norm(gradients)
@@ -96,25 +114,114 @@ class Agent:
                 clip_per_replica(gradients, norm)
             polyak(state.target, state.online, self.run.target_rate)
             adam_step(state, gradients, self.run.learning_rate)
-            state.dual = self.dual_step(state, metrics)
-        return {**metrics, "loss": loss.detach(), "gradient_norm": norm, **state.dual._asdict()}
+            dual = self.dual_step(state, metrics)
+        return {**metrics, "loss": loss.detach(), "gradient_norm": norm, **dual}
+
+    def flow_loss(self, state: State, batch: Tensors, noise: Tensors) -> Tensor:
+        """L_BC [R] of the online base field."""
+        s, a, valid = batch["observations"], batch["actions"], batch["valid"]
+        return flow_matching_loss(self.field(state.online["base"]), s, a, noise["bc_x0"], noise["bc_t"], valid)
+
+    def flow_action(self, field: VelocityField, s: Tensor, noise: Tensor) -> Tensor:
+        """The end point of a flow started at ``noise`` [R, B, D], clipped to the action box."""
+        return euler(field, s, noise, self.run.flow_steps).clamp(-1, 1)
 
     def field(self, parameters: Tensors) -> VelocityField:
         """A velocity field of this agent's shape."""
         return VelocityField(self.networks["base"], parameters)
 
-    def critic(self, parameters: Tensors) -> Critic:
-        """The critic ensemble with these parameters."""
-        return Critic(self.networks["critic"], parameters)
+    def reference_field(self, state: State) -> VelocityField:
+        """The copy of the cloned field that a method leans on."""
+        return self.field(getattr(state, self.reference)["base"])
 
     def field_network(self) -> MLP:
         """The shape of v(s, x, t)."""
-        sizes = (self.observation_size + self.chunk_size + 1, *self.hidden, self.chunk_size)
+        sizes = (self.observation_size + self.chunk_size + 1, *self.actor_hidden, self.chunk_size)
         return MLP(sizes, self.run.actor_layer_norm)
 
-    def critic_network(self) -> MLP:
-        """The shape of the ensemble Q_k(s, a); critics always have LayerNorm."""
-        return MLP((self.observation_size + self.chunk_size, *self.hidden, 1), True, self.run.critics)
+    def critic_network(self, inputs: int = 0) -> MLP:
+        """The shape of the ensemble Q_k(s, a), or with ``inputs`` more; the experiment's critics have LayerNorm."""
+        sizes = (self.observation_size + self.chunk_size + inputs, *self.critic_hidden, 1)
+        return MLP(sizes, self.critic_layer_norm, self.run.critics)
+
+    def gaussian_network(self, inputs: int) -> TanhGaussian:
+        """The shape of a tanh-Gaussian policy over chunks, conditioned on ``inputs`` numbers."""
+        return TanhGaussian((inputs, *self.actor_hidden, self.chunk_size), layer_norm=False)
+
+
+class ActorCritic(Agent):
+    """A critic ensemble, a behaviour-cloned flow and a policy between them: every method of the family.
+
+    The loss is L_Q + L_BC + `policy_loss`. A method says what its policy proposes (`propose`), what trains it, and
+    which networks and noise it adds; acting, best-of-n and the critic's target follow from that.
+    """
+
+    targets = ("critic",)
+
+    def build_networks(self) -> dict[str, Network]:
+        """Critic ensemble and base field."""
+        return {"critic": self.critic_network(), "base": self.field_network()}
+
+    def noise_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
+        """The next action's noise, and the interpolant's."""
+        return {"next_action_noise": (batch, self.noise_size), **super().noise_shapes(batch)}
+
+    def policy_loss(self, state: State, batch: Tensors, noise: Tensors) -> tuple[Tensor, Tensors]:
+        """What the method adds to L_Q + L_BC, [R], and metrics."""
+        raise NotImplementedError
+
+    def propose(self, state: State, s: Tensor, noise: Tensor) -> Tensor:
+        """The policy's actions [R, B, D], not necessarily clipped, from the noise of one proposal a row."""
+        raise NotImplementedError
+
+    def losses(self, state: State, batch: Tensors, noise: Tensors) -> tuple[Tensor, Tensors]:
+        """L_Q + L_BC + the method's own."""
+        q = self.critic(state.online["critic"])(batch["observations"], batch["actions"])
+        critic = critic_loss(q, self.td_target(state, batch, noise), batch["valid"])
+        flow = self.flow_loss(state, batch, noise)
+        policy, metrics = self.policy_loss(state, batch, noise)
+        metrics |= {"critic_loss": critic, "flow_loss": flow}
+        metrics |= {"q_mean": q.mean((1, 2)), "q_min": q.amin((1, 2)), "q_max": q.amax((1, 2))}
+        return critic + flow + policy, metrics
+
+    @torch.no_grad()
+    def td_target(self, state: State, batch: Tensors, noise: Tensors) -> Tensor:
+        """The critic's target y [R, B]."""
+        value = self.next_value(state, batch["next_observations"], noise)
+        return td_target(batch["rewards"], batch["masks"], value, self.run.discount, self.run.horizon)
+
+    def next_value(self, state: State, s: Tensor, noise: Tensors) -> Tensor:
+        """The value [R, B] of what follows: the target critics' of the policy's action, with pessimism."""
+        q = self.critic(state.target["critic"])(s, self.act(state, s, noise["next_action_noise"]))
+        return pessimistic_value(q, self.run.pessimism)
+
+    @torch.no_grad()
+    def act(self, state: State, observations: Tensor, noise: Tensor) -> Tensor:
+        """The best of `samples` proposals under the online critic, clipped to the action box."""
+        s = observations.repeat_interleave(self.samples, 1)
+        rows = noise.unflatten(-1, (self.samples, -1)).flatten(1, 2)
+        actions = self.propose(state, s, rows).clamp(-1, 1)
+        if self.samples == 1:
+            return actions
+        score = self.rank(self.critic(state.online["critic"])(s, actions)).unflatten(1, (-1, self.samples))
+        best = score.argmax(-1)[:, :, None, None].expand(-1, -1, 1, actions.shape[-1])
+        return actions.unflatten(1, (-1, self.samples)).gather(2, best).squeeze(2)
+
+    def rank(self, q: Tensor) -> Tensor:
+        """One number [R, B] from the ensemble's values [R, E, B], by which the best proposal is chosen."""
+        return q.mean(1)
+
+    def critic(self, parameters: Tensors) -> Critic:
+        """The critic ensemble with these parameters, as a function of observations and actions."""
+        return Critic(self.networks["critic"], parameters)
+
+
+def entropy_terms(log_temperature: Tensor, log_prob: Tensor, target: float) -> tuple[Tensor, Tensor, Tensors]:
+    """Soft actor-critic's terms (arXiv 1812.05905): mean(alpha_sg log pi) and alpha (entropy_sg - target), [R], and
+    metrics, for log alpha [R, 1] and log pi [R, B]."""
+    temperature, entropy = log_temperature.squeeze(-1).exp(), -log_prob.detach().mean(-1)
+    bonus = temperature.detach() * log_prob.mean(-1)
+    return bonus, temperature * (entropy - target), {"entropy": entropy, "temperature": temperature}
 
 
 def _draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -11,7 +11,7 @@ from torch import Tensor
 from trqam.agents.base import Tensors
 from trqam.agents.qam import QAM
 from trqam.config import Run, Strict
-from trqam.dual import DualState, dual_descent
+from trqam.dual import dual_descent
 from trqam.replicas import State
 
 
@@ -29,12 +29,23 @@ class Parameters(Strict):
     multiplier_max: float
 
 
-class TRQAM(QAM):
-    """QAM inside a trust region."""
+class TrustRegion(QAM):
+    """Adjoint matching with a multiplier that holds the path KL at the budget; how it acts is the subclass's."""
 
-    def __init__(self, run: Run, observation_size: int, action_size: int):
-        super().__init__(run, observation_size, action_size)
+    def __init__(self, run: Run, observation_size: int, action_size: int, **switches):
+        super().__init__(run, observation_size, action_size, **switches)
         self.initial_multiplier = self.parameters.initial_multiplier
+
+    def dual_step(self, state: State, metrics: Tensors) -> Tensors:
+        """lambda after this update's path KL."""
+        p, kl = self.parameters, metrics["path_kl"]
+        bounds = (p.multiplier_min, p.multiplier_max)
+        state.dual = dual_descent(state.dual, kl, p.kl_budget, p.dual_rate, p.kl_ema_rate, p.kl_clip, bounds)
+        return state.dual._asdict()
+
+
+class TRQAM(TrustRegion):
+    """QAM inside a trust region."""
 
     def inverse_temperature(self) -> float:
         """One: the multiplier is the temperature."""
@@ -43,12 +54,6 @@ class TRQAM(QAM):
     def effective_multiplier(self, state: State) -> Tensor:
         """lambda_eff = multiplier_scale * lambda, floored so that sigma stays finite."""
         return (self.parameters.multiplier_scale * state.dual.multiplier).clamp(min=1e-8)
-
-    def dual_step(self, state: State, metrics: Tensors) -> DualState:
-        """lambda after this update's path KL."""
-        p = self.parameters
-        bounds = (p.multiplier_min, p.multiplier_max)
-        return dual_descent(state.dual, metrics["path_kl"], p.kl_budget, p.dual_rate, p.kl_ema_rate, p.kl_clip, bounds)
 
 
 AGENT = TRQAM

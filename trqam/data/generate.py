@@ -32,7 +32,10 @@ from trqam.errors import UserError
 from trqam.streams import episode_seed, stream
 
 EPISODE_TRANSITIONS = 1000  # and one row more
-NAVIGATE_NOISE = 0.5  # standard deviation, added to a direction of length 1
+# Added to a direction of length 1: independent noise, and a slow drift (an AR(1) process) that carries the walk off the
+# shortest route, so that the data hold several ways through each cell and not one line.
+NAVIGATE_NOISE, NAVIGATE_DRIFT, NAVIGATE_MEMORY = 0.5, 1.0, 0.9  # standard deviations; correlation a step
+GOAL_SPREAD = 0.325  # of a cell's width: how far from its middle a goal may lie, either way
 PLAY_NOISE, PLAY_SMOOTHING = 0.1, 0.5  # OGBench's settings for play data
 # Range of an episode's probability of stacking a cube, by the number of cubes, as in OGBench's collection.
 STACKING = {"single": (0.0, 0.0), "double": (0.0, 0.25), "triple": (0.05, 0.35), "quadruple": (0.1, 0.5)}
@@ -98,15 +101,16 @@ def _navigate(env, rng: np.random.Generator, seed: int, length: int) -> Rows:
     free = [tuple(cell) for cell in np.argwhere(maze.maze_map == 0).tolist()]
 
     def new_goal() -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
-        """A free cell, a point in its middle half and the distances to the cell."""
+        """A free cell, a point around its middle and the distances to the cell."""
         cell = free[rng.integers(len(free))]
-        point = maze.ij_to_xy(cell) + rng.uniform(-1, 1, 2) * maze._maze_unit / 4
+        point = maze.ij_to_xy(cell) + rng.uniform(-1, 1, 2) * GOAL_SPREAD * maze._maze_unit
         return cell, point, maze.get_oracle_subgoal(maze.ij_to_xy(cell), maze.ij_to_xy(cell))[1]
 
     goal, goal_point, distances = new_goal()
     start = free[rng.integers(len(free))]
     observation, _ = envs.reset_with_details(env, seed, {"task_info": {"init_ij": start, "goal_ij": goal}})
     previous_cell = target = None
+    drift = rng.normal(0, NAVIGATE_DRIFT, 2)
     record = []
     for _ in range(length):
         position = maze.get_xy()
@@ -123,7 +127,8 @@ def _navigate(env, rng: np.random.Generator, seed: int, length: int) -> Rows:
             target = np.array(maze.ij_to_xy(nearer[rng.integers(len(nearer))]))
         previous_cell = cell
         direction = target - position
-        action = direction / (np.linalg.norm(direction) + 1e-6) + rng.normal(0, NAVIGATE_NOISE, 2)
+        action = direction / (np.linalg.norm(direction) + 1e-6) + rng.normal(0, NAVIGATE_NOISE, 2) + drift
+        drift = NAVIGATE_MEMORY * drift + (1 - NAVIGATE_MEMORY**2) ** 0.5 * rng.normal(0, NAVIGATE_DRIFT, 2)
         action = np.clip(action, -1, 1)
         successor, _, _, _, details = env.step(action)
         record.append(_row(observation, action, details))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -12,13 +13,13 @@ sys.path.insert(0, str(Path(workflow.basedir).parent))
 
 from trqam import config as configuration
 from trqam.errors import UserError
-from trqam.results import stages_of
+from trqam.strict import read_yaml
 
 
 def read_configuration():
     """The scale file that was given last, with what `--config` changed; and how a command line says the same."""
     path = ([*workflow.overwrite_configfiles] or ["config/config.yaml"])[-1]
-    written = configuration.read_yaml(path)
+    written = read_yaml(path)
     changed = {k: v for k, v in config.items() if k not in written or v != written[k]}
     loaded = configuration.load(path, changed)
     options = ["--config", os.path.relpath(path)]
@@ -46,7 +47,7 @@ BLOCKS = [
 wildcard_constraints:
     task="|".join(CONFIG.tasks),
     domain="|".join(CONFIG.task_domains),
-    method="|".join(CONFIG.scale.methods),
+    method="|".join(map(re.escape, [*CONFIG.compared, *CONFIG.ablated])),
 
 
 def card_of(domain):
@@ -58,9 +59,8 @@ def published(stage):
     """All per-seed files of one stage."""
     return [
         f"{RESULTS}/{task}/{method}/seed{seed}/{stage}.csv"
-        for task in CONFIG.tasks
-        for method in CONFIG.scale.methods
-        if stage in stages_of(CONFIG, method)
+        for task, method in CONFIG.cells
+        if stage in CONFIG.stages(method)
         for seed in SEEDS
     ]
 

@@ -1,0 +1,60 @@
+"""Scalar-adjoint SQAM (arXiv 2610.10437): TRQAM without a product through the flow, and with a value penalty.
+
+    a_hat = ODE end point of v_ft, not clipped          x_j = (1 - t_j) eps_j + t_j a_hat,   t_j = j/K,   j = 1..K
+    adj_j = -t_j grad_a mean_k Q_bar_k(s, clip(a)) at a_hat
+    L_Q  += c mean_B( mean_k Q_k(s, clip(a_hat)) - mean_k Q_k(s, a) )                   gradient to the critic only
+
+L_AM, the path KL and the dual step are TRQAM's, at the times t_j and the states x_j of these bridges.
+"""
+
+import torch
+from torch import Tensor
+
+from trqam.agents.base import Tensors
+from trqam.agents.qam import AdjointSamples
+from trqam.agents.trqam import TRQAM
+from trqam.config import Strict
+from trqam.flow import euler
+from trqam.replicas import State
+
+
+class Parameters(Strict):
+    """TRQAM's hyper-parameters and the weight c of the value penalty."""
+
+    value_penalty: float
+    clip_adjoint: bool
+    kl_budget: float
+    initial_multiplier: float
+    multiplier_scale: float
+    dual_rate: float
+    kl_ema_rate: float
+    kl_clip: float
+    multiplier_min: float
+    multiplier_max: float
+
+
+class SQAM(TRQAM):
+    """TRQAM on bridges to its own actions."""
+
+    def policy_loss(self, state: State, batch: Tensors, noise: Tensors) -> tuple[Tensor, Tensors]:
+        """L_AM and the value penalty, neither masked by validity."""
+        s, critic = batch["observations"], self.critic(state.online["critic"])
+        samples = self.sample_adjoints(state, s, noise)
+        loss, _, metrics = self.adjoint_matching(state, s, samples)
+        own = samples.states[-1].clamp(-1, 1)  # the last bridge state is a_hat itself
+        penalty = critic(s, own).mean((1, 2)) - critic(s, batch["actions"]).mean((1, 2))
+        return loss + self.parameters.value_penalty * penalty, metrics
+
+    @torch.no_grad()
+    def sample_adjoints(self, state: State, s: Tensor, noise: Tensors) -> AdjointSamples:
+        """Bridge states at t_1 .. t_K and the critic's one gradient, scaled by time."""
+        steps = self.run.flow_steps
+        h, t = 1 / steps, torch.arange(1, steps + 1, dtype=s.dtype, device=s.device) / steps
+        action = euler(self.field(state.online["finetuned"]), s, noise["adj_x0"], steps)
+        weight = t[:, None, None, None]
+        states = (1 - weight) * noise["adj_eps"].transpose(0, 1) + weight * action
+        terminal = self.terminal_adjoint(state, s, action)
+        return AdjointSamples(states, weight * terminal, t, 2 * (1 - t + h) / (t + h), terminal)
+
+
+AGENT = SQAM

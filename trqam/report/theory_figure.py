@@ -1,0 +1,246 @@
+"""The figure and the numbers of the theory's section: no training result goes in, and every number is computed."""
+
+import io
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from trqam import theory
+from trqam.artefacts import write_atomically
+from trqam.report import PAPER
+from trqam.report.latex import escape
+
+# The experiments. Budgets are those that domains.yaml uses most, K = 10 is what the authors train with.
+BUDGETS = (0.5, 1.0, 4.0)  # nats
+DIMENSIONS = (2, 8, 16)
+SHOWN_DIMENSION = 8  # in the panel of the multiplier
+TRAINING_STEPS, FINE_STEPS = 10, 40  # flow steps K
+DUAL_STEPS = 500
+VARIANCES = (4.0, 1.0, 0.25, 0.04)
+FLOW_STEPS = (10, 20, 40, 80, 160, 320, 640)
+FITTED_FROM = 80  # flow steps from which the order is fitted
+BETAS = (0.5, 2.0, 8.0)
+ERRORS = (0.01, 0.03, 0.1, 0.3)
+TOYS = 500
+
+WIDTH, HEIGHT = 6.1, 4.7  # inches: the paper's text width
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+INK = "#333333"
+STYLES = ("-", "-.", ":")
+
+
+class Measured(NamedTuple):
+    """The tables of `trqam.theory`: the dual descent on the training's and on finer steps, and the other two."""
+
+    training: pd.DataFrame
+    fine: pd.DataFrame
+    discretisation: pd.DataFrame
+    amplification: pd.DataFrame
+
+
+@cache
+def measure() -> Measured:
+    """All experiments, once a process (about half a minute)."""
+    return Measured(
+        theory.dual_descent_experiment(BUDGETS, DIMENSIONS, TRAINING_STEPS, DUAL_STEPS),
+        theory.dual_descent_experiment(BUDGETS, [SHOWN_DIMENSION], FINE_STEPS, DUAL_STEPS),
+        theory.discretisation_experiment(FLOW_STEPS, VARIANCES),
+        theory.amplification_experiment(BETAS, ERRORS, TOYS),
+    )
+
+
+def write(folder: str | Path) -> None:
+    """Writes figures/theory.pdf and .png and theory_facts.tex, a macro a fact, under ``folder``."""
+    draw(Path(folder) / "figures" / "theory.pdf")
+    lines = [f"\\newcommand{{\\fact{name[0].upper()}{name[1:]}}}{{{escape(v)}}}" for name, v in theory_facts().items()]
+    write_atomically(Path(folder) / "theory_facts.tex", "\n".join(["% Written by `trqam theory`.", *lines]) + "\n")
+
+
+def draw(out_path: str | Path) -> None:
+    """Writes the figure to ``out_path`` (.pdf) and, beside it, as .png; the same bytes each time."""
+    with plt.style.context(PAPER / "style.mplstyle", after_reset=True):
+        figure = _figure(measure())
+        for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=suffix[1:], metadata=metadata)
+            write_atomically(Path(out_path).with_suffix(suffix), buffer.getvalue())
+        plt.close(figure)
+
+
+def _figure(measured: Measured) -> Figure:
+    figure, grid = plt.subplots(2, 2, figsize=(WIDTH, HEIGHT))
+    panels = (_multiplier, _path_kl, _discretisation, _amplification)
+    for letter, panel, axes in zip("abcd", panels, grid.flat, strict=True):
+        panel(axes, measured)
+        axes.set_title(f"({letter}) {axes.get_title()}", loc="left")
+        axes.set_title("")
+    return figure
+
+
+def _multiplier(axes: Axes, measured: Measured) -> None:
+    coarse = measured.training[measured.training.dimension == SHOWN_DIMENSION]
+    for colour, budget in zip(COLOURS, BUDGETS, strict=False):
+        for frame, look in ((coarse, {"alpha": 0.45}), (measured.fine, {})):
+            rows = frame[frame.budget == budget]
+            axes.plot(rows.step, rows.multiplier, color=colour, **look)
+        axes.axhline(rows.analytic.iloc[0], color=INK, linestyle="--", linewidth=0.8)
+        end, label = (DUAL_STEPS, rows.analytic.iloc[0]), f"{budget:g} nat{'' if budget == 1 else 's'}"
+        below = {"xytext": (0, -3), "textcoords": "offset points", "ha": "right", "va": "top"}
+        axes.annotate(label, end, color=colour, fontsize=7, **below)
+    low, high = measured.fine.multiplier.min(), coarse.multiplier.max()
+    _logarithmic(axes, low * 0.85, high * 1.5)
+    axes.set(title=f"multiplier, dimension {SHOWN_DIMENSION}", xlabel="dual step", ylabel="multiplier λ")
+    _legend(axes, "upper right", 3, [
+        Line2D([], [], color=INK, alpha=0.45, label=f"K = {TRAINING_STEPS}"),
+        Line2D([], [], color=INK, label=f"K = {FINE_STEPS}"),
+        Line2D([], [], color=INK, linestyle="--", linewidth=0.8, label="analytic"),
+    ])  # fmt: skip
+
+
+def _path_kl(axes: Axes, measured: Measured) -> None:
+    for colour, budget in zip(COLOURS, BUDGETS, strict=False):
+        axes.axhline(budget, color=INK, linestyle="--", linewidth=0.8)
+        for style, dimension in zip(STYLES, DIMENSIONS, strict=True):
+            rows = measured.training[(measured.training.budget == budget) & (measured.training.dimension == dimension)]
+            axes.plot(rows.step, rows.path_kl, color=colour, linestyle=style)
+    _logarithmic(axes, measured.training.path_kl.min() * 0.8, measured.training.path_kl.max() * 2.2)
+    axes.set(title=f"path KL, K = {TRAINING_STEPS}", xlabel="dual step", ylabel="path KL (nats)")
+    dimensions = [Line2D([], [], color=INK, linestyle=s, label=f"{d}") for s, d in zip(STYLES, DIMENSIONS, strict=True)]
+    dimensions[0].set_label(f"D = {DIMENSIONS[0]}")
+    budget = Line2D([], [], color=INK, linestyle="--", linewidth=0.8, label="budget")
+    _legend(axes, "upper right", 4, [*dimensions, budget])
+
+
+def _discretisation(axes: Axes, measured: Measured) -> None:
+    for colour, (variance, error) in zip(COLOURS, _errors(measured).items(), strict=False):
+        axes.loglog(error.index, 100 * error.abs(), color=colour, marker="o", markersize=3, label=f"{variance:g}")
+    steps = np.array([FLOW_STEPS[0], FLOW_STEPS[-1]])
+    axes.loglog(steps, 300 * steps[0] / steps, color=INK, linestyle="--", linewidth=0.8, label="order 1")
+    axes.set_xticks(FLOW_STEPS[::2], [str(k) for k in FLOW_STEPS[::2]])
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.minorticks_off()
+    axes.set(title="discretisation, by variance of the base", xlabel="flow steps K", ylabel="error of the path KL (%)")
+    axes.legend(loc="lower left", fontsize=7, handlelength=1.6, labelspacing=0.3)
+
+
+def _amplification(axes: Axes, measured: Measured) -> None:
+    frame = measured.amplification.assign(exponent=lambda table: table.beta * table.error)
+    fine = np.geomspace(frame.exponent.min() / 1.5, frame.exponent.max() * 1.5, 200)
+    axes.loglog(fine, theory.amplification_bound(fine), color=INK, linestyle="--", linewidth=0.8, label="Lemma 1")
+    axes.loglog(fine, theory.attainable_variation(fine), color=INK, linewidth=0.8, label="attainable")
+    for colour, (beta, rows) in zip(COLOURS, frame.groupby("beta"), strict=False):
+        axes.loglog(rows.exponent, rows.largest, "o", color=colour, markersize=3.5, label=f"β = {beta:g}")
+        axes.loglog(rows.exponent, rows.typical, "o", color=colour, markersize=3.5, fillstyle="none", mew=0.8)
+    axes.set_ylim(frame.typical.min() / 2, 1.5)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.minorticks_off()
+    axes.set(title="critic error", xlabel="inverse temperature × error, βε", ylabel="total variation")
+    axes.legend(loc="upper left", fontsize=7, handlelength=1.4, labelspacing=0.3)
+
+
+def _logarithmic(axes: Axes, low: float, high: float) -> None:
+    axes.set_yscale("log")
+    axes.set(xlim=(0, DUAL_STEPS), ylim=(low, high))
+    marks = (0.1, 0.2, 0.5, 1, 2, 5, 10) if high > 10 * low else (0.1, 0.2, 0.3, 0.5, 0.7, 1, 2, 3)
+    ticks = [tick for tick in marks if low <= tick <= high]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+
+
+def _legend(axes: Axes, place: str, columns: int, handles: list[Line2D]) -> None:
+    axes.legend(handles=handles, loc=place, ncols=columns, fontsize=7, handlelength=2, columnspacing=0.8)
+
+
+def _errors(measured: Measured) -> pd.DataFrame:
+    """Relative error of the path KL at the optimum, a row for each K and a column for each variance."""
+    table = measured.discretisation.pivot(index="steps", columns="variance", values="path_kl")
+    return (table / 0.5 - 1)[list(VARIANCES)]
+
+
+def theory_facts() -> dict[str, str]:
+    """What the section and the caption say in numbers, by macro name."""
+    measured = measure()
+    errors, table = _errors(measured), measured.discretisation
+    tail = errors[errors.index >= FITTED_FROM].drop(columns=_changing_sign(errors))
+    orders = [theory.fitted_order(error.index, error) for _, error in tail.items()]
+    last = [frame.groupby(["dimension", "budget"]).last() for frame in (measured.training, measured.fine)]
+    off = [(frame.multiplier / frame.analytic - 1).abs() for frame in last]
+    budget = (last[0].path_kl / last[0].index.get_level_values("budget") - 1).abs()
+    narrow = table[table.steps == TRAINING_STEPS].set_index("variance").loc[min(VARIANCES)]
+    bounded = (table.sde_kl / table.path_kl).set_axis(table.steps)
+    variation = measured.amplification
+    listed = [f"{_percent(errors.loc[TRAINING_STEPS, v])} at variance {v:g}" for v in VARIANCES]
+    return {
+        "theoryBudgets": _listed(f"{b:g}" for b in BUDGETS),
+        "theoryDimensions": _listed(str(d) for d in DIMENSIONS),
+        "theoryShownDimension": str(SHOWN_DIMENSION),
+        "theoryDualSteps": str(DUAL_STEPS),
+        "theoryTrainingSteps": str(TRAINING_STEPS),
+        "theoryFineSteps": str(FINE_STEPS),
+        "theoryBudgetError": _percent(budget.max()),
+        "theoryMultiplierErrorTraining": _percent(off[0].xs(SHOWN_DIMENSION).max()),
+        "theoryMultiplierErrorFine": _percent(off[1].max()),
+        "theoryKlErrors": _listed(listed),
+        "theoryOrder": _range(orders),
+        "theoryUnfitted": _listed(f"{v:g}" for v in _changing_sign(errors)),
+        "theoryFittedFrom": str(FITTED_FROM),
+        "theoryEndPointRatioTraining": _range(bounded.loc[TRAINING_STEPS]),
+        "theoryEndPointRatioFinest": _range(bounded.loc[FLOW_STEPS[-1]]),
+        "theoryFinestSteps": str(FLOW_STEPS[-1]),
+        "theoryNarrowVariance": f"{min(VARIANCES):g}",
+        "theoryLastTerm": _percent(narrow.last_term),
+        "theoryOdeRatio": f"{narrow.ode_kl / narrow.path_kl:.2f}",
+        "theoryToys": f"{TOYS * len(variation)}",
+        "theoryVariationRatio": f"{(variation.largest / variation.bound).max():.3f}",
+        "theoryWorstRatio": f"{(variation.worst / variation.bound).max():.3f}",
+        "theoryVacuousFrom": f"{np.log(3) / 2:.2f}",
+        "captionTheory": caption(),
+    }
+
+
+def caption() -> str:
+    """What the figure shows, and what to look for."""
+    unsteady = _changing_sign(_errors(measure()))
+    dip = f" (the dip at variance {_listed(f'{v:g}' for v in unsteady)} is a change of sign)" if unsteady else ""
+    return (
+        "The method with exact fields, a Gaussian base and a linear critic; nothing is learned. (a) The multiplier "
+        f"under dual descent for three budgets: on K = {TRAINING_STEPS} flow steps (pale) it settles beside the "
+        f"analytic value (dashed), on K = {FINE_STEPS} (full) closer to it. (b) The path KL on K = {TRAINING_STEPS} "
+        "goes to its budget (dashed; colours as in a) in every dimension D. (c) Error of the path KL at the optimum, "
+        "in absolute value, one line a variance of the base: parallel to the dashed line it is of first order"
+        f"{dip}. (d) Total variation between the policies tilted by a critic and by one with errors up to a given "
+        "size, on random discrete toys (dots: the largest; rings: the median): no dot is above Lemma 1's bound "
+        "(dashed), and the most that any such error can do (line) is at most half of it."
+    )
+
+
+def _changing_sign(errors: pd.DataFrame) -> list[float]:
+    """The variances to which no order can be fitted, because the error passes through zero."""
+    return [variance for variance, error in errors.items() if error.min() < 0 < error.max()]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.{0 if share >= 0.1 else 1}f}\u00a0%"
+
+
+def _range(values: Iterable[float]) -> str:
+    low, high = (f"{value:.2f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    *others, last = [*names] or ["none"]
+    return f"{', '.join(others)} and {last}" if others else last

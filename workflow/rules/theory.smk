@@ -1,0 +1,39 @@
+# The theory's figure and numbers: no training, no data, and the same at every scale.
+
+
+rule theory_figure:
+    input:
+        "trqam/theory.py",
+        "trqam/flow.py",
+        "trqam/sde.py",
+        "trqam/adjoint.py",
+        "trqam/dual.py",
+        "trqam/td.py",
+        "trqam/streams.py",
+        "trqam/report/__init__.py",
+        "trqam/report/latex.py",  # escapes
+        "trqam/report/theory_figure.py",
+        "trqam/__main__.py",
+        "paper/style.mplstyle",
+    output:
+        report(
+            f"{PAPER}/figures/theory.pdf",
+            category="Figures",
+            labels={"figure": "theory"},
+        ),
+        f"{PAPER}/figures/theory.png",
+        f"{PAPER}/theory_facts.tex",
+    log:
+        f"{LOGS}/theory_figure.log",
+    conda:
+        "../../environment.yml"
+    threads: 1
+    params:
+        trqam=TRQAM,
+    shell:
+        "{params.trqam} theory 2>&1 | tee {log}"
+
+
+rule theory:
+    input:
+        rules.theory_figure.output,
