@@ -59,7 +59,7 @@ def test_a_budget_of_the_method_beats_the_domains(tmp_path):
     methods["trqam"]["parameters"]["kl_budget"] = 2.5
     path = tmp_path / "methods.yaml"
     path.write_text(yaml.safe_dump(methods))
-    assert config.load("tests/tiny.yaml").run(TASK, "trqam").parameters["kl_budget"] == 1.5
+    assert config.load("tests/tiny.yaml").run(TASK, "trqam").parameters["kl_budget"] == 0.3
     loaded = config.load("tests/tiny.yaml", {"methods_file": str(path)})
     assert loaded.run(TASK, "trqam").parameters["kl_budget"] == 2.5
 

@@ -30,8 +30,10 @@ def lean_adjoint(base: Field, s: Tensor, path: Tensor, adjoint: Tensor) -> Tenso
     adjoints = [adjoint]
     for i in reversed(range(steps)):
         t = i / steps + h
-        _, pull_back = torch.func.vjp(lambda x, t=t: base(s, x, t), path[i])
-        adjoint = adjoint + h * (2 * pull_back(adjoint)[0] - adjoint / t)
+        with torch.enable_grad():  # autograd.grad: torch.func.vjp costs seconds of imports and more at every call
+            x = path[i].detach().requires_grad_()
+            product = torch.autograd.grad(base(s, x, t), x, adjoint)[0]
+        adjoint = adjoint + h * (2 * product - adjoint / t)
         adjoints.append(adjoint)
     return torch.stack(adjoints[:0:-1])
 
