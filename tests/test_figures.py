@@ -5,8 +5,8 @@ import msgspec
 import pytest
 from matplotlib.colors import to_hex
 
+from tests.fake_results import full_config, small_config
 from tests.fake_results import metrics as fake_metrics
-from tests.fake_results import small_config
 from trqam.errors import UserError
 from trqam.report import PAPER, figures
 
@@ -20,7 +20,7 @@ def _style():
 
 @pytest.mark.parametrize("name", figures.NAMES)
 def test_same_metrics_give_the_same_bytes(name, tmp_path):
-    config = small_config()
+    config = full_config()
     metrics = fake_metrics(config)
     for copy in ("a", "b"):
         figures.draw(name, metrics, config, tmp_path / copy / f"{name}.pdf")
@@ -63,6 +63,10 @@ def test_odd_results_are_drawn():
     one = small_config(seeds=1, methods=["trqam"])
     everything = small_config(tasks=["pointmaze-medium-navigate", "scene-play"], seeds=2)  # more tasks than columns
     metrics = fake_metrics(one)
+    whole, apart = full_config(), full_config(baseline_tasks=[])  # the latter's baselines run nowhere
+    many = full_config(
+        tasks=["pointmaze-medium-navigate", "scene-play"], ablation_tasks=["pointmaze-medium-navigate", "scene-play"]
+    )
     awkward = msgspec.structs.replace(one.methods["trqam"], label=r"$\frac$ a_b & 50%")  # text, not mathematics
     cases = [
         (one, metrics),
@@ -72,12 +76,58 @@ def test_odd_results_are_drawn():
         (one, metrics.assign(multiplier=0.0, adjoint_loss=float("nan"))),
         (msgspec.structs.replace(one, methods={**one.methods, "trqam": awkward}), metrics),
         (everything, fake_metrics(everything)),
+        (whole, fake_metrics(whole)),
+        (whole, fake_metrics(whole).iloc[:0]),
+        (whole, fake_metrics(whole).assign(path_kl=float("nan"), success=float("nan"))),
+        (full_config(seeds=1, budgets=[0.5 * n for n in range(1, 9)]), fake_metrics(whole)),
+        (apart, fake_metrics(apart)),
+        (many, fake_metrics(many)),
     ]
     for config, frame in cases:
-        for name in figures.NAMES:
+        for name in figures.names(config):
             figures.FIGURES[name](frame, config).canvas.draw()
             plt.close("all")
-        assert set(figures.captions(config, frame)) == set(figures.NAMES)
+        assert set(figures.captions(config, frame)) == set(figures.names(config))
+
+
+def test_a_scale_draws_only_what_it_has_methods_for(tmp_path):
+    main = ("overall_bars", "offline_to_online", "trust_region")
+    assert figures.names(small_config()) == main
+    assert figures.names(full_config()) == (*main, "ablation", "pretraining", "budget_sweep")
+    assert figures.names(full_config(ablation_tasks=[])) == main
+    assert figures.names(full_config(ablations=["qam_from_scratch"], budgets=[])) == (*main, "pretraining")
+    with pytest.raises(UserError, match="this scale lacks the methods of figure 'ablation'"):
+        figures.draw("ablation", None, small_config(), tmp_path / "ablation.pdf")
+
+
+def test_bars_stand_on_the_tasks_that_all_ran_on():
+    config = full_config()
+    metrics = fake_metrics(config)
+    metrics.loc[metrics.success.notna(), "success"] = 0.25
+    metrics.loc[metrics.success.notna() & (metrics.task != config.tasks[0]), "success"] = 1.0
+    assert {bar.get_height() for bar in figures.overall_bars(metrics, config).axes[0].patches} == {25}
+    assert "(task 2 of pointmaze-medium), the part of this scale" in figures.captions(config, metrics)["overall_bars"]
+
+
+def test_budget_sweep_shows_the_realised_kl_of_each_budget():
+    config = full_config()
+    metrics = fake_metrics(config)
+    swept = metrics.method.isin(config.budget_sweep.values())
+    metrics.loc[swept, "path_kl"] = 7.0
+    early = metrics.step <= 0.8 * config.scale.offline_steps
+    metrics.loc[swept & early, "path_kl"] = 100.0
+    _, _, realised = figures.FIGURES["budget_sweep"](metrics, config).axes
+    points = [line for line in realised.lines if line.get_marker() == "_"]
+    assert [tuple(line.get_xydata()[0]) for line in points] == [(0.3, 7), (1, 7), (3, 7)]
+
+
+def test_pretraining_pairs_are_full_and_hatched():
+    config = full_config()
+    metrics = fake_metrics(config)
+    metrics.loc[metrics.success.notna(), "success"] = 0.5
+    metrics.loc[metrics.success.notna() & metrics.method.str.endswith("scratch"), "success"] = 0.2
+    bars = figures.FIGURES["pretraining"](metrics, config).axes[0].patches
+    assert [(bar.get_height(), bool(bar.get_hatch())) for bar in bars] == [(50, False), (20, True)] * 3
 
 
 def test_captions_give_the_seeds_that_are_there():

@@ -20,13 +20,13 @@ SYSTEM = shutil.which("pdflatex")
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
     """Everything that the paper needs, with a method whose label is hostile."""
-    config = fake_results.small_config()
+    config = fake_results.full_config()
     qam = msgspec.structs.replace(config.methods["qam"], label=HOSTILE)
     config = msgspec.structs.replace(config, methods={**config.methods, "qam": qam})
     metrics = fake_results.metrics(config)
     runs, datasets = fake_results.runs(metrics), fake_results.datasets(config)
     folder = tmp_path_factory.mktemp("paper")
-    for name in figures.NAMES:
+    for name in figures.names(config):
         figures.draw(name, metrics, config, folder / "figures" / f"{name}.pdf")
     for name in tables.NAMES:
         tables.render(name, metrics, config, REPORTED, folder / "tables" / f"{name}.tex")
@@ -65,6 +65,18 @@ def test_paper_builds_with_the_same_bytes_anywhere(find, rendered, tmp_path, mon
     log = (tmp_path / "a" / "main.log").read_text(errors="replace")
     assert "undefined" not in log
     assert not re.search(r"Overfull \\hbox \((\d{2,})\.", log), "something sticks ten points or more out of the text"
+
+
+def test_paper_builds_at_a_scale_without_ablations(tmp_path):
+    config = fake_results.small_config(seeds=1)
+    metrics = fake_results.metrics(config)
+    for name in figures.names(config):
+        figures.draw(name, metrics, config, tmp_path / "figures" / f"{name}.pdf")
+    for name in tables.NAMES:
+        tables.render(name, metrics, config, REPORTED, tmp_path / "tables" / f"{name}.tex")
+    latex.render_facts(config, metrics, fake_results.runs(metrics), {}, tmp_path / "facts.tex")
+    latex.compile_pdf(PAPER, tmp_path, tmp_path / "out.pdf")
+    assert "undefined" not in (tmp_path / "main.log").read_text(errors="replace")
 
 
 def test_latex_error_is_one_line_and_leaves_no_pdf(build, tmp_path):
@@ -154,12 +166,13 @@ def test_page_is_self_contained_and_escaped(rendered):
     page = (rendered / "report.html").read_text()
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)
     assert "http" not in page
-    assert page.count("data:image/png;base64,") == len(figures.NAMES)
+    assert page.count("data:image/png;base64,") == len(figures.names(fake_results.full_config()))
     assert "<b>$" not in page
+    assert page.count("the paper says that") == 4
     assert "a_b &amp; 50%" in page
     assert "is not the paper&#39;s scale" in page
-    assert page.count("0123456789abcdef") == 30  # a digest and a command for every run
-    assert page.count("snakemake results/small/") == 30
+    assert page.count("0123456789abcdef") == 90  # a digest and a command for every run
+    assert page.count("snakemake results/small/") == 90
 
 
 def test_page_without_figures_is_one_line(tmp_path):

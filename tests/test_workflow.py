@@ -113,7 +113,9 @@ def test_dry_runs_of_both_scales(tmp_path):
     assert planned(snakemake(folder, "paper", "-n"))["pretrain"] == 1
     jobs = planned(snakemake(folder, "paper", "-n", "--configfile", "config/paper.yaml"))
     assert (jobs["dataset"], jobs["pretrain"]) == (10, 10)
-    assert (jobs["offline_seeds_0to7"], jobs["online_seeds_0to7"]) == (50 * 3, 50 * 2)
+    compared, ablated = 8, 5 + 8  # behaviour cloning and seven methods; ablations and budgets, on two tasks
+    assert jobs["offline_seeds_0to7"] == 50 * compared + 2 * ablated
+    assert jobs["online_seeds_0to7"] == 50 * (compared - 1) + 2 * ablated
 
 
 def test_nothing_of_the_small_scale_survives_in_the_paper_scale(tmp_path):
@@ -183,3 +185,47 @@ def test_each_seed_is_trained_exactly_once(finished):
     assert blocks.tables() == tables
     assert "Nothing to be done" in blocks.make(range(8), 4, "-n")
     assert "Nothing to be done" in blocks.make(range(8), 2, "-n")  # other blocks of a complete grid
+
+
+TOY_AGENT = '''"""QAM that follows the critic at a temperature of its own."""
+
+from trqam.agents.qam import QAM
+from trqam.config import Strict
+
+
+class Parameters(Strict):
+    warmth: float
+    clip_adjoint: bool
+
+
+class Toy(QAM):
+    def inverse_temperature(self) -> float:
+        return self.parameters.warmth
+
+
+AGENT = Toy
+'''
+TOY_BLOCK = """
+toy:
+  agent: toy
+  label: Toy method
+  group: Ours
+  colour: "#123456"
+  stages: [pretrain, offline, online]
+  parameters: {warmth: 0.5, clip_adjoint: true}
+  domains: {}
+"""
+
+
+def test_a_method_is_one_file_and_one_block_and_a_task_one_line(tmp_path):
+    folder = copy_of_the_project(tmp_path)
+    (folder / "trqam/agents/toy.py").write_text(TOY_AGENT)
+    with (folder / "config/methods.yaml").open("a") as file:
+        file.write(TOY_BLOCK)
+    added = POINT.replace("task2", "task5")
+    tasks, methods = f"tasks=[{POINT},{added}]", "methods=[behaviour_cloning,toy]"
+    table = "results/tiny/paper/tables/success.tex"
+    snakemake(folder, table, "--configfile", "tests/tiny.yaml", "--config", tasks, methods, "seeds=1")
+    text = (folder / table).read_text()
+    assert "Toy method" in text
+    assert "pointmaze-medium task 5" in text

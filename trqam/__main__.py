@@ -112,8 +112,16 @@ def render(arguments: argparse.Namespace, config: configuration.Config) -> None:
     else:
         for part in ("figures", "tables"):
             shutil.copytree(folder / part, folder / "latex" / part, dirs_exist_ok=True)
-        shutil.copy(folder / "facts.tex", folder / "latex" / "facts.tex")
+        for facts in ("facts.tex", "theory_facts.tex"):
+            shutil.copy(folder / facts, folder / "latex" / facts)
         latex.compile_pdf("paper", folder / "latex", folder / "paper.pdf")
+
+
+def theory(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Draw what the theory says against the code with exact fields; needs no data and no training."""
+    from trqam.report import theory_figure
+
+    theory_figure.write(_folder(arguments, config))
 
 
 def _folder(arguments: argparse.Namespace, config: configuration.Config) -> Path:
@@ -170,6 +178,8 @@ def parser() -> Parser:
     added.add_argument("what", choices=("figure", "table", "facts", "pdf", "html"))
     added.add_argument("name", nargs="?", help="of the figure or table")
     added.add_argument("--folder", help="where `trqam collect` wrote to (default: results/SCALE/paper)")
+    added = command(theory)
+    added.add_argument("--folder", help="default: results/SCALE/paper")
     added = command(golden)
     added.add_argument("file")
     added.add_argument("--tolerance", type=float, default=1e-9)

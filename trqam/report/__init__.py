@@ -1,13 +1,16 @@
 """From collected results to tables, figures, the paper and the page: nothing here trains, and no result is typed in.
 
-This file holds the wording that all of them share.
+This file holds the wording that all of them share, and what a scale compares; Snakemake reads it, so it must stay free
+of torch and matplotlib.
 """
 
 from pathlib import Path
 
-from trqam.config import Config, domain_of
+from trqam.config import Config, domain_of, tasks_of
 
 PAPER = Path(__file__).parents[2] / "paper"
+CONTRASTED = ("trqam", "constant_lambda", "qam", "external_kl")  # adaptive, constant, constant, external
+BEYOND = "Beyond the paper"  # the group in methods.yaml of what other papers brought
 
 
 def thousands(number: int) -> str:
@@ -37,3 +40,64 @@ def shown(value) -> str:
 def task_label(config: Config, task: str) -> str:
     """`pointmaze-medium task 2`, from the domain's label and the number in the task's name."""
     return f"{config.domains[domain_of(task)].label} task {task.split('-task')[-1].split('-')[0]}"
+
+
+def enumerated(names: list[str]) -> str:
+    """`a, b and c`, each once."""
+    names = list(dict.fromkeys(names))
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def tasks_label(config: Config, tasks: list[str]) -> str:
+    """`all tasks of scene; tasks 2 and 1 of cube-double`."""
+    whole, parts = [], []
+    for name in dict.fromkeys(map(domain_of, tasks)):
+        numbers = [task.split("-task")[-1].split("-")[0] for task in tasks if domain_of(task) == name]
+        label = config.domains[name].label
+        if len(numbers) == len(tasks_of(name)):
+            whole.append(label)
+        else:
+            parts.append(f"task{'s' if len(numbers) > 1 else ''} {enumerated(numbers)} of {label}")
+    return "; ".join(([f"all tasks of {enumerated(whole)}"] if whole else []) + parts)
+
+
+def compared(config: Config) -> list[str]:
+    """The compared methods in the order of methods.yaml, which is the paper's."""
+    order = list(config.methods)
+    return sorted(config.compared, key=order.index)
+
+
+def tasks_run(config: Config, *methods: str) -> list[str]:
+    """The tasks on which every one of ``methods`` runs, in the scale's order."""
+    cells = set(config.cells)
+    return [task for task in config.tasks if all((task, method) in cells for method in methods)]
+
+
+def contrasted(config: Config) -> list[str]:
+    """The methods of the comparison of adaptive, constant and external KL; none where the scale ablates neither."""
+    if not set(CONTRASTED) & set(config.scale.ablations):
+        return []
+    return [method for method in CONTRASTED if method in [*config.compared, *config.scale.ablations]]
+
+
+def scratch_pairs(config: Config) -> dict[str, str]:
+    """A compared method that starts from behaviour cloning, to the ablation that has its agent and does not."""
+    pairs = {}
+    for ablation in config.scale.ablations:
+        scratch = config.methods[ablation]
+        alike = [m for m in config.compared if config.methods[m].agent == scratch.agent]
+        alike = [m for m in alike if "pretrain" in config.methods[m].stages]
+        if "pretrain" not in scratch.stages and alike:
+            pairs[alike[0]] = ablation
+    return pairs
+
+
+def figure_names(config: Config) -> tuple[str, ...]:
+    """The figures that this scale has the methods for."""
+    more = {
+        "ablation": contrasted(config),
+        "pretraining": scratch_pairs(config),
+        "budget_sweep": config.budget_sweep,
+    }
+    tasks = config.scale.ablation_tasks
+    return ("overall_bars", "offline_to_online", "trust_region", *(name for name in more if more[name] and tasks))

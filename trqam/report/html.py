@@ -9,7 +9,7 @@ import pandas as pd
 from trqam.artefacts import write_atomically
 from trqam.config import Config
 from trqam.errors import UserError
-from trqam.report import PAPER, figures, latex, tables, task_label
+from trqam.report import PAPER, claims, figures, latex, tables, task_label
 
 ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(PAPER / "templates"),
@@ -37,8 +37,9 @@ def render(
     captions = figures.captions(config, metrics)
     text = ENVIRONMENT.get_template("report.html.j2").render(
         facts=latex.facts(config, metrics, runs, datasets),
+        claims=claims.claims(metrics, config).values(),
         success=success,
-        figures=[(name, captions[name], _inline(Path(figures_dir) / f"{name}.png")) for name in figures.NAMES],
+        figures=[(name, captions[name], _inline(Path(figures_dir) / f"{name}.png")) for name in figures.names(config)],
         grids=[make(config, reported) for make in tables.GRIDS.values()],
         runs=[_run(config, row) for row in runs.to_dict("records")],
     )

@@ -16,16 +16,29 @@ import jinja2
 import pandas as pd
 
 from trqam.artefacts import write_atomically
-from trqam.config import Config, domain_of, tasks_of
+from trqam.config import Config, expanded
 from trqam.errors import UserError
-from trqam.report import PAPER, count, figures, shown, thousands, words
-from trqam.report.statistics import STAGES, final_step, is_pretraining, verdicts
+from trqam.report import (
+    PAPER,
+    claims,
+    compared,
+    count,
+    enumerated,
+    figures,
+    shown,
+    tasks_label,
+    tasks_run,
+    thousands,
+    words,
+)
+from trqam.report.statistics import STAGES, final_step, verdicts
 
 ESCAPES = {
     "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "_": "\\_", "%": "\\%",
     "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", '"': "\\textquotedbl{}",
     "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", "`": "\\textasciigrave{}",
     "[": "{[}", "]": "{]}", "*": "{*}",  # after \\ these would be read as its arguments
+    "§": "\\textsection{}",
     "±": "\\textpm{}", "†": "\\textdagger{}", "‡": "\\textdaggerdbl{}", "×": "\\texttimes{}", "µ": "\\textmu{}",
     "\u00a0": "~", "–": "--", "—": "---", "λ": "$\\lambda$", "\n": " ", "\t": " ",
 }  # fmt: skip
@@ -77,17 +90,19 @@ def facts(config: Config, metrics: pd.DataFrame, runs: pd.DataFrame, datasets: d
     """Every value and sentence that the paper and the page take from configuration and results, by macro name."""
     scale, domains = config.scale, [config.domains[name] for name in config.task_domains]
     values = {_camel(key): shown(getattr(scale, key)) for key in NUMBERS}
+    found = claims.claims(metrics, config)
     values |= {
         "scale": scale.scale,
         "seedCount": count(scale.seeds, "seed"),
         "taskCount": count(len(config.tasks), "task"),
-        "taskList": _tasks(config),
+        "taskList": tasks_label(config, config.tasks),
         "domainCount": count(len(domains), "domain"),
-        "domainList": _enumerate([domain.label for domain in domains]),
-        "methodList": _enumerate([config.methods[method].label for method in scale.methods]),
+        "domainList": enumerated([domain.label for domain in domains]),
+        "methodList": enumerated([config.methods[method].label for method in compared(config)]),
+        "ablationList": _ablations(config),
         "scaleNotice": _scale_notice(config),
         "publishedNotice": _published_notice(config),
-        "klBudgets": _enumerate([f"{domain.label} {shown(domain.kl_budget)}" for domain in domains]),
+        "klBudgets": enumerated([f"{domain.label} {shown(domain.kl_budget)}" for domain in domains]),
         "assumptions": _assumptions(config),
         "data": _data(config, datasets),
         "versions": _versions(datasets),
@@ -96,24 +111,23 @@ def facts(config: Config, metrics: pd.DataFrame, runs: pd.DataFrame, datasets: d
         "summary": " ".join(verdicts(metrics, config, stage)[0] for stage in STAGES),
         "verdictOffline": " ".join(verdicts(metrics, config, "offline")),
         "verdictOnline": " ".join(verdicts(metrics, config, "online")),
+        "claims": claims.summary(found),
     }
+    values |= {f"claim{name.capitalize()}": str(claim) for name, claim in found.items()}
     return values | {f"caption{_camel('_' + name)}": text for name, text in figures.captions(config, metrics).items()}
 
 
 def render_facts(config: Config, metrics: pd.DataFrame, runs: pd.DataFrame, datasets: dict, out: str | Path) -> None:
     """Writes facts.tex: one macro a fact, which the prose of main.tex uses in place of typed values."""
     single = any("-singletask-" in task for task in config.scale.tasks)
-    render("facts.tex.j2", out, facts=facts(config, metrics, runs, datasets), tasks_in_appendix=not single)
+    conditions = {f"has{_camel(name).lower()}": name in figures.names(config) for name in figures.NAMES}
+    conditions["tasksinappendix"] = not single
+    render("facts.tex.j2", out, facts=facts(config, metrics, runs, datasets), conditions=conditions)
 
 
 def _camel(key: str) -> str:
     first, *others = key.split("_")
     return first + "".join(word.capitalize() for word in others)
-
-
-def _enumerate(names: list[str]) -> str:
-    names = list(dict.fromkeys(names))
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _scale_notice(config: Config) -> str:
@@ -128,9 +142,25 @@ def _scale_notice(config: Config) -> str:
 def _published_notice(config: Config) -> str:
     inside = [config.domains[d].label for d in config.task_domains if config.domains[d].in_paper]
     outside = [config.domains[d].label for d in config.task_domains if not config.domains[d].in_paper]
-    sentences = [f"The paper reports {_enumerate(inside)}."] if inside else []
+    sentences = [f"The paper reports {enumerated(inside)}."] if inside else []
     if outside:
-        sentences.append(f"The paper does not report {_enumerate(outside)}, so no published number stands beside it.")
+        sentences.append(f"The paper does not report {enumerated(outside)}, so no published number stands beside it.")
+    return " ".join(sentences)
+
+
+def _ablations(config: Config) -> str:
+    """Where what runs beside the comparison, and through which stages."""
+    names = [config.methods[method].label for method in config.scale.ablations]
+    names += [f"TRQAM with a budget of {budget:g}" for budget in config.budget_sweep]
+    tasks = expanded(config.scale.ablation_tasks)
+    fewer = [m for m in config.compared if tasks_run(config, m) != config.tasks]
+    sentences = []
+    if fewer:
+        labels, where = enumerated([config.methods[m].label for m in fewer]), expanded(config.scale.baseline_tasks)
+        sentences.append(f"On {tasks_label(config, where) or 'no task'} alone: {labels}.")
+    if names and tasks:
+        stages = f"{' and '.join(config.scale.ablation_stages)} stage{'s' * (len(config.scale.ablation_stages) > 1)}"
+        sentences.append(f"Ablations, on {tasks_label(config, tasks)} and through the {stages}: {'; '.join(names)}.")
     return " ".join(sentences)
 
 
@@ -140,24 +170,11 @@ def _assumptions(config: Config) -> str:
         for key in domain.assumed:
             assumed.setdefault(words(key), []).append(f"{domain.label} ({shown(getattr(domain, key))})")
     own = [config.domains[name].label for name in config.task_domains if not config.domains[name].in_paper]
-    sentences = [f"All settings of {_enumerate(own)} are our own choice."] if own else []
+    sentences = [f"All settings of {enumerated(own)} are our own choice."] if own else []
     if assumed:
-        listed = "; ".join(f"{key} of {_enumerate(places)}" for key, places in assumed.items())
+        listed = "; ".join(f"{key} of {enumerated(places)}" for key, places in assumed.items())
         sentences.append(f"These values are not published where we could read them, and are assumed: {listed}.")
     return " ".join(sentences)
-
-
-def _tasks(config: Config) -> str:
-    """`all tasks of scene; task 2 and 1 of cube-double`."""
-    whole, parts = [], []
-    for name in config.task_domains:
-        numbers = [task.split("-task")[-1].split("-")[0] for task in config.tasks if domain_of(task) == name]
-        label = config.domains[name].label
-        if len(numbers) == len(tasks_of(name)):
-            whole.append(label)
-        else:
-            parts.append(f"task{'s' if len(numbers) > 1 else ''} {_enumerate(numbers)} of {label}")
-    return "; ".join(([f"all tasks of {_enumerate(whole)}"] if whole else []) + parts)
 
 
 def _data(config: Config, datasets: dict) -> str:
@@ -172,12 +189,12 @@ def _data(config: Config, datasets: dict) -> str:
         origin = "Generated by this pipeline, not OGBench's release" if generated else "OGBench's official release"
         size = f"{count(card['transitions'], 'transition')} in {count(card['episodes'], 'episode')}"
         origins.setdefault(origin, []).append(f"{config.domains[name].label} ({size})")
-    return " ".join(f"{origin}: {_enumerate(names)}." for origin, names in origins.items())
+    return " ".join(f"{origin}: {enumerated(names)}." for origin, names in origins.items())
 
 
 def _versions(datasets: dict) -> str:
     pairs = sorted({(name, str(version)) for card in datasets.values() for name, version in card["versions"].items()})
-    return _enumerate([f"{name} {version}" for name, version in pairs]) if pairs else "not recorded"
+    return enumerated([f"{name} {version}" for name, version in pairs]) if pairs else "not recorded"
 
 
 def _provenance(runs: pd.DataFrame) -> str:
@@ -185,8 +202,8 @@ def _provenance(runs: pd.DataFrame) -> str:
         return "No run is recorded."
     seconds = runs.wall_time_s.sum()
     time = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
-    commits = _enumerate([str(commit)[:12] for commit in runs.git_commit.dropna()] or ["unknown"])
-    processors = _enumerate([str(cpu) for cpu in runs.cpu.dropna()] or ["unknown"])
+    commits = enumerated([str(commit)[:12] for commit in runs.git_commit.dropna()] or ["unknown"])
+    processors = enumerated([str(cpu) for cpu in runs.cpu.dropna()] or ["unknown"])
     return (
         f"{count(len(runs), 'recorded run')} (a run is one stage of one seed), together {time} of wall time summed "
         f"over runs; processor: {processors}; source: git commit {commits}."
@@ -194,15 +211,12 @@ def _provenance(runs: pd.DataFrame) -> str:
 
 
 def _completeness(config: Config, metrics: pd.DataFrame) -> str:
-    """How many runs reached their stage's last evaluation; behaviour cloning has the offline one alone."""
-    asked = [(method, stage) for method in config.scale.methods for stage in STAGES]
-    asked = [(method, stage) for method, stage in asked if stage == "offline" or not is_pretraining(config, method)]
-    expected = len(asked) * len(config.tasks) * config.scale.seeds
-    finished = 0
-    for method, stage in asked:
-        last = metrics[(metrics.method == method) & (metrics.stage == stage) & metrics.success.notna()]
-        last = last[(last.step == final_step(config, method, stage)) & last.task.isin(config.tasks)]
-        finished += len(last[["task", "seed"]].drop_duplicates())
+    """How many runs reached their stage's last evaluation."""
+    asked = [(task, method, stage) for task, method in config.cells for stage in config.stages(method)]
+    expected = len(asked) * config.scale.seeds
+    evaluated = metrics[metrics.success.notna()].drop_duplicates(["task", "method", "stage", "step", "seed"])
+    counts = evaluated.groupby(["task", "method", "stage", "step"]).size()
+    finished = sum(counts.get((t, m, stage, final_step(config, m, stage)), 0) for t, m, stage in asked)
     missing = f"{thousands(expected - finished)} missing" if finished < expected else "none missing"
     cells = ["task", "method", "seed", "stage"]
     diverged = len(metrics.loc[metrics.status == "DIVERGED", cells].drop_duplicates())

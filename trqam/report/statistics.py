@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from trqam.config import Config
+from trqam.report import compared, tasks_label, tasks_run
 
 STAGES = ("offline", "online")
 
@@ -57,6 +58,8 @@ def final_step(config: Config, method: str, stage: str) -> int:
 def seed_success(metrics: pd.DataFrame, tasks: list[str], method: str, stage: str, step: int) -> pd.Series:
     """Per-seed success in per cent, the mean over ``tasks``; a seed without every task is left out."""
     rows = metrics[(metrics.method == method) & (metrics.stage == stage) & (metrics.step == step)]
+    if not tasks:
+        return pd.Series(dtype=float)
     table = rows.pivot_table(index="seed", columns="task", values="success", aggfunc="last").reindex(columns=tasks)
     return 100 * table.dropna().mean(axis=1)
 
@@ -77,28 +80,91 @@ def final_cell(metrics: pd.DataFrame, config: Config, tasks: list[str], method: 
     return cell(metrics, tasks, method, stage, final_step(config, method, stage))
 
 
+def realised_kl(metrics: pd.DataFrame, config: Config, tasks: list[str], method: str, relative=False) -> pd.Series:
+    """Per-seed path KL over the last fifth of the offline stage, the mean over its logged values and over ``tasks``.
+
+    ``relative`` divides by the budget of each task first. A seed without every task is left out.
+    """
+    last = (metrics.stage == "offline") & (metrics.step > 0.8 * config.scale.offline_steps)
+    rows = metrics[last & (metrics.method == method) & metrics.path_kl.notna()]
+    if not tasks:
+        return pd.Series(dtype=float)
+    table = rows.pivot_table(index="seed", columns="task", values="path_kl").reindex(columns=tasks).dropna()
+    if relative:
+        table = table / [kl_budget(config, task, method) for task in tasks]
+    return table.mean(axis=1)
+
+
+def kl_budget(config: Config, task: str, method: str) -> float:
+    """The budget that ``method`` is held to, or where it is held to none, the domain's."""
+    own = config.run(task, method).parameters.get("kl_budget")
+    return own or config.domains[config.run(task, method).domain].kl_budget
+
+
 def verdicts(metrics: pd.DataFrame, config: Config, stage: str) -> list[str]:
     """Sentences on the success over all tasks after ``stage``, true whatever the numbers are.
 
-    The first gives each method's cell; the others compare TRQAM's printed mean with each other's, and say whether the
-    ranges over seeds overlap. With a handful of seeds nothing stronger can be said.
+    The first gives the cell of each method that runs on all tasks; the others compare TRQAM's printed mean with each
+    other's, and say whether the ranges over seeds overlap. With a handful of seeds nothing stronger can be said. If
+    some compared methods run on fewer tasks, the same follows for them, over the tasks that all methods run on.
     """
-    cells = {m: final_cell(metrics, config, config.tasks, m, stage) for m in config.scale.methods}
+    everywhere = [method for method in compared(config) if tasks_run(config, method) == config.tasks]
+    others = [method for method in compared(config) if method not in everywhere]
+    sentences = _comparison(metrics, config, stage, config.tasks, everywhere, f"After the {stage} stage")
+    sentences = sentences or [f"There is no {stage} result that covers all tasks."]
+    if others:
+        shared, ours = tasks_run(config, *config.compared), [m for m in everywhere if _is_ours(config, m)]
+        where = tasks_label(config, shared) or "no task"
+        lead = f"On {where}, where all compared methods ran, after the {stage} stage"
+        sentences += _comparison(metrics, config, stage, shared, [*others, *ours], lead)
+    return sentences
+
+
+def _is_ours(config: Config, method: str) -> bool:
+    return config.methods[method].agent == "trqam"
+
+
+def _comparison(
+    metrics: pd.DataFrame, config: Config, stage: str, tasks: list[str], methods: list[str], lead: str
+) -> list[str]:
+    """The cells of ``methods`` over ``tasks``, and TRQAM against each; nothing where there is no cell."""
+    cells = {m: final_cell(metrics, config, tasks, m, stage) for m in methods}
     cells = {method: found for method, found in cells.items() if found}
     if not cells:
-        return [f"There is no {stage} result that covers all tasks."]
+        return []
     label = {method: config.methods[method].label for method in cells}
-    sentences = [f"After the {stage} stage: {'; '.join(f'{label[m]} {with_spread(c)}' for m, c in cells.items())}."]
-    ours = next((method for method in cells if config.methods[method].agent == "trqam"), None)
-    for other in (m for m in cells if ours and m != ours):
+    sentences = [f"{lead}: {'; '.join(f'{label[m]} {with_spread(c)}' for m, c in cells.items())}."]
+    ours = next((method for method in cells if _is_ours(config, method)), None)
+    others = [method for method in cells if ours and method != ours]
+    if len(others) > 3:
+        return [*sentences, _many(cells, label, ours, others)]
+    for other in others:
         left, right = cells[ours], cells[other]
-        gap = int(round_half_up(left.mean)) - int(round_half_up(right.mean))
-        points = f"{abs(gap)} point{'' if abs(gap) == 1 else 's'}"
-        place = f"{points} {'above' if gap > 0 else 'below'}" if gap else "level with"
-        overlap = "overlap" if left.low <= right.high and right.low <= left.high else "do not overlap"
-        ranges = f"; their ranges over seeds, {_range(left)} and {_range(right)}, {overlap}"
-        sentences.append(f"{label[ours]} is {place} {label[other]}{ranges if min(left.n, right.n) > 1 else ''}.")
+        ranges = f"; their ranges over seeds, {seed_range(left)} and {seed_range(right)}, {_overlap(left, right)}"
+        end = ranges if min(left.n, right.n) > 1 else ""
+        sentences.append(f"{label[ours]} is {_place(left, right)} {label[other]}{end}.")
     return sentences
+
+
+def _many(cells: dict[str, Cell], label: dict[str, str], ours: str, others: list[str]) -> str:
+    """TRQAM against each of many in one sentence."""
+    parts = []
+    for other in others:
+        left, right = cells[ours], cells[other]
+        end = f" ({seed_range(right)}: they {_overlap(left, right)})" if min(left.n, right.n) > 1 else ""
+        parts.append(f"{_place(left, right)} {label[other]}{end}")
+    own = f" (seeds {seed_range(cells[ours])})" if cells[ours].n > 1 else ""
+    return f"{label[ours]}{own} is {'; '.join(parts)}."
+
+
+def _place(left: Cell, right: Cell) -> str:
+    gap = int(round_half_up(left.mean)) - int(round_half_up(right.mean))
+    points = f"{abs(gap)} point{'' if abs(gap) == 1 else 's'}"
+    return f"{points} {'above' if gap > 0 else 'below'}" if gap else "level with"
+
+
+def _overlap(left: Cell, right: Cell) -> str:
+    return "overlap" if left.low <= right.high and right.low <= left.high else "do not overlap"
 
 
 def with_spread(cell: Cell) -> str:
@@ -107,5 +173,6 @@ def with_spread(cell: Cell) -> str:
     return f"{round_half_up(cell.mean)}{std} % (n = {cell.n}{f', {cell.diverged} diverged' if cell.diverged else ''})"
 
 
-def _range(cell: Cell) -> str:
+def seed_range(cell: Cell) -> str:
+    """`30 to 50 %`."""
     return f"{round_half_up(cell.low)} to {round_half_up(cell.high)} %"

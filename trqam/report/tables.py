@@ -11,13 +11,28 @@ from pathlib import Path
 
 import pandas as pd
 
-from trqam.config import Config, domain_of
+from trqam.config import Config, Method, domain_of
 from trqam.errors import UserError
-from trqam.report import count, latex, shown, task_label, thousands, words
+from trqam.report import (
+    BEYOND,
+    compared,
+    count,
+    enumerated,
+    latex,
+    shown,
+    task_label,
+    tasks_label,
+    tasks_run,
+    thousands,
+    words,
+)
 from trqam.report.statistics import STAGES, Cell, final_cell, is_pretraining, round_half_up
 
 MISSING = "--"
-NOT_SETTINGS = ("scale", "domains_file", "methods_file", "tasks", "methods", "data_dir", "seeds_per_job")
+NOT_SETTINGS = (
+    "scale", "domains_file", "methods_file", "tasks", "methods", "baselines", "baseline_tasks", "ablations", "budgets",
+    "ablation_tasks", "ablation_stages", "data_dir", "seeds_per_job",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,8 +93,7 @@ def read_reported(path: str | Path) -> pd.DataFrame:
 
 def success_table(metrics: pd.DataFrame, config: Config, reported: pd.DataFrame, every_task=False) -> SuccessTable:
     """Domains (and the single tasks that a scale lists) by methods; ``every_task`` gives tasks alone, all of them."""
-    grouped = list(dict.fromkeys(config.methods[m].group for m in config.scale.methods))
-    methods = sorted(config.scale.methods, key=lambda m: grouped.index(config.methods[m].group))
+    methods = by_group(config)
     steps = {
         "offline": f"Offline, after {thousands(config.scale.offline_steps)} gradient steps",
         "online": f"Online, after {thousands(config.scale.online_steps)} further environment steps",
@@ -104,8 +118,15 @@ def success_table(metrics: pd.DataFrame, config: Config, reported: pd.DataFrame,
                 rows += _published(config, reported, "all", methods, stage)
         blocks.append((steps[stage], tuple(rows)))
     groups = [(group, len(list(members))) for group, members in groupby(config.methods[m].group for m in methods)]
-    labels = tuple(config.methods[m].label for m in methods)
-    return SuccessTable(labels, tuple(groups), tuple(blocks), tuple(_notes(config, methods, blocks)))
+    labels = tuple(config.methods[m].label + "§" * (config.methods[m].group == BEYOND) for m in methods)
+    return SuccessTable(labels, tuple(groups), tuple(blocks), tuple(_notes(config, methods, blocks, reported)))
+
+
+def by_group(config: Config) -> list[str]:
+    """The compared methods in the order of methods.yaml, a group's together."""
+    methods = compared(config)
+    grouped = list(dict.fromkeys(config.methods[m].group for m in methods))
+    return sorted(methods, key=lambda m: grouped.index(config.methods[m].group))
 
 
 def _row(config: Config, label: str, kind: str, methods: list[str], cells: list[Cell | None]) -> Row:
@@ -154,7 +175,7 @@ def _mean_of_domains(rows: list[Row]) -> Row:
     return Row("all", "all", tuple(_mark_best(entries)))
 
 
-def _notes(config: Config, methods: list[str], blocks) -> list[str]:
+def _notes(config: Config, methods: list[str], blocks, reported: pd.DataFrame) -> list[str]:
     """The sentences that this table needs, and no other."""
     entries = [entry for _, rows in blocks for row in rows for entry in row.entries]
     marks = {mark[0] for entry in entries for mark in entry.marks}
@@ -176,9 +197,23 @@ def _notes(config: Config, methods: list[str], blocks) -> list[str]:
         notes.append("n=k: only k seeds have finished every task of the row.")
     if any(row.kind == "published" for _, rows in blocks for row in rows):
         notes.append("published: the numbers that the authors print, at their own scale.")
+    for method in (m for m in methods if config.methods[m].group == BEYOND):
+        label = config.methods[method].label
+        sources = enumerated([*reported.loc[reported.method == label, "source"]] or ["nowhere that we read"])
+        notes.append(f"§ {label} is beyond the paper; its published numbers are from {sources}.")
     if any(entry.text == MISSING for entry in entries):
         notes.append(f"{MISSING}: no result.")
+    for tasks, labels in _partial(config, methods).items():
+        where = tasks_label(config, [*tasks]) or "no task"
+        notes.append(f"{labels} run on {where} alone, and a row with other tasks has no entry for them.")
     return notes
+
+
+def _partial(config: Config, methods: list[str]) -> dict[tuple[str, ...], str]:
+    """The methods that do not run on all tasks, by the tasks that they do run on."""
+    ran = {method: tuple(tasks_run(config, method)) for method in methods}
+    fewer = dict.fromkeys(tasks for tasks in ran.values() if tasks != tuple(config.tasks))
+    return {tasks: enumerated([config.methods[m].label for m in methods if ran[m] == tasks]) for tasks in fewer}
 
 
 def published_table(reported: pd.DataFrame) -> Grid:
@@ -220,22 +255,43 @@ def settings_domains(config: Config) -> Grid:
 
 
 def settings_methods(config: Config) -> Grid:
-    """The parameters of each method, and where a domain of this scale overrides them."""
+    """The parameters of each method, where a domain of this scale overrides them, and what an ablation changes."""
     rows = []
-    for name in config.scale.methods:
-        method = config.methods[name]
-        overrides = {d: method.domains[d] for d in config.task_domains if d in method.domains}
-        keys = dict.fromkeys([*method.parameters, *(key for values in overrides.values() for key in values)])
-        for number, key in enumerate(keys or [""]):
-            own = [f"{config.domains[d].label} {shown(v[key])}" for d, v in overrides.items() if key in v]
-            default = shown(method.parameters[key]) if key in method.parameters else MISSING
-            values = (words(key), default, ", ".join(own)) if key else ("no parameters", "", "")
-            rows.append((method.label if number == 0 else "", *values))
-    caption = f"Parameters of each method, from {config.scale.methods_file}; the KL budget is the domain's."
-    header = ("method", "parameter", "value", "instead, in these domains")
-    if not any(row[3] for row in rows):
-        return Grid(caption, "llr", header[:3], tuple(row[:3] for row in rows))
-    return Grid(caption, "llr>{\\raggedright\\arraybackslash}p{0.42\\linewidth}", header, tuple(rows))
+    for name in [*by_group(config), *config.scale.ablations]:
+        method, base = config.methods[name], _base(config, name)
+        same = config.methods[base].parameters if base else {}
+        own = {key: value for key, value in method.parameters.items() if same.get(key, ...) != value}
+        own = {words(key): shown(value) for key, value in own.items()}
+        parts = [f"as {config.methods[base].label}"] if base else []
+        parts += ["no behaviour cloning first"] if base and "pretrain" not in method.stages else []
+        parts += [f"{key} {value}" for key, value in own.items()] or ([] if base else ["none"])
+        alike = base is not None and method.domains == config.methods[base].domains
+        rows.append((method.label, ", ".join(parts), "" if alike else _overrides(config, method)))
+    caption = f"Parameters of each method, from {config.scale.methods_file}; a KL budget not named is the domain's."
+    if config.budget_sweep:
+        budgets = enumerated([f"{budget:g}" for budget in config.budget_sweep])
+        caption += f" The budget sweep is TRQAM with {budgets} in its place."
+    header = ("method", "parameters", "instead, in these domains")
+    wide = ">{\\raggedright\\arraybackslash}"
+    if not any(row[2] for row in rows):
+        return Grid(caption, f"l{wide}p{{0.7\\linewidth}}", header[:2], tuple(row[:2] for row in rows))
+    columns = f"{wide}p{{0.17\\linewidth}}{wide}p{{0.3\\linewidth}}{wide}p{{0.5\\linewidth}}"
+    return Grid(caption, columns, header, tuple(rows))
+
+
+def _base(config: Config, name: str) -> str | None:
+    """The compared method that the ablation ``name`` has its agent from."""
+    alike = [m for m in config.compared if config.methods[m].agent == config.methods[name].agent]
+    return alike[0] if alike and name in config.scale.ablations else None
+
+
+def _overrides(config: Config, method: Method) -> str:
+    """`inverse temperature: scene 3, cube-double 1; edit scale: scene 0`."""
+    places: dict[str, list[str]] = {}
+    for domain in config.task_domains:
+        for key, value in method.domains.get(domain, {}).items():
+            places.setdefault(words(key), []).append(f"{config.domains[domain].label} {shown(value)}")
+    return "; ".join(f"{key}: {', '.join(where)}" for key, where in places.items())
 
 
 CAPTIONS = {

@@ -36,6 +36,7 @@ except UserError as error:
 
 TRQAM = f"python -m trqam {CONFIG_OPTIONS}"
 RESULTS = str(CONFIG.results)
+PAPER = f"{RESULTS}/paper"
 LOGS = f"{RESULTS}/logs"
 SEEDS = range(CONFIG.scale.seeds)
 BLOCKS = [

@@ -1,8 +1,9 @@
 # From per-seed files to the paper. Each figure and table is a rule of its own that names the code and style it is made
 # with as inputs, so that an edit redraws it and nothing more.
 
-PAPER = f"{RESULTS}/paper"
-FIGURES = ["overall_bars", "offline_to_online", "trust_region"]
+from trqam.report import figure_names
+
+FIGURES = figure_names(CONFIG)
 TABLES = [
     "success",
     "success_tasks",
@@ -47,6 +48,8 @@ rule figure:
         SHOWN,
         SHARED,
         "trqam/report/figures.py",
+        "trqam/report/panels.py",
+        "trqam/report/ablation_figures.py",
         "paper/style.mplstyle",
     output:
         report(
@@ -95,7 +98,10 @@ rule facts:
         SHOWN,
         SHARED,
         "trqam/report/latex.py",
+        "trqam/report/claims.py",
         "trqam/report/figures.py",  # captions
+        "trqam/report/ablation_figures.py",
+        "trqam/report/panels.py",
         "paper/templates/facts.tex.j2",
     output:
         f"{PAPER}/facts.tex",
@@ -115,8 +121,10 @@ rule pdf:
         expand(f"{PAPER}/figures/{{figure}}.pdf", figure=FIGURES),
         expand(f"{PAPER}/tables/{{table}}.tex", table=TABLES),
         rules.facts.output,
+        rules.theory_figure.output,
         "trqam/report/latex.py",
         "paper/main.tex",
+        "paper/theory.tex",
         "paper/fallback.tex",
     output:
         report(f"{PAPER}/paper.pdf", category="Paper"),
@@ -138,6 +146,7 @@ rule html:
         SHARED,
         expand(f"{PAPER}/figures/{{figure}}.png", figure=FIGURES),
         "trqam/report/html.py",
+        "trqam/report/claims.py",
         "trqam/report/tables.py",
         "paper/reported.csv",
         "paper/templates/report.html.j2",
