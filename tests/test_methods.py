@@ -87,7 +87,8 @@ def test_sqam_agrees_with_the_slow_reference(penalty, tmp_path, monkeypatch):
 def test_per_domain_values_are_the_protocols():
     for domain, (qam, edited, scale, alpha, noise, kappa, guidance, noisy) in TABLE.items():
         task = f"{domain}-singletask-task1-v0"
-        loaded = config.load("config/paper.yaml", {"methods": list(BLOCKS), "tasks": [task]})
+        bare = {key: [] for key in ("baselines", "baseline_tasks", "ablations", "ablation_tasks", "budgets")}
+        loaded = config.load("config/paper.yaml", {**bare, "methods": list(BLOCKS), "tasks": [task]})
 
         def value(method, key, loaded=loaded, task=task):
             return loaded.run(task, method).parameters[key]
