@@ -84,7 +84,10 @@ def test_a_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in output
 
 
-@pytest.mark.parametrize("edited", ["trqam/report/figures.py", "paper/main.tex", "config/methods.yaml", "trqam/sde.py"])
+EDITED = ["trqam/report/figures.py", "paper/main.tex", "config/methods.yaml", "trqam/sde.py", "trqam/training.py"]
+
+
+@pytest.mark.parametrize("edited", EDITED)
 def test_an_edit_redraws_and_never_retrains(finished, edited):
     path = finished / edited  # a changed content: Snakemake sees through a mere touch of a small file
     content = path.read_text()
@@ -92,7 +95,8 @@ def test_an_edit_redraws_and_never_retrains(finished, edited):
     jobs = planned(snakemake(finished, "paper", "--configfile", "tests/tiny.yaml", "-n"))
     path.write_text(content)
     assert not [name for name in jobs if name.startswith(("offline", "online", "pretrain", "dataset"))]
-    assert ("pdf" in jobs) == (edited != "trqam/sde.py")
+    assert ("theory_figure" in jobs) == (edited == "trqam/sde.py")
+    assert ("pdf" in jobs) == (edited != "trqam/training.py")
     assert ("figure" in jobs) == (edited in ("trqam/report/figures.py", "config/methods.yaml"))
 
 
@@ -208,7 +212,7 @@ AGENT = Toy
 TOY_BLOCK = """
 toy:
   agent: toy
-  label: Toy method
+  label: Toyland
   group: Ours
   colour: "#123456"
   stages: [pretrain, offline, online]
@@ -227,5 +231,5 @@ def test_a_method_is_one_file_and_one_block_and_a_task_one_line(tmp_path):
     table = "results/tiny/paper/tables/success.tex"
     snakemake(folder, table, "--configfile", "tests/tiny.yaml", "--config", tasks, methods, "seeds=1")
     text = (folder / table).read_text()
-    assert "Toy method" in text
+    assert "Toyland" in text
     assert "pointmaze-medium task 5" in text
