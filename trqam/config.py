@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import yaml
 
 from trqam.errors import UserError
-from trqam.strict import Strict, convert, read_yaml
+from trqam.strict import Strict, convert, parse_yaml, read_yaml
 
 AGENTS = Path(__file__).parent / "agents"
 STAGES = ("pretrain", "offline", "online")
@@ -371,4 +370,4 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or key not in Scale.__struct_fields__:
         raise UserError(f"--set {text}: expected key=value with a key of the scale file, such as seeds=5")
-    return key, yaml.safe_load(value)
+    return key, parse_yaml(value, f"--set {key}")

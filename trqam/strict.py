@@ -43,17 +43,26 @@ StrictLoader.add_constructor("tag:yaml.org,2002:float", StrictLoader.construct_y
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """A YAML file that holds a mapping."""
     try:
-        values = yaml.load(Path(path).read_text(), StrictLoader)
+        text = Path(path).read_text()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a configuration file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        problem = getattr(error, "problem", None) or "not text"
-        raise UserError(f"{path}:{line} not valid YAML ({problem}); mend the syntax") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not valid YAML (not text); mend the syntax") from None
+    values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no mapping; write keys such as `scale: small`")
     return values
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """YAML from a file or the command line; a mistake is one line that begins with ``where``."""
+    try:
+        return yaml.load(text, StrictLoader)  # a SafeLoader: tags construct nothing
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        problem = getattr(error, "problem", None) or "not text"
+        raise UserError(f"{where}:{line} not valid YAML ({problem}); mend the syntax") from None
 
 
 def convert(values: Any, struct: type, where: str) -> Any:
