@@ -7,6 +7,7 @@ import pandas as pd
 
 from trqam import config as configuration
 from trqam.config import domain_of
+from trqam.report.collected import Collected, read_reported
 
 COLUMNS = [
     "task", "domain", "method", "seed", "stage", "step", "total_step", "status", "success", "episode_length",
@@ -102,9 +103,33 @@ def runs(frame: pd.DataFrame) -> pd.DataFrame:
     cells = frame[["task", "method", "seed", "stage"]].drop_duplicates().reset_index(drop=True)
     folder = "results/small/" + cells.task + "/" + cells.method + "/seed" + cells.seed.astype(str)
     return cells.assign(
-        status="OK", digest="0123456789abcdef", wall_time_s=61.5, updates_per_s=88.25, git_commit="abcdef1234567890",
+        status="OK", digest="0123456789abcdef", environment="fedcba9876543210",
+        wall_time_s=61.5, updates_per_s=88.25, git_commit="abcdef1234567890",
         cpu="A CPU & more @ 2.20GHz", command="snakemake " + folder + "/" + cells.stage + ".csv",
     )  # fmt: skip
+
+
+def collected(config, frame: pd.DataFrame | None = None, **parts) -> Collected:
+    """All of it together; ``parts`` replace what is invented."""
+    frame = metrics(config) if frame is None else frame
+    invented = {
+        "runs": runs(frame),
+        "datasets": datasets(config),
+        "manifests": manifests(),
+        "reported": read_reported(),
+    }
+    none = pd.DataFrame(columns=[*COLUMNS, "source"])
+    return Collected(**{"config": config, "metrics": frame, "imported": none, **invented, **parts})
+
+
+def manifests() -> dict:
+    """What the manifests of `runs` share."""
+    environment = {"git_commit": "abcdef1234567890", "git_changes": False, "versions": {"torch": "2.13.0"}}
+    environment["hardware"] = {"cpu": "A CPU & more @ 2.20GHz", "machine": "x86_64", "system": "Linux"}
+    return {
+        "configurations": {"0123456789abcdef": {"flow_steps": 5}},
+        "environments": {"fedcba9876543210": environment},
+    }
 
 
 def datasets(config) -> dict:

@@ -10,9 +10,8 @@ import pytest
 
 from tests import fake_results
 from trqam.errors import UserError
-from trqam.report import PAPER, figures, html, latex, tables
+from trqam.report import PAPER, facts, figure_names, figures, html, latex, table_names, tables
 
-REPORTED = PAPER / "reported.csv"
 HOSTILE = r"a_b & 50% \input{x} <b>$^~#[*]{} é ∂ ’</b>"
 SYSTEM = shutil.which("pdflatex")
 
@@ -23,16 +22,18 @@ def rendered(tmp_path_factory):
     config = fake_results.full_config()
     qam = msgspec.structs.replace(config.methods["qam"], label=HOSTILE)
     config = msgspec.structs.replace(config, methods={**config.methods, "qam": qam})
-    metrics = fake_results.metrics(config)
-    runs, datasets = fake_results.runs(metrics), fake_results.datasets(config)
     folder = tmp_path_factory.mktemp("paper")
-    for name in figures.names(config):
-        figures.draw(name, metrics, config, folder / "figures" / f"{name}.pdf")
-    for name in tables.NAMES:
-        tables.render(name, metrics, config, REPORTED, folder / "tables" / f"{name}.tex")
-    latex.render_facts(config, metrics, runs, datasets, folder / "facts.tex")
-    html.render(config, metrics, runs, datasets, folder / "figures", REPORTED, folder / "report.html")
+    render(fake_results.collected(config), folder)
+    html.render(fake_results.collected(config), folder / "figures", folder / "report.html")
     return folder
+
+
+def render(collected, folder):
+    for name in figure_names(collected.config):
+        figures.draw(name, collected, folder / "figures" / f"{name}.pdf")
+    for name in table_names(collected.config):
+        tables.render(name, collected, folder / "tables" / f"{name}.tex")
+    facts.render(collected, folder / "facts.tex")
 
 
 @pytest.fixture
@@ -69,12 +70,7 @@ def test_paper_builds_with_the_same_bytes_anywhere(find, rendered, tmp_path, mon
 
 def test_paper_builds_at_a_scale_without_ablations(tmp_path):
     config = fake_results.small_config(seeds=1)
-    metrics = fake_results.metrics(config)
-    for name in figures.names(config):
-        figures.draw(name, metrics, config, tmp_path / "figures" / f"{name}.pdf")
-    for name in tables.NAMES:
-        tables.render(name, metrics, config, REPORTED, tmp_path / "tables" / f"{name}.tex")
-    latex.render_facts(config, metrics, fake_results.runs(metrics), {}, tmp_path / "facts.tex")
+    render(fake_results.collected(config, datasets={}), tmp_path)
     latex.compile_pdf(PAPER, tmp_path, tmp_path / "out.pdf")
     assert "undefined" not in (tmp_path / "main.log").read_text(errors="replace")
 
@@ -147,26 +143,25 @@ def test_prose_states_the_scale_and_its_limits(rendered):
 def test_facts_count_what_is_missing():
     config = fake_results.small_config()
     metrics = fake_results.metrics(config)
-    whole = latex.facts(config, metrics, fake_results.runs(metrics), {})
+    whole = facts.facts(fake_results.collected(config, metrics, datasets={}))
     assert whole["completeness"].startswith("30 results (task, method, seed and stage) asked for, none missing; none")
     assert "No dataset card" in whole["data"]
     less = metrics[~((metrics.method == "trqam") & (metrics.seed == 0))]
-    assert "4 missing" in latex.facts(config, less, fake_results.runs(less), {})["completeness"]
+    assert "4 missing" in facts.facts(fake_results.collected(config, less, datasets={}))["completeness"]
 
 
 def test_assumed_values_are_printed():
     config = fake_results.small_config(tasks=["scene-play", "puzzle-4x4-play"])
-    metrics = fake_results.metrics(config)
-    facts = latex.facts(config, metrics, fake_results.runs(metrics), fake_results.datasets(config))
-    assert "assumed: KL budget of scene (1) and puzzle-4x4 (4)." in facts["assumptions"]
-    assert facts["taskList"] == "all tasks of scene and puzzle-4x4"
+    found = facts.facts(fake_results.collected(config))
+    assert "assumed: KL budget of scene (1) and puzzle-4x4 (4)." in found["assumptions"]
+    assert found["taskList"] == "all tasks of scene and puzzle-4x4"
 
 
 def test_page_is_self_contained_and_escaped(rendered):
     page = (rendered / "report.html").read_text()
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)
     assert "http" not in page
-    assert page.count("data:image/png;base64,") == len(figures.names(fake_results.full_config()))
+    assert page.count("data:image/png;base64,") == len(figure_names(fake_results.full_config()))
     assert "<b>$" not in page
     assert page.count("the paper says that") == 4
     assert "a_b &amp; 50%" in page
@@ -177,6 +172,5 @@ def test_page_is_self_contained_and_escaped(rendered):
 
 def test_page_without_figures_is_one_line(tmp_path):
     config = fake_results.small_config()
-    metrics = fake_results.metrics(config)
     with pytest.raises(UserError, match=r"overall_bars\.png: cannot be read"):
-        html.render(config, metrics, fake_results.runs(metrics), {}, tmp_path, REPORTED, tmp_path / "report.html")
+        html.render(fake_results.collected(config), tmp_path, tmp_path / "report.html")

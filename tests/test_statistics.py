@@ -7,7 +7,8 @@ import pytest
 
 from tests import fake_results
 from trqam.report.claims import claims, summary
-from trqam.report.statistics import Cell, cell, final_cell, mean_and_std, round_half_up, verdicts
+from trqam.report.measures import Cell, cell, final_cell, verdicts
+from trqam.report.statistics import mean_and_std, round_half_up
 
 
 def rows(*values, method="trqam", stage="offline", step=10):

@@ -4,16 +4,15 @@ import msgspec
 import pandas as pd
 import pytest
 
-from tests.fake_results import full_config, small_config
+from tests.fake_results import collected, full_config, small_config
 from tests.fake_results import metrics as fake_metrics
 from trqam.errors import UserError
-from trqam.report import PAPER, tables
+from trqam.report import TABLES, tables
+from trqam.report.collected import read_reported
 
-REPORTED = PAPER / "reported.csv"
 
-
-def success(config, metrics, **options):
-    return tables.success_table(metrics, config, tables.read_reported(REPORTED), **options)
+def success(config, metrics, every_task=False):
+    return tables.make("success_tasks" if every_task else "success", collected(config, metrics))
 
 
 def with_success(config, values):
@@ -129,15 +128,15 @@ def test_best_is_marked_among_those_present():
 
 
 def test_an_ablation_is_told_by_what_it_changes():
-    rows = {row[0]: row[1] for row in tables.settings_methods(full_config()).rows}
+    rows = {row[0]: row[1] for row in tables.make("settings_methods", collected(full_config())).rows}
     assert rows["TRQAM, constant lambda"] == "as TRQAM, dual rate 0"
     assert rows["QAM, from scratch"] == "as QAM, no behaviour cloning first"
     assert "dual rate 0.01" in rows["TRQAM"]
-    assert "with 0.3, 1 and 3 in its place" in tables.settings_methods(full_config()).caption
+    assert "with 0.3, 1 and 3 in its place" in tables.make("settings_methods", collected(full_config())).caption
 
 
 def test_assumed_values_carry_an_asterisk():
-    rows = tables.settings_domains(small_config(tasks=["scene-play", "cube-triple-play"])).rows
+    rows = tables.make("settings_domains", collected(small_config(tasks=["scene-play", "cube-triple-play"]))).rows
     assert [row[-1] for row in rows] == ["1*", "0.5"]
 
 
@@ -145,8 +144,8 @@ def test_every_table_renders_and_labels_stay_text(tmp_path):
     config = small_config()
     method = msgspec.structs.replace(config.methods["qam"], label=r"a_b & 50% \input{x}")
     config = msgspec.structs.replace(config, methods={**config.methods, "qam": method})
-    for name in tables.NAMES:
-        tables.render(name, fake_metrics(config), config, REPORTED, tmp_path / f"{name}.tex")
+    for name in TABLES:
+        tables.render(name, collected(config), tmp_path / f"{name}.tex")
     text = (tmp_path / "success.tex").read_text()
     assert r"a\_b\\\&\\50\%\\\textbackslash{}input\{x\}" in text  # a heading has a word a line
     assert r"\input{" not in text
@@ -155,9 +154,9 @@ def test_every_table_renders_and_labels_stay_text(tmp_path):
 def test_mistakes_are_one_line(tmp_path):
     config = small_config()
     with pytest.raises(UserError, match="unknown table 'sucess'; use one of success"):
-        tables.render("sucess", fake_metrics(config), config, REPORTED, tmp_path / "x.tex")
+        tables.render("sucess", collected(config), tmp_path / "x.tex")
     with pytest.raises(UserError, match=r"none\.csv: cannot be read"):
-        tables.read_reported(tmp_path / "none.csv")
+        read_reported(tmp_path / "none.csv")
     pd.DataFrame({"domain": []}).to_csv(tmp_path / "less.csv")
     with pytest.raises(UserError, match="column missing"):
-        tables.read_reported(tmp_path / "less.csv")
+        read_reported(tmp_path / "less.csv")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from trqam import adjoint, config, sde, theory
-from trqam.report import theory_figure
+from trqam.report import PAPER, theory_figure
 from trqam.theory import Shifted, gaussian_kl, ode_end_point, optimum, sde_end_point
 
 MORE = (40, 80, 160, 320)  # flow steps that a fit of the order uses
@@ -61,7 +61,7 @@ def test_field_takes_a_time_for_each_row(problem):
 
 
 def test_dual_settings_are_those_of_the_method():
-    p = config.load(theory_figure.PAPER.parent / "config/config.yaml").methods["trqam"].parameters
+    p = config.load(PAPER.parent / "config/config.yaml").methods["trqam"].parameters
     assert p["multiplier_scale"] == theory.MULTIPLIER_SCALE
     bounds = (p["multiplier_min"], p["multiplier_max"])
     assert {"rate": p["dual_rate"], "ema_rate": p["kl_ema_rate"], "clip": p["kl_clip"], "bounds": bounds} == theory.DUAL
@@ -259,7 +259,7 @@ def test_figure_and_facts(tmp_path, monkeypatch):
     assert facts["theoryOdeRatio"] == "1.42"
     assert facts["captionTheory"] == theory_figure.caption()
     written = (tmp_path / "a" / "theory_facts.tex").read_text()
-    used = set(re.findall(r"\\factTheory[A-Za-z]+", (theory_figure.PAPER / "theory.tex").read_text()))
+    used = set(re.findall(r"\\factTheory[A-Za-z]+", (PAPER / "theory.tex").read_text()))
     assert used <= {f"\\fact{name[0].upper()}{name[1:]}" for name in facts}
     assert all(f"\\newcommand{{{macro}}}" in written for macro in used)
     theory_figure.measure.cache_clear()

@@ -90,38 +90,15 @@ def collect(arguments: argparse.Namespace, config: configuration.Config) -> None
 
 def render(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Draw a figure, or write a table, the facts, the PDF or the HTML report, from collected tables."""
-    import pandas
+    from trqam.report.build import Build
 
-    from trqam.artefacts import read_json
-    from trqam.report import figures, html, latex, tables
-
-    folder, reported = _folder(arguments, config), Path("paper/reported.csv")
-    inputs = [folder / name for name in ("metrics.csv", "runs.csv")]
-    if missing := [path for path in inputs if not path.is_file()]:
-        raise UserError(f"{missing[0]}: missing; run `trqam collect` first")
-    metrics, runs = (pandas.read_csv(path) for path in inputs)
-    datasets, name = read_json(folder / "datasets.json"), arguments.name
-    if arguments.what == "figure":
-        figures.draw(name, metrics, config, folder / "figures" / f"{name}.pdf")
-    elif arguments.what == "table":
-        tables.render(name, metrics, config, reported, folder / "tables" / f"{name}.tex")
-    elif arguments.what == "facts":
-        latex.render_facts(config, metrics, runs, datasets, folder / "facts.tex")
-    elif arguments.what == "html":
-        html.render(config, metrics, runs, datasets, folder / "figures", reported, folder / "report.html")
+    make = getattr(Build(config, _folder(arguments, config)), arguments.what)
+    if arguments.what in ("figure", "table"):
+        if arguments.name is None:
+            raise UserError(f"render {arguments.what}: the name is missing; `snakemake -n paper` lists them")
+        make(arguments.name)
     else:
-        for part in ("figures", "tables"):
-            shutil.copytree(folder / part, folder / "latex" / part, dirs_exist_ok=True)
-        for facts in ("facts.tex", "theory_facts.tex"):
-            shutil.copy(folder / facts, folder / "latex" / facts)
-        latex.compile_pdf("paper", folder / "latex", folder / "paper.pdf")
-
-
-def theory(arguments: argparse.Namespace, config: configuration.Config) -> None:
-    """Draw what the theory says against the code with exact fields; needs no data and no training."""
-    from trqam.report import theory_figure
-
-    theory_figure.write(_folder(arguments, config))
+        make()
 
 
 def _folder(arguments: argparse.Namespace, config: configuration.Config) -> Path:
@@ -175,11 +152,9 @@ def parser() -> Parser:
     added = command(collect)
     added.add_argument("--folder", help="default: results/SCALE/paper")
     added = command(render)
-    added.add_argument("what", choices=("figure", "table", "facts", "pdf", "html"))
+    added.add_argument("what", choices=("figure", "table", "facts", "theory", "pdf", "html"))
     added.add_argument("name", nargs="?", help="of the figure or table")
     added.add_argument("--folder", help="where `trqam collect` wrote to (default: results/SCALE/paper)")
-    added = command(theory)
-    added.add_argument("--folder", help="default: results/SCALE/paper")
     added = command(golden)
     added.add_argument("file")
     added.add_argument("--tolerance", type=float, default=1e-9)

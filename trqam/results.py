@@ -1,5 +1,6 @@
 """From per-seed files to one tidy table, refusing to mix results of different configurations."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ RUN_COLUMNS = [
     "stage",
     "status",
     "digest",
+    "environment",
     "wall_time_s",
     "updates_per_s",
     "git_commit",
@@ -27,12 +29,16 @@ RUN_COLUMNS = [
 
 
 def collect(config: Config, out: Path) -> None:
-    """Writes ``metrics.csv`` (tidy), ``runs.csv`` (a line a run) and ``datasets.json`` (the cards) into ``out``.
+    """Writes ``metrics.csv`` (tidy), ``runs.csv`` (a line a run), ``datasets.json`` (the cards) and ``manifests.json``.
+
+    The last holds what manifests share, each once: the configurations by their digest, and the environments (commit,
+    versions, hardware) by theirs, both of which a line of runs.csv names.
 
     Raises UserError if a run was trained with another configuration than today's. A seed whose files are missing is
     named on stderr and left out, which reduces n; a diverged seed counts as success 0 at every later evaluation.
     """
     tables, runs = [], []
+    manifests: dict[str, dict] = {"configurations": {}, "environments": {}}
     for task, method in config.cells:
         for stage in config.stages(method):
             for seed in range(config.scale.seeds):
@@ -41,10 +47,11 @@ def collect(config: Config, out: Path) -> None:
                     print(f"warning: {cell.path}/{stage}.csv is missing; its seed is left out", file=sys.stderr)
                     continue
                 tables.append(_read(config, cell, task, method, stage))
-                runs.append(_run(config, cell, task, method, stage))
+                runs.append(_run(config, cell, task, method, stage, manifests))
     metrics = pandas.concat(tables, ignore_index=True)
     cards = {domain: _card(config.data_directory(domain)) for domain in config.task_domains}
     write_json(out / "datasets.json", cards)
+    write_json(out / "manifests.json", manifests)
     write_atomically(out / "runs.csv", pandas.DataFrame(runs, columns=RUN_COLUMNS).to_csv(index=False))
     write_atomically(out / "metrics.csv", metrics.to_csv(index=False))
 
@@ -70,9 +77,13 @@ def _read(config: Config, cell: Cell, task: str, method: str, stage: str) -> pan
     return table
 
 
-def _run(config: Config, cell: Cell, task: str, method: str, stage: str) -> dict[str, Any]:
-    """One line about a run: what it was and how long it took."""
+def _run(config: Config, cell: Cell, task: str, method: str, stage: str, manifests: dict) -> dict[str, Any]:
+    """One line about a run: what it was and how long it took; what it shares with others goes to ``manifests``."""
     manifest = read_json(cell.path / f"{stage}.json")
+    environment = {key: manifest[key] for key in ("git_commit", "git_changes", "versions", "hardware")}
+    named = hashlib.sha256(json.dumps(environment, sort_keys=True).encode()).hexdigest()[:16]
+    manifests["configurations"][manifest["digest"]] = manifest["configuration"]
+    manifests["environments"][named] = environment
     timing = pandas.read_csv(cell.path / "timing.csv")
     timing = timing[timing["stage"] == stage]
     speeds = timing.loc[timing["updates_per_second"] > 0, "updates_per_second"]
@@ -83,11 +94,12 @@ def _run(config: Config, cell: Cell, task: str, method: str, stage: str) -> dict
         "stage": stage,
         "status": manifest["status"],
         "digest": manifest["digest"],
+        "environment": named,
         "wall_time_s": timing["seconds"].max() / len(manifest["block"]),  # its share of the job's time
         "updates_per_s": speeds.median(),
         "git_commit": manifest["git_commit"],
         "cpu": manifest["hardware"]["cpu"],
-        "command": f"python -m trqam --config {config.path} train {task} {method} --stage {stage} --seeds {cell.seed}",
+        "command": f"snakemake --cores all {cell.path}/{stage}.csv --configfile {config.path}",
     }
 
 

@@ -92,12 +92,31 @@ def scratch_pairs(config: Config) -> dict[str, str]:
     return pairs
 
 
+FIGURES = ("overall_bars", "offline_to_online", "trust_region", "adaptive_constant", "pretraining", "budget_sweep")
+TABLES = ("success", "success_tasks", "published", "settings_common", "settings_domains", "settings_methods")
+
+
 def figure_names(config: Config) -> tuple[str, ...]:
     """The figures that this scale has the methods for."""
-    more = {
-        "ablation": contrasted(config),
-        "pretraining": scratch_pairs(config),
-        "budget_sweep": config.budget_sweep,
+    ablated = bool(config.scale.ablation_tasks)
+    lacking = {
+        "adaptive_constant": not (ablated and contrasted(config)),
+        "pretraining": not (ablated and scratch_pairs(config)),
+        "budget_sweep": not (ablated and config.budget_sweep),
     }
-    tasks = config.scale.ablation_tasks
-    return ("overall_bars", "offline_to_online", "trust_region", *(name for name in more if more[name] and tasks))
+    return tuple(name for name in FIGURES if not lacking.get(name))
+
+
+def figure_module(name: str) -> str:
+    """The module that draws the figure; what follows `--` in a name is an argument to it."""
+    return f"trqam.report.figures.{name.partition('--')[0]}"
+
+
+def table_names(config: Config) -> tuple[str, ...]:
+    """The tables of this scale."""
+    return TABLES
+
+
+def lists_single_tasks(config: Config) -> bool:
+    """Whether the scale names single tasks rather than whole domains only."""
+    return any("-singletask-" in task for task in config.scale.tasks)

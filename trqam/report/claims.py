@@ -10,15 +10,8 @@ import pandas as pd
 
 from trqam.config import Config, expanded
 from trqam.report import BEYOND, compared, enumerated, scratch_pairs, tasks_label, tasks_run
-from trqam.report.statistics import (
-    Cell,
-    final_cell,
-    is_pretraining,
-    realised_kl,
-    round_half_up,
-    seed_range,
-    with_spread,
-)
+from trqam.report.measures import Cell, final_cell, is_pretraining, realised_kl, seed_range, with_spread
+from trqam.report.statistics import round_half_up
 
 AGREES, CONTRADICTS, UNDECIDED, DESCRIBED = "agrees", "contradicts", "undecided", "described, not judged"
 TOLERANCE = 0.1  # of the budget

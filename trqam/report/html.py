@@ -9,7 +9,8 @@ import pandas as pd
 from trqam.artefacts import write_atomically
 from trqam.config import Config
 from trqam.errors import UserError
-from trqam.report import PAPER, claims, figures, latex, tables, task_label
+from trqam.report import PAPER, claims, facts, figures, lists_single_tasks, table_names, tables, task_label
+from trqam.report.collected import Collected
 
 ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(PAPER / "templates"),
@@ -20,28 +21,20 @@ ENVIRONMENT = jinja2.Environment(
 )
 
 
-def render(
-    config: Config,
-    metrics: pd.DataFrame,
-    runs: pd.DataFrame,
-    datasets: dict,
-    figures_dir: str | Path,
-    reported_csv: str | Path,
-    out: str | Path,
-) -> None:
+def render(collected: Collected, figures_dir: str | Path, out: str | Path) -> None:
     """Writes the page; the figures are the PNG files that `figures.draw` left in ``figures_dir``."""
-    reported = tables.read_reported(reported_csv)
-    success = [("Success", tables.success_table(metrics, config, reported))]
-    if not tables.lists_single_tasks(config):
-        success.append(("Success, task by task", tables.success_table(metrics, config, reported, every_task=True)))
-    captions = figures.captions(config, metrics)
+    config = collected.config
+    made = {name: tables.make(name, collected) for name in table_names(config)}
+    if lists_single_tasks(config):
+        del made["success_tasks"]
+    captions = figures.captions(collected)
     text = ENVIRONMENT.get_template("report.html.j2").render(
-        facts=latex.facts(config, metrics, runs, datasets),
-        claims=claims.claims(metrics, config).values(),
-        success=success,
-        figures=[(name, captions[name], _inline(Path(figures_dir) / f"{name}.png")) for name in figures.names(config)],
-        grids=[make(config, reported) for make in tables.GRIDS.values()],
-        runs=[_run(config, row) for row in runs.to_dict("records")],
+        facts=facts.facts(collected),
+        claims=claims.claims(collected.metrics, config).values(),
+        success=[table for table in made.values() if isinstance(table, tables.SuccessTable)],
+        figures=[(name, captions[name], _inline(Path(figures_dir) / f"{name}.png")) for name in captions],
+        grids=[table for table in made.values() if isinstance(table, tables.Grid)],
+        runs=[_run(config, row) for row in collected.runs.to_dict("records")],
     )
     write_atomically(out, text)
 

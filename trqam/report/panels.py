@@ -12,15 +12,20 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from trqam.config import Config, domain_of
-from trqam.report import task_label
-from trqam.report.statistics import is_pretraining, kl_budget, mean_and_std
+from trqam.config import Config, domain_of, expanded
+from trqam.report import contrasted, task_label
+from trqam.report.collected import Collected
+from trqam.report.measures import is_pretraining, kl_budget
+from trqam.report.statistics import mean_and_std
 
 WIDTH = 6.1  # inches, the paper's text width, so that a font size here is the size in print
 COLUMNS = 5  # panels side by side at most
 ONLINE = "#fdebd7"
 INK = "#333333"
 PATH_KL, SUCCESS = "path KL (nats)", "success (%)"
+# What captions say of every line, band and ground.
+MEAN, BAND = "Line: mean over seeds", "band: from the lowest to the highest seed"
+GROUND = "White ground: offline stage, in gradient steps; orange ground: online stage, in environment steps."
 
 
 def groups(config: Config, tasks: list[str]) -> dict[str, list[str]]:
@@ -119,6 +124,29 @@ def seeds_present(metrics: pd.DataFrame) -> str:
     seeds = metrics.dropna(subset=["success"]).groupby(["task", "method", "stage"]).seed.nunique()
     low, high = (seeds.min(), seeds.max()) if len(seeds) else (0, 0)
     return f"n = {low}" if low == high else f"n = {low} to {high}"
+
+
+def seeds_compared(collected: Collected) -> str:
+    """`seeds_present` of the compared methods."""
+    return seeds_present(collected.metrics[collected.metrics.method.isin(collected.config.compared)])
+
+
+def ablated_stages(collected: Collected) -> pd.DataFrame:
+    """The metrics of the stages that ablations go through, of all methods."""
+    return collected.metrics[collected.metrics.stage.isin(collected.config.scale.ablation_stages)]
+
+
+def seeds_ablated(collected: Collected) -> str:
+    """`seeds_present` of the ablations and of what they are compared with."""
+    config, shown = collected.config, ablated_stages(collected)
+    tasks, methods = expanded(config.scale.ablation_tasks), [*contrasted(config), *config.ablated]
+    return seeds_present(shown[shown.task.isin(tasks) & shown.method.isin(methods)])
+
+
+def trained_once(config: Config) -> str:
+    """The beginning of the sentence on behaviour cloning's one seed; nothing where it is not compared."""
+    label = next((config.methods[m].label for m in config.compared if is_pretraining(config, m)), None)
+    return f" {label} has one training seed, evaluated once with the streams of each seed; " if label else ""
 
 
 def hide(grid: np.ndarray, height: int, used: int) -> None:

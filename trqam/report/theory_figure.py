@@ -1,14 +1,9 @@
 """The figure and the numbers of the theory's section: no training result goes in, and every number is computed."""
 
-import io
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
-
-import matplotlib
-
-matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from trqam import theory
 from trqam.artefacts import write_atomically
-from trqam.report import PAPER
+from trqam.report import figures
 from trqam.report.latex import escape
 
 # The experiments. Budgets are those that domains.yaml uses most, K = 10 is what the authors train with.
@@ -65,24 +60,20 @@ def write(folder: str | Path) -> None:
     """Writes figures/theory.pdf and .png and theory_facts.tex, a macro a fact, under ``folder``."""
     draw(Path(folder) / "figures" / "theory.pdf")
     lines = [f"\\newcommand{{\\fact{name[0].upper()}{name[1:]}}}{{{escape(v)}}}" for name, v in theory_facts().items()]
-    write_atomically(Path(folder) / "theory_facts.tex", "\n".join(["% Written by `trqam theory`.", *lines]) + "\n")
+    write_atomically(
+        Path(folder) / "theory_facts.tex", "\n".join(["% Written by `trqam render theory`.", *lines]) + "\n"
+    )
 
 
 def draw(out_path: str | Path) -> None:
     """Writes the figure to ``out_path`` (.pdf) and, beside it, as .png; the same bytes each time."""
-    with plt.style.context(PAPER / "style.mplstyle", after_reset=True):
-        figure = _figure(measure())
-        for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix[1:], metadata=metadata)
-            write_atomically(Path(out_path).with_suffix(suffix), buffer.getvalue())
-        plt.close(figure)
+    figures.save(lambda: _figure(measure()), out_path)
 
 
 def _figure(measured: Measured) -> Figure:
     figure, grid = plt.subplots(2, 2, figsize=(WIDTH, HEIGHT))
-    panels = (_multiplier, _path_kl, _discretisation, _amplification)
-    for letter, panel, axes in zip("abcd", panels, grid.flat, strict=True):
+    parts = (_multiplier, _path_kl, _discretisation, _amplification)
+    for letter, panel, axes in zip("abcd", parts, grid.flat, strict=True):
         panel(axes, measured)
         axes.set_title(f"({letter}) {axes.get_title()}", loc="left")
         axes.set_title("")

@@ -1,28 +1,30 @@
 # From per-seed files to the paper. Each figure and table is a rule of its own that names the code and style it is made
 # with as inputs, so that an edit redraws it and nothing more.
 
-from trqam.report import figure_names
+from glob import glob
+
+from trqam.report import figure_module, figure_names, table_names
 
 FIGURES = figure_names(CONFIG)
-TABLES = [
-    "success",
-    "success_tasks",
-    "published",
-    "settings_common",
-    "settings_domains",
-    "settings_methods",
-]
-COLLECTED = [f"{PAPER}/metrics.csv", f"{PAPER}/runs.csv", f"{PAPER}/datasets.json"]
+TABLES = table_names(CONFIG)
+COLLECTED = expand(
+    f"{PAPER}/{{name}}",
+    name=["metrics.csv", "runs.csv", "datasets.json", "manifests.json"],
+)
+IMPORTED = sorted(glob("data/imported/*.csv"))  # curves that others published
 SHOWN = [
     CONFIG.scale.domains_file,
     CONFIG.scale.methods_file,
 ]  # labels, colours, budgets
-SHARED = ["trqam/report/__init__.py", "trqam/report/statistics.py", "trqam/__main__.py"]
-
-
-wildcard_constraints:
-    figure="|".join(FIGURES),
-    table="|".join(TABLES),
+SHARED = [
+    "trqam/__main__.py",
+    "trqam/report/__init__.py",
+    "trqam/report/build.py",
+    "trqam/report/collected.py",
+    "trqam/report/measures.py",
+    "trqam/report/statistics.py",
+    "paper/reported.csv",
+]
 
 
 rule collect:
@@ -42,54 +44,70 @@ rule collect:
         "{params.trqam} collect 2>&1 | tee {log}"
 
 
-rule figure:
-    input:
-        COLLECTED,
-        SHOWN,
-        SHARED,
-        "trqam/report/figures.py",
-        "trqam/report/panels.py",
-        "trqam/report/ablation_figures.py",
-        "paper/style.mplstyle",
-    output:
-        report(
-            f"{PAPER}/figures/{{figure}}.pdf",
-            category="Figures",
-            labels={"figure": "{figure}"},
-        ),
-        f"{PAPER}/figures/{{figure}}.png",
-    log:
-        f"{LOGS}/figure/{{figure}}.log",
-    conda:
-        "../../environment.yml"
-    threads: 1
-    params:
-        trqam=TRQAM,
-    shell:
-        "{params.trqam} render figure {wildcards.figure} 2>&1 | tee {log}"
+for figure in FIGURES:
+
+    rule:
+        name:
+            f"figure_{figure}"
+        input:
+            COLLECTED,
+            IMPORTED,
+            SHOWN,
+            SHARED,
+            "trqam/report/figures/__init__.py",
+            "trqam/report/panels.py",
+            "paper/style.mplstyle",
+            module=f"{figure_module(figure).replace('.', '/')}.py",
+        output:
+            report(
+                f"{PAPER}/figures/{figure}.pdf",
+                category="Figures",
+                labels={"figure": figure},
+            ),
+            f"{PAPER}/figures/{figure}.png",
+        log:
+            f"{LOGS}/figure/{figure}.log",
+        conda:
+            "../../environment.yml"
+        threads: 1
+        params:
+            trqam=TRQAM,
+            figure=figure,
+        shell:
+            "{params.trqam} render figure {params.figure} 2>&1 | tee {log}"
 
 
-rule table:
-    input:
-        COLLECTED,
-        SHOWN,
-        SHARED,
-        "trqam/report/tables.py",
-        "trqam/report/latex.py",
-        "paper/reported.csv",
-        "paper/templates/success.tex.j2",
-        "paper/templates/grid.tex.j2",
-    output:
-        f"{PAPER}/tables/{{table}}.tex",
-    log:
-        f"{LOGS}/table/{{table}}.log",
-    conda:
-        "../../environment.yml"
-    threads: 1
-    params:
-        trqam=TRQAM,
-    shell:
-        "{params.trqam} render table {wildcards.table} 2>&1 | tee {log}"
+for table in TABLES:
+
+    rule:
+        name:
+            f"table_{table}"
+        input:
+            COLLECTED,
+            IMPORTED,
+            SHOWN,
+            SHARED,
+            "trqam/report/latex.py",
+            "trqam/report/tables/__init__.py",
+            "paper/templates/_grid.tex.j2",
+            "paper/templates/_success.tex.j2",
+            module=f"trqam/report/tables/{table}.py",
+            template=f"paper/templates/{table}.tex.j2",
+        output:
+            f"{PAPER}/tables/{table}.tex",
+        log:
+            f"{LOGS}/table/{table}.log",
+        conda:
+            "../../environment.yml"
+        threads: 1
+        params:
+            trqam=TRQAM,
+            table=table,
+        shell:
+            "{params.trqam} render table {params.table} 2>&1 | tee {log}"
+
+
+FIGURE_MODULES = [f"{figure_module(figure).replace('.', '/')}.py" for figure in FIGURES]
 
 
 rule facts:
@@ -97,10 +115,11 @@ rule facts:
         COLLECTED,
         SHOWN,
         SHARED,
+        IMPORTED,
+        "trqam/report/facts.py",
         "trqam/report/latex.py",
         "trqam/report/claims.py",
-        "trqam/report/figures.py",  # captions
-        "trqam/report/ablation_figures.py",
+        FIGURE_MODULES,  # captions
         "trqam/report/panels.py",
         "paper/templates/facts.tex.j2",
     output:
@@ -147,8 +166,11 @@ rule html:
         expand(f"{PAPER}/figures/{{figure}}.png", figure=FIGURES),
         "trqam/report/html.py",
         "trqam/report/claims.py",
-        "trqam/report/tables.py",
-        "paper/reported.csv",
+        IMPORTED,
+        "trqam/report/facts.py",
+        [f"trqam/report/tables/{table}.py" for table in TABLES],
+        FIGURE_MODULES,  # captions
+        "trqam/report/panels.py",
         "paper/templates/report.html.j2",
     output:
         f"{PAPER}/report.html",

@@ -13,6 +13,7 @@ rule theory_figure:
         "trqam/report/__init__.py",
         "trqam/report/latex.py",  # escapes
         "trqam/report/theory_figure.py",
+        "trqam/report/figures/__init__.py",
         "trqam/__main__.py",
         "paper/style.mplstyle",
     output:
@@ -31,7 +32,7 @@ rule theory_figure:
     params:
         trqam=TRQAM,
     shell:
-        "{params.trqam} theory 2>&1 | tee {log}"
+        "{params.trqam} render theory 2>&1 | tee {log}"
 
 
 rule theory:

@@ -1,0 +1,59 @@
+"""The paper's parts from what was collected, each by itself (for Snakemake) or all of them in this process."""
+
+import shutil
+from functools import cached_property
+from pathlib import Path
+
+from trqam.config import Config
+from trqam.report import facts, figure_names, figures, html, latex, table_names, tables, theory_figure
+from trqam.report.collected import Collected
+
+
+class Build:
+    """Reads from and writes to ``folder``, which `trqam collect` has filled; ``imported`` holds published curves."""
+
+    def __init__(self, config: Config, folder: str | Path, imported: str | Path = "data/imported"):
+        self.config, self.folder, self.imported = config, Path(folder), imported
+
+    @cached_property
+    def collected(self) -> Collected:
+        """All results."""
+        return Collected.load(self.config, self.folder, self.imported)
+
+    def figure(self, name: str) -> None:
+        """figures/NAME.pdf and .png."""
+        figures.draw(name, self.collected, self.folder / "figures" / f"{name}.pdf")
+
+    def table(self, name: str) -> None:
+        """tables/NAME.tex."""
+        tables.render(name, self.collected, self.folder / "tables" / f"{name}.tex")
+
+    def facts(self) -> None:
+        """facts.tex: what the prose says of the results."""
+        facts.render(self.collected, self.folder / "facts.tex")
+
+    def theory(self) -> None:
+        """figures/theory.pdf and .png and theory_facts.tex."""
+        theory_figure.write(self.folder)
+
+    def html(self) -> None:
+        """report.html, from the figures drawn before."""
+        html.render(self.collected, self.folder / "figures", self.folder / "report.html")
+
+    def pdf(self) -> None:
+        """paper.pdf, from all the others."""
+        build = self.folder / "latex"
+        for part in ("figures", "tables"):
+            shutil.copytree(self.folder / part, build / part, dirs_exist_ok=True)
+        for part in ("facts.tex", "theory_facts.tex"):
+            shutil.copy(self.folder / part, build / part)
+        latex.compile_pdf(latex.PAPER, build, self.folder / "paper.pdf")
+
+    def everything(self) -> None:
+        """All of it."""
+        for name in figure_names(self.config):
+            self.figure(name)
+        for name in table_names(self.config):
+            self.table(name)
+        for part in (self.theory, self.facts, self.html, self.pdf):
+            part()

@@ -1,0 +1,59 @@
+"""What `trqam collect` gathered, read once: all that a table, a figure, a claim or a page is made of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trqam.artefacts import read_json
+from trqam.config import Config
+from trqam.errors import UserError
+from trqam.report import PAPER
+
+REPORTED = PAPER / "reported.csv"
+REPORTED_COLUMNS = {"domain", "method", "phase", "mean", "std", "n_seeds", "source"}
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Results with the configuration that they belong to.
+
+    ``metrics`` is tidy: a row a logged step of a run; ``runs`` has a row a run; ``datasets`` are the cards, by domain;
+    ``manifests`` holds what the runs' manifests share (`trqam.results.collect`); ``imported`` are curves that others
+    published, in the layout of ``metrics`` and with their ``source``, where a row of a whole domain has no task;
+    ``reported`` are the numbers that the authors print.
+    """
+
+    config: Config
+    metrics: pd.DataFrame
+    runs: pd.DataFrame
+    datasets: dict[str, Any]
+    manifests: dict[str, Any]
+    imported: pd.DataFrame
+    reported: pd.DataFrame
+
+    @classmethod
+    def load(cls, config: Config, folder: str | Path, imported: str | Path = "data/imported") -> "Collected":
+        """Reads ``folder``, where `trqam collect` wrote to, and the curves in ``imported``; UserError if it did not."""
+        folder = Path(folder)
+        names = ("metrics.csv", "runs.csv", "datasets.json", "manifests.json")
+        if missing := [folder / name for name in names if not (folder / name).is_file()]:
+            raise UserError(f"{missing[0]}: missing; run `trqam collect` first")
+        tables = [pd.read_csv(folder / name) for name in names[:2]]
+        curves = [pd.read_csv(path, dtype={"task": str}) for path in sorted(Path(imported).glob("*.csv"))]
+        none = pd.DataFrame(columns=[*tables[0].columns, "source"])
+        together = pd.concat(curves, ignore_index=True) if curves else none
+        records = [read_json(folder / name) for name in names[2:]]
+        return cls(config, *tables, *records, together, read_reported())
+
+
+def read_reported(path: str | Path = REPORTED) -> pd.DataFrame:
+    """The published numbers: domain, method, phase, step, mean, std, n_seeds, source."""
+    try:
+        reported = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({type(error).__name__}); restore the file from git") from None
+    if lacking := REPORTED_COLUMNS - set(reported):
+        raise UserError(f"{path}: {sorted(lacking)[0]}: column missing; restore the file from git")
+    return reported

@@ -1,0 +1,169 @@
+"""Every value and sentence that the paper and the page take from configuration and results."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from trqam.config import Config, expanded
+from trqam.report import (
+    FIGURES,
+    claims,
+    compared,
+    count,
+    enumerated,
+    figure_names,
+    figures,
+    latex,
+    lists_single_tasks,
+    shown,
+    tasks_label,
+    tasks_run,
+    thousands,
+    words,
+)
+from trqam.report.collected import Collected
+from trqam.report.measures import STAGES, final_step, verdicts
+
+NUMBERS = (
+    "seeds", "pretrain_steps", "offline_steps", "online_steps", "online_start", "batch_size", "learning_rate",
+    "target_rate", "flow_steps", "critics", "eval_interval", "eval_episodes",
+)  # fmt: skip
+
+
+def facts(collected: Collected) -> dict[str, str]:
+    """Every value and sentence, by macro name."""
+    config, metrics, datasets = collected.config, collected.metrics, collected.datasets
+    scale, domains = config.scale, [config.domains[name] for name in config.task_domains]
+    values = {_camel(key): shown(getattr(scale, key)) for key in NUMBERS}
+    found = claims.claims(metrics, config)
+    values |= {
+        "scale": scale.scale,
+        "seedCount": count(scale.seeds, "seed"),
+        "taskCount": count(len(config.tasks), "task"),
+        "taskList": tasks_label(config, config.tasks),
+        "domainCount": count(len(domains), "domain"),
+        "domainList": enumerated([domain.label for domain in domains]),
+        "methodList": enumerated([config.methods[method].label for method in compared(config)]),
+        "ablationList": _ablations(config),
+        "scaleNotice": _scale_notice(config),
+        "publishedNotice": _published_notice(config),
+        "klBudgets": enumerated([f"{domain.label} {shown(domain.kl_budget)}" for domain in domains]),
+        "assumptions": _assumptions(config),
+        "data": _data(config, datasets),
+        "versions": _versions(datasets),
+        "provenance": _provenance(collected.runs),
+        "completeness": _completeness(config, metrics),
+        "summary": " ".join(verdicts(metrics, config, stage)[0] for stage in STAGES),
+        "verdictOffline": " ".join(verdicts(metrics, config, "offline")),
+        "verdictOnline": " ".join(verdicts(metrics, config, "online")),
+        "claims": claims.summary(found),
+    }
+    values |= {f"claim{name.capitalize()}": str(claim) for name, claim in found.items()}
+    return values | {f"caption{_camel('_' + name)}": text for name, text in figures.captions(collected).items()}
+
+
+def render(collected: Collected, out: str | Path) -> None:
+    """Writes facts.tex: one macro a fact, which the prose of main.tex uses in place of typed values."""
+    config = collected.config
+    conditions = {f"has{_camel(name).lower()}": name in figure_names(config) for name in FIGURES}
+    conditions["tasksinappendix"] = not lists_single_tasks(config)
+    latex.render("facts.tex.j2", out, facts=facts(collected), conditions=conditions)
+
+
+def _camel(key: str) -> str:
+    first, *others = key.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def _scale_notice(config: Config) -> str:
+    if config.scale.scale == "paper":
+        return "This run uses the configuration of the paper's scale."
+    return (
+        f"This run was made at the scale '{config.scale.scale}', which is not the paper's scale: its numbers say "
+        "whether the pipeline and the method work there, and are not comparable with the published ones."
+    )
+
+
+def _published_notice(config: Config) -> str:
+    inside = [config.domains[d].label for d in config.task_domains if config.domains[d].in_paper]
+    outside = [config.domains[d].label for d in config.task_domains if not config.domains[d].in_paper]
+    sentences = [f"The paper reports {enumerated(inside)}."] if inside else []
+    if outside:
+        sentences.append(f"The paper does not report {enumerated(outside)}, so no published number stands beside it.")
+    return " ".join(sentences)
+
+
+def _ablations(config: Config) -> str:
+    """Where what runs beside the comparison, and through which stages."""
+    names = [config.methods[method].label for method in config.scale.ablations]
+    names += [f"TRQAM with a budget of {budget:g}" for budget in config.budget_sweep]
+    tasks = expanded(config.scale.ablation_tasks)
+    fewer = [m for m in config.compared if tasks_run(config, m) != config.tasks]
+    sentences = []
+    if fewer:
+        labels, where = enumerated([config.methods[m].label for m in fewer]), expanded(config.scale.baseline_tasks)
+        sentences.append(f"On {tasks_label(config, where) or 'no task'} alone: {labels}.")
+    if names and tasks:
+        stages = f"{' and '.join(config.scale.ablation_stages)} stage{'s' * (len(config.scale.ablation_stages) > 1)}"
+        sentences.append(f"Ablations, on {tasks_label(config, tasks)} and through the {stages}: {'; '.join(names)}.")
+    return " ".join(sentences)
+
+
+def _assumptions(config: Config) -> str:
+    assumed: dict[str, list[str]] = {}
+    for domain in (config.domains[name] for name in config.task_domains):
+        for key in domain.assumed:
+            assumed.setdefault(words(key), []).append(f"{domain.label} ({shown(getattr(domain, key))})")
+    own = [config.domains[name].label for name in config.task_domains if not config.domains[name].in_paper]
+    sentences = [f"All settings of {enumerated(own)} are our own choice."] if own else []
+    if assumed:
+        listed = "; ".join(f"{key} of {enumerated(places)}" for key, places in assumed.items())
+        sentences.append(f"These values are not published where we could read them, and are assumed: {listed}.")
+    return " ".join(sentences)
+
+
+def _data(config: Config, datasets: dict) -> str:
+    """The datasets by origin, with their sizes."""
+    origins: dict[str, list[str]] = {}
+    for name in config.task_domains:
+        card = datasets.get(name)
+        if card is None:
+            origins.setdefault("No dataset card", []).append(config.domains[name].label)
+            continue
+        generated = card["source"] == "generated"
+        origin = "Generated by this pipeline, not OGBench's release" if generated else "OGBench's official release"
+        size = f"{count(card['transitions'], 'transition')} in {count(card['episodes'], 'episode')}"
+        origins.setdefault(origin, []).append(f"{config.domains[name].label} ({size})")
+    return " ".join(f"{origin}: {enumerated(names)}." for origin, names in origins.items())
+
+
+def _versions(datasets: dict) -> str:
+    pairs = sorted({(name, str(version)) for card in datasets.values() for name, version in card["versions"].items()})
+    return enumerated([f"{name} {version}" for name, version in pairs]) if pairs else "not recorded"
+
+
+def _provenance(runs: pd.DataFrame) -> str:
+    if runs.empty:
+        return "No run is recorded."
+    seconds = runs.wall_time_s.sum()
+    time = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
+    commits = enumerated([str(commit)[:12] for commit in runs.git_commit.dropna()] or ["unknown"])
+    processors = enumerated([str(cpu) for cpu in runs.cpu.dropna()] or ["unknown"])
+    return (
+        f"{count(len(runs), 'recorded run')} (a run is one stage of one seed), together {time} of wall time summed "
+        f"over runs; processor: {processors}; source: git commit {commits}."
+    )
+
+
+def _completeness(config: Config, metrics: pd.DataFrame) -> str:
+    """How many runs reached their stage's last evaluation."""
+    asked = [(task, method, stage) for task, method in config.cells for stage in config.stages(method)]
+    expected = len(asked) * config.scale.seeds
+    evaluated = metrics[metrics.success.notna()].drop_duplicates(["task", "method", "stage", "step", "seed"])
+    counts = evaluated.groupby(["task", "method", "stage", "step"]).size()
+    finished = sum(counts.get((t, m, stage, final_step(config, m, stage)), 0) for t, m, stage in asked)
+    missing = f"{thousands(expected - finished)} missing" if finished < expected else "none missing"
+    cells = ["task", "method", "seed", "stage"]
+    diverged = len(metrics.loc[metrics.status == "DIVERGED", cells].drop_duplicates())
+    asked_for = f"{count(expected, 'result')} (task, method, seed and stage) asked for"
+    return f"{asked_for}, {missing}; {diverged or 'none'} diverged."

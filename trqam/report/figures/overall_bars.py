@@ -1,0 +1,49 @@
+"""How much each method succeeds at the end of either stage, over the tasks that all of them run on."""
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from trqam.report import compared, count, panels, tasks_label, tasks_run
+from trqam.report.collected import Collected
+from trqam.report.measures import STAGES, final_step, is_pretraining, seed_success
+from trqam.report.panels import INK, WIDTH
+
+
+def draw(collected: Collected) -> Figure:
+    """Success over the tasks that all compared methods run on, at the end of either stage."""
+    metrics, config = collected.metrics, collected.config
+    methods, tasks = compared(config), tasks_run(config, *config.compared)
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.6))
+    for position, method in enumerate(methods):
+        found = False
+        for side, stage, fill in zip((-0.2, 0.2), STAGES, (panels.full, panels.hatched), strict=True):
+            if is_pretraining(config, method):
+                side = 0.0  # no online stage: one bar, in the middle
+            success = seed_success(metrics, tasks, method, stage, final_step(config, method, stage))
+            found |= panels.bar(axes, position + side, success, **fill(config.methods[method].colour))
+        if not found:
+            axes.text(position, 2, "no result", ha="center", va="bottom", color=INK, fontsize=7)
+    slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(methods) > 6 else {}
+    axes.set_xticks(range(len(methods)), [config.methods[m].label for m in methods], **slanted)
+    scope = "all tasks" if tasks == config.tasks else count(len(tasks), "task")
+    axes.set(xlim=(-0.6, len(methods) - 0.4), ylim=(0, 100), ylabel=f"success over {scope} (%)")
+    axes.grid(axis="x", visible=False)
+    keys = panels.bar_keys("end of offline", "end of online")
+    axes.legend(handles=keys, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, borderaxespad=0)
+    return figure
+
+
+def caption(collected: Collected) -> str:
+    """What it shows, of how many seeds."""
+    config, shared = collected.config, tasks_run(collected.config, *collected.config.compared)
+    scope = f"Success over {count(len(shared), 'task')}"
+    if shared != config.tasks:
+        listed = f" ({tasks_label(config, shared)})" if shared else ""
+        scope += f"{listed}, the part of this scale that all compared methods run on"
+    once = panels.trained_once(config)
+    return (
+        f"{scope}: compare each method's full bar (end of offline) with its hatched bar (end of online). Dots: "
+        "per-seed means over these tasks; error bars: sample standard deviation over seeds "
+        f"({panels.seeds_compared(collected)})."
+        + (once and f"{once}its dots and error bar show the spread of evaluation, not of training.")
+    )

@@ -1,0 +1,84 @@
+"""The tables, one file each, as plain data: the LaTeX and the HTML templates print the same words and numbers.
+
+A table's file has a function `table` that makes it of collected results, and its LaTeX is the template of its name in
+paper/templates. What is missing prints as `--`. The settings tables print the very configuration that trained.
+"""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from trqam.config import Config
+from trqam.errors import UserError
+from trqam.report import compared, latex, table_names
+from trqam.report.collected import Collected
+from trqam.report.statistics import round_half_up
+
+MISSING = "--"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One printed value; ``marks`` are superscripts that the table's notes explain."""
+
+    text: str
+    value: int | None = None
+    best: bool = False
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """``kind`` is domain, task, all or published (the paper's numbers, for the row above)."""
+
+    label: str
+    kind: str
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class SuccessTable:
+    """``groups`` are (group, number of methods) from left to right; ``blocks`` are (title, rows), one a stage."""
+
+    caption: str
+    methods: tuple[str, ...]
+    groups: tuple[tuple[str, int], ...]
+    blocks: tuple[tuple[str, tuple[Row, ...]], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A plain table: ``columns`` is LaTeX's column specification."""
+
+    caption: str
+    columns: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    lead: str = ""
+
+
+def by_group(config: Config) -> list[str]:
+    """The compared methods in the order of methods.yaml, a group's together."""
+    methods = compared(config)
+    grouped = list(dict.fromkeys(config.methods[m].group for m in methods))
+    return sorted(methods, key=lambda m: grouped.index(config.methods[m].group))
+
+
+def printed(row: pd.Series) -> Entry:
+    mean = round_half_up(row["mean"])
+    return Entry(mean if pd.isna(row["std"]) else f"{mean} ± {round_half_up(row['std'])}", int(mean))
+
+
+def make(name: str, collected: Collected) -> Grid | SuccessTable:
+    """The table ``name``."""
+    if name not in table_names(collected.config):
+        raise UserError(f"render: unknown table {name!r}; use one of {', '.join(table_names(collected.config))}")
+    return importlib.import_module(f"trqam.report.tables.{name}").table(collected)
+
+
+def render(name: str, collected: Collected, out: str | Path) -> None:
+    """Writes the table ``name`` as a LaTeX float."""
+    latex.render(f"{name}.tex.j2", out, name=name, table=make(name, collected))
