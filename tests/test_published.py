@@ -1,0 +1,230 @@
+"""Importing published curves: every layout and spelling of the release format, and its trap."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trqam import config as configuration
+from trqam.artefacts import read_json, sha256
+from trqam.errors import UserError
+from trqam.published import COLUMNS, described, import_curves, load
+
+CUBE = "cube-triple-play"
+
+
+@pytest.fixture(scope="module")
+def config():
+    return configuration.load("config/config.yaml")
+
+
+@pytest.fixture
+def imported(config, tmp_path):
+    """Writes ``curves`` as a pickle and imports it: the record and the table."""
+
+    def run(curves, name="authors", **options):
+        path = tmp_path / "curves.pkl"
+        path.write_bytes(pickle.dumps(curves))
+        record = import_curves(config, path, name, folder=tmp_path / "imported", **options)
+        return record, load(tmp_path / "imported")
+
+    return run
+
+
+def curve(rows=30, seeds=12, highest=100.0, seed=0):
+    """Whole numbers up to and including ``highest``."""
+    values = np.random.default_rng(seed).integers(0, 101, (rows, seeds)) * highest / 100
+    values[0, 0] = highest
+    return values
+
+
+@pytest.mark.parametrize(("rows", "seeds", "first"), [(30, 12, 50_000), (31, 8, 0)])
+def test_layouts_of_the_format(imported, rows, seeds, first):
+    values = curve(rows, seeds)
+    record, table = imported({(CUBE, "TRQAM"): values})
+    assert list(table) == COLUMNS
+    assert record["steps"] == {"first": first, "last": 1_500_000, "every": 50_000, "offline": 1_000_000}
+    assert record["shapes"] == {f"{rows} x {seeds}": 1}
+    found = table.pivot_table(index="total_step", columns="seed", values="success")
+    np.testing.assert_allclose(100 * found.to_numpy(), values, rtol=0, atol=1e-12)
+    assert list(found.index) == list(range(first, 1_500_001, 50_000))
+    ends = table.groupby("stage").step.agg(["min", "max"])
+    assert ends.loc["offline"].tolist() == [first, 1_000_000]
+    assert ends.loc["online"].tolist() == [50_000, 500_000]
+    assert (table.total_step == table.step + 1_000_000 * (table.stage == "online")).all()
+    assert set(table.status) == {"OK"}
+    assert set(table.source) == {"authors"}
+
+
+def test_other_grids_must_be_said(imported):
+    with pytest.raises(UserError, match=r"curves\.pkl: 16 rows \(evaluations\), where the format has 30 or 31"):
+        imported({(CUBE, "TRQAM"): curve(16)})
+    _, table = imported({(CUBE, "TRQAM"): curve(16)}, first=0, every=100_000)
+    assert sorted(set(table.total_step)) == list(range(0, 1_500_001, 100_000))
+    assert table[table.stage == "offline"].step.max() == 1_000_000
+    for wrong in ({"every": 0}, {"first": -1}):
+        with pytest.raises(UserError, match="--every must be positive"):
+            imported({(CUBE, "TRQAM"): curve()}, force=True, **wrong)
+
+
+@pytest.mark.parametrize(("highest", "unit"), [(100.0, "per cent"), (1.0, "a fraction"), (1.6, "per cent")])
+def test_the_unit_is_found_and_said(imported, highest, unit):
+    values = curve(highest=highest)
+    record, table = imported({(CUBE, "TRQAM"): values, (CUBE, "QAM"): 0 * values})
+    assert record["unit"] == unit
+    assert f"read as {unit}" in described(record)[1]
+    scale = 100 if unit == "per cent" else 1
+    assert table.success.max() == pytest.approx(highest / scale)
+    assert table[table.method == "qam"].success.eq(0).all()
+
+
+def test_values_that_are_no_success_are_refused(imported):
+    for wrong, match in (
+        (-0.01, "-0.01 is no success as a fraction"),
+        (1.2, "1.2 is no success as a fraction, 0 to 1"),
+    ):
+        values = curve(highest=1.0)
+        values[3, 4] = wrong
+        with pytest.raises(UserError, match=match):
+            imported({(CUBE, "TRQAM"): values})
+    values = curve()
+    values[3, 4] = 101
+    with pytest.raises(UserError, match=r"\('cube-triple-play', 'TRQAM'\): 101 is no success as per cent"):
+        imported({(CUBE, "TRQAM"): values})
+
+
+def test_nan_is_not_evaluated_and_stays_so(imported):
+    values = curve()
+    values[5, 6] = np.nan
+    record, table = imported({(CUBE, "TRQAM"): values})
+    lost = table[table.success.isna()]
+    assert lost[["seed", "total_step"]].to_numpy().tolist() == [[6, 300_000]]
+    assert record["not_evaluated"] == 1
+    assert "1 values are nan" in described(record)[-1]
+    record, table = imported({(CUBE, "TRQAM"): np.full((30, 2), np.nan)}, force=True)
+    assert len(table) == 60
+    assert table.success.isna().all()
+
+
+def test_halves_of_single_precision_are_halves(imported):
+    _, table = imported({(CUBE, "TRQAM"): np.full((30, 1), 0.445, "f4")})
+    assert set(table.success) == {0.445}
+
+
+def test_names_become_the_configuration_s(imported):
+    values = curve(seeds=2)
+    spelt = {
+        "cube-triple-play-singletask-task2-v0": ("cube-triple-play-singletask-task2-v0", CUBE),
+        "cube-triple-play-singletask-task3": ("cube-triple-play-singletask-task3-v0", CUBE),
+        "cube-triple task 4": ("cube-triple-play-singletask-task4-v0", CUBE),
+        CUBE: ("", CUBE),
+        "cube-double": ("", "cube-double-play"),
+        "Scene": ("", "scene-play"),
+        "puzzle-3x3-play-v0": ("", "puzzle-3x3-play"),
+        "all": ("", "all"),
+        "antsoccer-arena-navigate": ("", "antsoccer-arena-navigate"),
+        "antsoccer-arena-navigate-singletask-task1-v0": (
+            "antsoccer-arena-navigate-singletask-task1-v0",
+            "antsoccer-arena-navigate",
+        ),
+        "cube-triple-play-singletask-v0": ("cube-triple-play-singletask-v0", CUBE),  # OGBench's default task
+    }
+    record, table = imported({(name, "QAM"): values for name in spelt})
+    pairs = table[["task", "domain"]].drop_duplicates()
+    assert [tuple(row) for row in pairs.to_numpy()] == list(spelt.values())
+    unknown = [name for name in spelt if name.startswith("antsoccer") or name.endswith("singletask-v0")]
+    assert record["unknown"] == unknown
+    assert "antsoccer-arena-navigate'" in described(record)[2]
+
+
+def test_methods_become_the_configuration_s(imported):
+    labels = {"FQL": "fql", "CGQL-L": "cgql_l", "DSRL": "dsrl", "IFQL": "ifql", "QAM": "qam", "QAM-E": "qam_e"}
+    labels["BAM, Basic"] = "BAM, Basic"
+    record, table = imported({(CUBE, label): curve(seeds=2) for label in labels})
+    assert list(dict.fromkeys(table.method)) == list(labels.values())
+    assert record["unknown"] == ["BAM, Basic"]
+    assert record["methods"] == labels
+
+
+def test_two_names_of_the_same_are_refused(imported):
+    with pytest.raises(
+        UserError, match=r"\('cube-triple', 'TRQAM'\) and \('cube-triple-play', 'TRQAM'\) mean the same"
+    ):
+        imported({(CUBE, "TRQAM"): curve(), ("cube-triple", "TRQAM"): curve()})
+    with pytest.raises(UserError, match="mean the same"):
+        imported({(CUBE, "QAM-E"): curve(), (CUBE, "qam_e"): curve()})
+
+
+@pytest.mark.parametrize(
+    ("curves", "match"),
+    [
+        ({}, "holds no curve"),
+        ([], "no array needs|not a dict"),
+        ({(CUBE, "QAM"): np.zeros(30)}, r"shape \(30,\); give an array of \(evaluations, seeds\)"),
+        ({(CUBE, "QAM"): np.zeros((30, 0))}, r"shape \(30, 0\)"),
+        ({(CUBE, "QAM"): np.zeros((30, 2, 2))}, r"shape \(30, 2, 2\)"),
+        ({(CUBE, "QAM"): np.full((30, 2), np.inf)}, "infinite"),
+        ({(CUBE, "QAM"): np.zeros((30, 2)), (CUBE, "FQL"): np.zeros((31, 2))}, "31 rows where the first array has 30"),
+        ({(CUBE, "QAM"): np.zeros((30, 2)), ("all", "QAM"): np.zeros((30, 3))}, "3 seeds where the method has 2"),
+        ({(CUBE, "QAM\n"): np.zeros((30, 2))}, "not a name"),
+        ({(CUBE, ""): np.zeros((30, 2))}, "not a name"),
+        ({(CUBE, "\ud800"): np.zeros((30, 2))}, "not a name"),
+        ({(CUBE, "QAM"): np.zeros((30, 100_000))}, "more than 2000000 numbers"),
+        ({(CUBE, "QAM"): np.zeros((30, 2), int)}, "int64, not of floats"),
+        ({(CUBE, "QAM", "x"): np.zeros((30, 2))}, "not a pair"),
+        ({CUBE: np.zeros((30, 2))}, "not a pair"),
+    ],
+)
+def test_other_content_is_one_line(imported, tmp_path, curves, match):
+    with pytest.raises(UserError, match=match) as error:
+        imported(curves)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "imported").exists()
+
+
+def test_methods_may_have_their_own_numbers_of_seeds(imported):
+    _, table = imported({(CUBE, "QAM"): curve(seeds=12), (CUBE, "SQAM"): curve(seeds=8)})
+    assert table.groupby("method").seed.nunique().to_dict() == {"qam": 12, "sqam": 8}
+
+
+def test_a_name_keeps_its_file(imported, tmp_path):
+    imported({(CUBE, "QAM"): curve()})
+    table = tmp_path / "imported" / "authors.csv"
+    before = table.read_bytes()
+    imported({(CUBE, "QAM"): curve()})  # the same file again
+    assert table.read_bytes() == before
+    with pytest.raises(UserError, match=r"authors\.csv: holds the curves of another file; .* or add --force"):
+        imported({(CUBE, "QAM"): curve(seed=1)})
+    assert table.read_bytes() == before
+    record, _ = imported({(CUBE, "QAM"): curve(seed=1)}, force=True)
+    assert table.read_bytes() != before
+    assert read_json(tmp_path / "imported" / "authors.json") == record
+    assert record["sha256"] == sha256(tmp_path / "curves.pkl")
+    assert sorted(path.name for path in (tmp_path / "imported").iterdir()) == ["authors.csv", "authors.json"]
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a\nb", "x" * 65, "-x"])
+def test_a_source_s_name_is_a_plain_file_name(imported, name):
+    with pytest.raises(UserError, match="not a name"):
+        imported({(CUBE, "QAM"): curve()}, name=name)
+
+
+def test_several_sources_stand_together(imported):
+    imported({(CUBE, "QAM"): curve()}, name="b")
+    _, table = imported({(CUBE, "QAM"): curve(seed=1)}, name="a")
+    assert list(dict.fromkeys(table.source)) == ["a", "b"]
+
+
+def test_nothing_imported_is_an_empty_table(tmp_path):
+    assert list(load(tmp_path / "none")) == COLUMNS
+    assert load(tmp_path / "none").empty
+
+
+def test_a_table_that_is_not_ours_is_one_line(tmp_path):
+    pd.DataFrame({"step": [1]}).to_csv(tmp_path / "x.csv")
+    with pytest.raises(UserError, match=r"x\.csv: not an imported table"):
+        load(tmp_path)
+    (tmp_path / "x.csv").write_bytes(b"")
+    with pytest.raises(UserError, match=r"x\.csv: cannot be read"):
+        load(tmp_path)
