@@ -155,3 +155,16 @@ def test_conda_users_get_the_same_pins():
     pinned = [line for line in Path("requirements.txt").read_text().splitlines() if not line.startswith("#")]
     assert conda == pinned
     assert all(re.fullmatch(r"[A-Za-z0-9-]+==[0-9.]+", line) for line in pinned)
+
+
+def test_the_online_stage_may_have_another_budget(tmp_path):
+    path = edited(tmp_path, "label: pointmaze-medium, (.*\n.*)kl_budget_online: null",
+                  r"label: pointmaze-medium, \1kl_budget_online: 7.0", "config/domains.yaml")  # fmt: skip
+    loaded = config.load("tests/tiny.yaml", {"domains_file": str(path), "budgets": [0.5], "ablation_tasks": [TASK]})
+    run = loaded.run(TASK, "trqam")
+    assert run.at("offline").parameters["kl_budget"] == loaded.domains["pointmaze-medium-navigate"].kl_budget
+    assert run.at("online").parameters["kl_budget"] == 7.0
+    assert "kl_budget_online" not in run.resolved("offline")
+    swept = loaded.run(TASK, "trqam_budget_0.5")  # the sweep's own budget holds in both stages
+    assert swept.at("online").parameters["kl_budget"] == 0.5
+    assert loaded.run(TASK, "qam").at("online") == loaded.run(TASK, "qam")

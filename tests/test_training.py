@@ -15,11 +15,12 @@ import torch
 from trqam import checkpoint, envs
 from trqam.__main__ import main
 from trqam.agents.base import Agent
+from trqam.artefacts import read_json
 from trqam.errors import Busy, UserError
 from trqam.evaluation import Evaluator
 from trqam.results import collect
 from trqam.runs import cell_of, locked, pretraining_cell
-from trqam.training import Trainer, pretrain, train
+from trqam.training import Trainer, pretrain, replicas_at_once, train
 
 POINT, CUBE = "pointmaze-medium-navigate-singletask-task2-v0", "cube-single-play-singletask-task1-v0"
 
@@ -234,3 +235,25 @@ def test_metrics_hold_no_clock_and_timing_does(load):
     timing = pandas.read_csv(cell / "timing.csv")
     assert timing["stage"].unique().tolist() == ["offline", "online"]
     assert (timing["seconds"].diff().dropna()[timing["stage"].eq(timing["stage"].shift())] >= 0).all()
+
+
+def test_seeds_beyond_the_stack_follow_it(load):
+    together, one_by_one = load(), load(replicas=1, scale="apart")
+    tables = []
+    for config in (together, one_by_one):
+        pretrain(config, config.run(POINT, "trqam").domain)
+        train(config, POINT, "trqam", "offline", [0, 1])
+        folders = [cell_of(config, POINT, "trqam", seed).path for seed in (0, 1)]
+        assert [read_json(f / "offline.json")["block"] for f in folders] == (
+            [[0, 1], [0, 1]] if config is together else [[0], [1]]
+        )
+        tables.append(pandas.concat([pandas.read_csv(f / "offline.csv") for f in folders]).select_dtypes("number"))
+    pandas.testing.assert_frame_equal(*tables, rtol=1e-4)
+
+
+def test_how_many_are_stacked(load):
+    narrow, wide = load().run(POINT, "trqam"), load(hidden_width=512).run(POINT, "trqam")
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert replicas_at_once("auto", wide, cpu) == 1 < replicas_at_once("auto", narrow, cpu)
+    assert replicas_at_once("auto", wide, gpu) > 1
+    assert replicas_at_once(3, wide, cpu) == 3

@@ -1,154 +1,24 @@
 """The configuration: typed, frozen, strict, and free of torch so that Snakemake reads it in a moment.
 
 Three YAML files make one `Config`: a scale file (config/config.yaml, config/paper.yaml) whose keys are the fields of
-`Scale`, and the domain and method tables that it names. `Config.run` merges them into the `Run` of one cell: what
-trained, what the manifest records, and what the digest is taken of.
+`Scale` (`trqam.schema`), and the domain and method tables that it names. `Config.run` merges them into the `Run` of
+one cell: what trained, what the manifest records, and what the digest is taken of.
 
 Every mistake raises `UserError`, one line that names file, key and fix.
 """
 
 import ast
-import hashlib
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 
 from trqam.errors import UserError
+from trqam.schema import Domain, Method, Run, Scale
 from trqam.strict import Strict, convert, parse_yaml, read_yaml
 
 AGENTS = Path(__file__).parent / "agents"
 STAGES = ("pretrain", "offline", "online")
-
-Count = Annotated[int, msgspec.Meta(ge=1)]
-Natural = Annotated[int, msgspec.Meta(ge=0)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
-Colour = Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}$")]
-
-
-class Domain(Strict):
-    """A dataset of OGBench and what the experiment fixes for it (protocol: one row of the task table)."""
-
-    label: str
-    horizon: Count
-    hidden_width: Count
-    hidden_layers: Count
-    actor_layer_norm: bool
-    discount: Annotated[float, msgspec.Meta(gt=0, lt=1)]
-    pessimism: Annotated[float, msgspec.Meta(ge=0)]
-    kl_budget: Positive
-    normalise_observations: bool
-    in_paper: bool
-    assumed: list[str]
-
-
-class Method(Strict):
-    """An agent, its hyper-parameters and how it is shown."""
-
-    agent: Name
-    label: str
-    group: str
-    colour: Colour
-    stages: list[Literal["pretrain", "offline", "online"]]
-    parameters: dict[str, bool | int | float | str]
-    domains: dict[str, dict[str, bool | int | float | str]]
-
-
-class Scale(Strict):
-    """The keys of a scale file; config/config.yaml explains each."""
-
-    scale: Name
-    domains_file: str
-    methods_file: str
-    tasks: Annotated[list[Name], msgspec.Meta(min_length=1)]
-    methods: Annotated[list[Name], msgspec.Meta(min_length=1)]
-    baselines: list[Name]
-    baseline_tasks: list[Name]
-    ablations: list[Name]
-    budgets: list[Positive]
-    ablation_tasks: list[Name]
-    ablation_stages: list[Literal["offline", "online"]]
-    ablation_eval_interval: Count
-    seeds: Count
-    seeds_per_job: Count
-    device: Literal["auto", "cpu", "cuda"]
-    data_dir: str
-    data_source: Literal["generated", "official"]
-    transitions: Count
-    data_seed: Natural
-    pretrain_steps: Count
-    offline_steps: Count
-    online_steps: Count
-    online_start: Natural
-    batch_size: Count
-    learning_rate: Positive
-    target_rate: Fraction
-    flow_steps: Annotated[int, msgspec.Meta(ge=2)]
-    critics: Annotated[int, msgspec.Meta(ge=2)]
-    hidden_width: Count | None
-    hidden_layers: Count | None
-    eval_interval: Count
-    eval_episodes: Count
-    eval_environments: Count
-    eval_workers: Natural
-    log_interval: Count
-    checkpoint_interval: Count
-
-
-class Run(Strict):
-    """Everything that determines the numbers of one cell (task x method); seeds come beside it."""
-
-    task: str
-    domain: str
-    method: str
-    agent: str
-    parameters: dict[str, bool | int | float | str]
-    horizon: int
-    hidden_width: int
-    hidden_layers: int
-    actor_layer_norm: bool
-    discount: float
-    pessimism: float
-    normalise_observations: bool
-    data_source: str
-    transitions: int
-    data_seed: int
-    pretrain_steps: int
-    offline_steps: int
-    online_steps: int
-    online_start: int
-    batch_size: int
-    learning_rate: float
-    target_rate: float
-    flow_steps: int
-    critics: int
-    eval_interval: int
-    eval_episodes: int
-    eval_environments: int
-    log_interval: int
-    checkpoint_interval: int
-
-    def resolved(self, stage: str) -> dict[str, Any]:
-        """The values that the results of ``stage`` depend on, as plain JSON types.
-
-        Pretraining sees neither task nor method, offline training nothing of the online phase: editing what a stage
-        does not read must not invalidate its results.
-        """
-        values = msgspec.to_builtins(self)
-        online = ("online_steps", "online_start")
-        fine_tuning = ("offline_steps", "eval_interval", "eval_episodes", "eval_environments", "discount")
-        cell = ("task", "method", "agent", "parameters", "pessimism", "critics", "target_rate", "flow_steps")
-        drop = {"pretrain": online + fine_tuning + cell, "offline": online, "online": ()}[stage]
-        drop += ("checkpoint_interval",)  # how often a run is saved changes no number
-        return {key: value for key, value in values.items() if key not in drop}
-
-    def digest(self, stage: str) -> str:
-        """Sixteen hexadecimal digits of SHA-256 over the resolved values."""
-        text = json.dumps(self.resolved(stage), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -243,6 +113,8 @@ class Config(msgspec.Struct, frozen=True):
             {"kl_budget": domain.kl_budget},
             f"{scale.methods_file}: {method_name}",
         )
+        own = "kl_budget" in method.parameters or "kl_budget" not in msgspec.to_builtins(parameters)
+        values["kl_budget_online"] = None if own else domain.kl_budget_online
         values |= {"task": task, "domain": domain_name, "method": method_name}
         values |= {"agent": method.agent, "parameters": msgspec.to_builtins(parameters)}
         return Run(**values)

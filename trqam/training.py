@@ -49,7 +49,8 @@ def _train_block(config: Config, run: Run, stage: str, total: int, cells: list[C
         left = [cell for cell in cells if finished(cell, run, stage, total) is None]
         if skipped := [cell.seed for cell in cells if cell not in left]:
             print(f"{_title(run, stage)}: seeds {skipped} have finished; not trained again", file=sys.stderr)
-        for group, start in _groups(left, run, stage):
+        device = device_of(config.scale.device)
+        for group, start in _groups(left, run, stage, replicas_at_once(config.scale.replicas, run, device)):
             Trainer(config, run, stage, total, group, start).train()
         for cell in cells:
             record = finished(cell, run, stage, total)
@@ -71,11 +72,11 @@ def _publish_base(cell: Cell, run: Run) -> str:
     return sha256(path)
 
 
-def _groups(cells: list[Cell], run: Run, stage: str) -> list[tuple[list[Cell], int | None]]:
+def _groups(cells: list[Cell], run: Run, stage: str, at_once: int) -> list[tuple[list[Cell], int | None]]:
     """Cells that can be stacked, each group with the newest step that all its members have saved (None: the start).
 
     Seeds that were stacked before stay together, at a step both of whose generations still hold; seeds that cannot
-    agree on a step go on alone, each from its own.
+    agree on a step go on alone, each from its own; those that have not begun are stacked ``at_once`` a group.
     """
     blocks: dict[tuple[int, ...], list[tuple[Cell, list[int]]]] = {}
     for cell in cells:
@@ -89,8 +90,11 @@ def _groups(cells: list[Cell], run: Run, stage: str) -> list[tuple[list[Cell], i
     groups: list[tuple[list[Cell], int | None]] = []
     for members in blocks.values():
         common = set.intersection(*(set(steps) for _, steps in members))
-        if common or not any(steps for _, steps in members):
-            groups.append(([cell for cell, _ in members], max(common, default=None)))
+        if not any(steps for _, steps in members):
+            fresh = [cell for cell, _ in members]
+            groups += [(fresh[first : first + at_once], None) for first in range(0, len(fresh), at_once)]
+        elif common:
+            groups.append(([cell for cell, _ in members], max(common)))
         else:
             groups += [([cell], max(steps)) for cell, steps in members]
     return groups
@@ -102,11 +106,11 @@ class Trainer:
     def __init__(self, config: Config, run: Run, stage: str, total: int, cells: list[Cell], start: int | None):
         self.config, self.run, self.stage, self.total = config, run, stage, total
         self.cells, self.start = cells, start
-        self.device = _device(config.scale.device)
+        self.device = device_of(config.scale.device)
         self.dataset = Dataset.open(config.data_directory(run.domain), run.task)
         sizes = self.dataset.card["shapes"]
         self.action_size = sizes["actions"][1]
-        self.agent = make_agent(run, sizes["observations"][1], self.action_size)
+        self.agent = make_agent(run.at(stage), sizes["observations"][1], self.action_size)
         self.policy = Policy(self.agent, self.dataset, self.device)
         self.evaluator: Evaluator | None = None
         block = [cell.seed for cell in cells]
@@ -320,11 +324,25 @@ def load_pretrained(config: Config, run: Run) -> Tensors:
     return safetensors.torch.load_file(path)
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
     """The device of the scale file: auto takes a GPU where there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+# Where stacking stops to pay: on a CPU wide layers fill its caches alone (benchmarks/README.md).
+CPU_REPLICAS, CPU_WIDTH = 8, 128
+GPU_REPLICAS, GPU_WIDTH = 16, 512  # a paper-size replica takes about half a GB
+
+
+def replicas_at_once(setting: int | str, run: Run, device: torch.device) -> int:
+    """How many seeds are stacked: ``setting`` itself, or for "auto" what suits the device and the network's width."""
+    if setting != "auto":
+        return int(setting)
+    if device.type == "cpu":
+        return CPU_REPLICAS if run.hidden_width <= CPU_WIDTH else 1
+    return GPU_REPLICAS if run.hidden_width <= GPU_WIDTH else GPU_REPLICAS // 2
 
 
 def _title(run: Run, stage: str, seeds: list[int] | None = None) -> str:

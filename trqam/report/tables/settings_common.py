@@ -6,7 +6,7 @@ from trqam.report.tables import Grid
 
 NOT_SETTINGS = (
     "scale", "domains_file", "methods_file", "tasks", "methods", "baselines", "baseline_tasks", "ablations", "budgets",
-    "ablation_tasks", "ablation_stages", "data_dir", "seeds_per_job",
+    "ablation_tasks", "ablation_stages", "data_dir", "seeds_per_job", "replicas", "keep",
 )  # fmt: skip
 
 
