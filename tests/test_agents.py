@@ -5,6 +5,7 @@ import torch
 
 from tests.learners import METHODS, SIZES, make_batch, make_learner
 from trqam.networks import MLP, VelocityField
+from trqam.policy import acting_part
 from trqam.replicas import assemble
 from trqam.streams import stream
 
@@ -88,3 +89,17 @@ def test_layer_norm_network_against_a_plain_loop():
                     scale, shift = (torch.from_numpy(stacks[r][f"{layer}.{k}"]) for k in ("scale", "shift"))
                     row = row * scale + shift
             torch.testing.assert_close(ours[r, b], row, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_kept_of_a_policy_acts_alike(name):
+    agent, state, _ = updated(name, 3)
+    whole = state.replica(0)
+    kept = acting_part(agent, whole)
+    assert not any(key.startswith(("first_moment/", "second_moment/")) for key in kept)
+    assert sum(t.numel() for t in kept.values()) < 0.5 * sum(t.numel() for t in whole.values())
+    rng = stream(0, "test")
+    observations, noise = (
+        torch.from_numpy(rng.standard_normal((1, 7, size), "float32")) for size in (SIZES.observation, agent.noise_size)
+    )
+    assert torch.equal(agent.act(assemble([kept]), observations, noise), agent.act(state, observations, noise))

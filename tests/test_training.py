@@ -257,3 +257,31 @@ def test_how_many_are_stacked(load):
     assert replicas_at_once("auto", wide, cpu) == 1 < replicas_at_once("auto", narrow, cpu)
     assert replicas_at_once("auto", wide, gpu) > 1
     assert replicas_at_once(3, wide, cpu) == 3
+
+
+def test_a_finished_cell_keeps_its_policy_and_its_numbers(load):
+    whole, kept = load(), load(keep="policy", scale="kept")
+    for config in (whole, kept):
+        everything(config, POINT)
+    for seed in (0, 1):
+        cells = [cell_of(config, POINT, "trqam", seed) for config in (whole, kept)]
+        for stage in ("offline", "online"):
+            assert (cells[0].path / f"{stage}.csv").read_bytes() == (cells[1].path / f"{stage}.csv").read_bytes()
+            size = [sum(f.stat().st_size for f in cell.directory(stage).glob("*.safetensors")) for cell in cells]
+            assert size[1] < 0.3 * size[0]
+            (tensors,) = [checkpoint.load(cells[1].directory(stage), 20)[0]]
+            assert {name.split("/")[1] for name in tensors if name.startswith("online")} == {"finetuned"}
+        assert not (cells[1].directory("online") / "replay.bin").exists()
+        manifest = (cells[1].path / "online.json").read_bytes()
+        (cells[1].path / "online.json").unlink()  # restored without training
+        train(kept, POINT, "trqam", "online", [0, 1])
+        assert (cells[1].path / "online.json").read_bytes() == manifest
+
+
+def test_a_kept_policy_is_not_trained_on(load):
+    config = load(keep="policy", ablations=["constant_lambda"], ablation_tasks=[POINT])
+    pretrain(config, config.run(POINT, "trqam").domain)
+    train(config, POINT, "constant_lambda", "offline", [0])
+    further = load(ablations=["constant_lambda"], ablation_tasks=[POINT], ablation_stages=["offline", "online"])
+    with pytest.raises(UserError, match=r"only the policy was kept \(keep: policy\); run `python -m trqam clean"):
+        train(further, POINT, "constant_lambda", "online", [0])

@@ -1,12 +1,36 @@
 """A learner's policy as the environments see it: NumPy in, NumPy out, observations normalised."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from trqam.agents.base import Agent
+from trqam.agents.base import Agent, Tensors
 from trqam.data.dataset import Dataset
-from trqam.replicas import State
+from trqam.replicas import State, assemble
+
+
+class _Noted(dict):
+    """Networks by name, which remembers those that were asked for."""
+
+    def __init__(self, networks: dict[str, Tensors]):
+        super().__init__(networks)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensors:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+
+def acting_part(agent: Agent, tensors: Tensors) -> Tensors:
+    """Of one replica's ``tensors`` those that the agent reads when it acts, found by letting it act once."""
+    state = assemble([{k: v for k, v in tensors.items() if not k.startswith("environment/")}])
+    noted = {group: _Noted(getattr(state, group)) for group in ("online", "target")}
+    state = replace(state, **noted)
+    agent.act(state, torch.zeros(1, 1, agent.observation_size), torch.zeros(1, 1, agent.noise_size))
+    prefixes = ("step", "dual/", *(f"{group}/{name}/" for group, networks in noted.items() for name in networks.read))
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
 
 
 class Policy:

@@ -122,7 +122,7 @@ def publish(cell: Cell, run: Run, stage: str, record: dict[str, Any]) -> None:
         record = {**record, "configuration": run.resolved(stage), "digest": run.digest(stage)}
     write_atomically(cell.path / "timing.csv", _table(_timing(cell, stage, record), TIMING_COLUMNS))
     write_atomically(cell.path / f"{stage}.csv", _table(rows, COLUMNS))
-    manifest = {key: value for key, value in record.items() if key not in ("rows", "timing", "experience")}
+    manifest = {key: value for key, value in record.items() if key not in ("rows", "timing", "experience", "kept")}
     spent = record["timing"][-1]["seconds"] if record["timing"] else 0.0
     write_json(
         cell.path / f"{stage}.json", {**manifest, "stage": stage, "status": rows[-1]["status"], "seconds": spent}

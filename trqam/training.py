@@ -13,7 +13,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from tqdm import tqdm
 
 from trqam import checkpoint
 from trqam.agents.base import Agent, Tensors
@@ -23,7 +22,8 @@ from trqam.data.dataset import Dataset
 from trqam.errors import UserError
 from trqam.evaluation import Evaluator
 from trqam.experience import Offline, Online
-from trqam.policy import Policy
+from trqam.policy import Policy, acting_part
+from trqam.progress import Progress
 from trqam.replicas import assemble, leaves, replica_norm
 from trqam.runs import Cell, cell_of, check_same, finished, locked, new_record, pretraining_cell, publish
 
@@ -57,6 +57,25 @@ def _train_block(config: Config, run: Run, stage: str, total: int, cells: list[C
             if stage == "pretrain":
                 record |= {"base_sha256": _publish_base(cell, run)}
             publish(cell, run, stage, record)
+        if config.scale.keep == "policy" and stage != "pretrain" and stage == config.stages(run.method)[-1]:
+            for cell in cells:
+                _keep_policy(config, run, cell)
+
+
+def _keep_policy(config: Config, run: Run, cell: Cell) -> None:
+    """Reduces the last checkpoints of a finished cell to what its policy acts with; the metrics stay whole."""
+    if cell.diverged.exists():
+        return  # as it was when it diverged, for whoever wants to know why
+    sizes = Dataset.open(config.data_directory(run.domain), run.task).card["shapes"]
+    for stage in config.stages(run.method):
+        directory = cell.directory(stage)
+        for step in checkpoint.steps(directory)[:1]:
+            tensors, record = checkpoint.load(directory, step)
+            if record.get("kept") != "policy":
+                agent = make_agent(run.at(stage), sizes["observations"][1], sizes["actions"][1])
+                kept = acting_part(agent, tensors)
+                checkpoint.save(directory, step, kept, {**record, "kept": "policy"}, keep=1)
+        (directory / "replay.bin").unlink(missing_ok=True)
 
 
 def _publish_base(cell: Cell, run: Run) -> str:
@@ -149,6 +168,9 @@ class Trainer:
                 raise UserError(f"{directory}: the offline stage has not finished; {fix} --seeds {cell.seed}")
             tensors, record = checkpoint.load(directory, self.run.offline_steps)
             check_same(record, self.run, "offline", directory)
+            if record.get("kept") == "policy":
+                clean = f"python -m trqam clean {self.run.task} {self.run.method} --seed {cell.seed}"
+                raise UserError(f"{directory}: only the policy was kept (keep: policy); run `{clean}` to train anew")
             return tensors
         pretrained = None
         if self.stage == "offline" and "pretrain" in self.config.methods[self.run.method].stages:
@@ -276,35 +298,6 @@ class Trainer:
         directory = self.cells[position].directory(self.stage)
         record = {**self.records[position], "experience": experience}
         checkpoint.save(directory, self.step, {**self.state.replica(position), **tensors}, record, keep)
-
-
-class Progress:
-    """A bar on a terminal; in a log, one line an interval."""
-
-    def __init__(self, title: str, total: int, start: int):
-        self.title, self.total = title, total
-        self.bar = tqdm(total=total, initial=start, desc=title, disable=not sys.stderr.isatty())
-
-    def advance(self) -> None:
-        """One step further."""
-        self.bar.update()
-
-    def report(self, records: list[dict[str, Any]]) -> None:
-        """Shows the newest row of every seed: means over the seeds that are training."""
-        rows, timing = [record["rows"][-1] for record in records], records[0]["timing"][-1]
-        shown = {}
-        for name in ("success", "path_kl", "multiplier", "flow_loss"):
-            if name in rows[0]:
-                shown[name] = f"{sum(row[name] for row in rows) / len(rows):.3g}"
-        self.bar.set_postfix(shown)
-        if self.bar.disable:
-            values = " ".join(f"{name}={value}" for name, value in shown.items())
-            speed = f"{timing['updates_per_second']:.0f} updates/s, {timing['seconds']:.0f} s"
-            print(f"{self.title}: step {rows[0]['step']}/{self.total} {values} ({speed})", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """Leaves the terminal as it was."""
-        self.bar.close()
 
 
 def make_agent(run: Run, observation_size: int, action_size: int) -> Agent:
