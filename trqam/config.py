@@ -205,7 +205,7 @@ def _check_tasks(config: Config) -> None:
 def _check_methods(config: Config) -> None:
     table = config.scale.methods_file
     for name, method in config.methods.items():
-        if unknown := [domain for domain in method.domains if domain not in config.domains]:
+        if unknown := [domain for domain in (*method.domains, *method.known) if domain not in config.domains]:
             raise UserError(f"{table}: {name}: domains: unknown domain {unknown[0]!r}; see {config.scale.domains_file}")
     for name in ("behaviour_cloning", *config.compared, *config.ablated):
         if name not in config.methods:
