@@ -43,7 +43,7 @@ class Method(Strict):
     stages: list[Literal["pretrain", "offline", "online"]]
     parameters: dict[str, bool | int | float | str]
     domains: dict[str, dict[str, bool | int | float | str]]
-    known: list[str] = []
+    known: tuple[str, ...] = ()
 
 
 class Scale(Strict):
