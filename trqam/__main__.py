@@ -33,18 +33,32 @@ def generate(arguments: argparse.Namespace, config: configuration.Config) -> Non
     generate(arguments.dataset, directory, transitions, seed)
 
 
+def fetch(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Download the official files of datasets, or verify those that are there."""
+    from trqam.data.fetch import fetch
+
+    for dataset in arguments.datasets:
+        fetch(dataset, _official(config), arguments.mirrors, arguments.offline)
+
+
 def convert(arguments: argparse.Namespace, config: configuration.Config) -> None:
-    """Store official npz files that were placed by hand."""
+    """Store official npz files, fetched or placed by hand."""
+    from trqam.data.fetch import placed
     from trqam.data.generate import convert
 
     directory = Path(arguments.out) if arguments.out else config.data_directory(arguments.dataset)
-    placed = directory.parent / "official"
-    paths = [Path(p) for p in arguments.files] or sorted(placed.glob(f"{arguments.dataset}-v0*.npz"))
-    paths = [path for path in paths if not path.stem.endswith("-val")]
-    if not paths:
-        wanted = placed / f"{arguments.dataset}-v0.npz"
-        raise UserError(f"{wanted}: the official dataset is not here; download it from OGBench and place it there")
+    paths = [Path(path) for path in arguments.files if not path.endswith("-val.npz")]
+    paths = paths or placed(arguments.dataset, _official(config), arguments.mirrors)
     convert(arguments.dataset, paths, directory)
+    if arguments.delete_npz:  # the store is complete and on disk
+        for path in paths:
+            path.unlink()
+        print(f"{directory}: stored; deleted {len(paths)} npz file(s)", file=sys.stderr)
+
+
+def _official(config: configuration.Config) -> Path:
+    """Where official npz files are."""
+    return Path(config.scale.data_dir) / "official"
 
 
 def pretrain(arguments: argparse.Namespace, config: configuration.Config) -> None:
@@ -134,7 +148,13 @@ def parser() -> Parser:
         added = command(function)
         added.add_argument("dataset", help="such as cube-double-play")
         added.add_argument("--out", metavar="FOLDER", help="default: the scale's data_dir")
-    added.add_argument("files", nargs="*", help="npz files (default: data_dir/official/DATASET-v0*.npz)")
+    added.add_argument("files", nargs="*", help="npz files (default: in data_dir/official, all that the dataset has)")
+    added.add_argument("--delete-npz", action="store_true", help="delete the npz files once they are stored")
+    added.add_argument("--mirrors", default="config/mirrors.yaml", metavar="FILE", help="default: %(default)s")
+    added = command(fetch)
+    added.add_argument("datasets", nargs="+", metavar="dataset", help="such as cube-double-play; to data_dir/official")
+    added.add_argument("--offline", action="store_true", help="only verify, and name what is missing (TRQAM_OFFLINE=1)")
+    added.add_argument("--mirrors", default="config/mirrors.yaml", metavar="FILE", help="default: %(default)s")
     added = commands.choices["generate"]
     added.add_argument("--transitions", type=int, metavar="N", help="default: the scale's")
     added.add_argument("--seed", type=int, help="default: the scale's data_seed")

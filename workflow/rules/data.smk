@@ -1,4 +1,7 @@
-# One dataset a domain: generated on the spot, or stored from official files placed under data_dir/official.
+# One dataset a domain: generated on the spot, or stored from official files, which are fetched to data_dir/official
+# or placed there by hand.
+
+DATA_COMMANDS = {"generated": ["generate"], "official": ["fetch", "convert"]}
 
 
 rule dataset:
@@ -10,7 +13,9 @@ rule dataset:
         "../../environment.yml"
     threads: 1
     params:
-        command="generate" if CONFIG.scale.data_source == "generated" else "convert",
+        commands=DATA_COMMANDS[CONFIG.scale.data_source],
         trqam=TRQAM,
     shell:
-        "{params.trqam} {params.command} {wildcards.domain} 2>&1 | tee {log}"
+        "for command in {params.commands}; do"
+        " {params.trqam} $command {wildcards.domain} || exit;"
+        " done 2>&1 | tee {log}"

@@ -1,0 +1,240 @@
+"""OGBench's official files: fetched from mirrors, verified, each downloaded once however many processes ask.
+
+config/mirrors.yaml says which files a dataset has, where they lie, and the SHA-256 of those whose sum is known. Any
+other file's sum is recorded in ``checksums.json`` beside the data when the file is first seen whole, and holds from
+then on.
+A file that is already there, fetched or placed by hand, is verified and used without any network.
+
+A file gets its name only when it is complete and right: size, then SHA-256 against the known or recorded sum; without
+a sum it must be a sound npz file (central directory, and the CRC of each member). What is wrong is thrown away and the
+next mirror asked.
+"""
+
+import itertools
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import filelock
+import msgspec
+
+from trqam.artefacts import publish, read_json, sha256, write_json
+from trqam.data.download import Patience, Refused, discard, download, origin_of, say
+from trqam.errors import UserError
+from trqam.strict import Strict, convert, read_yaml
+
+MIRRORS = "config/mirrors.yaml"
+MEMBERS = {"observations.npy", "actions.npy", "terminals.npy", "qpos.npy", "qvel.npy"}  # of every official file
+
+# No user name or password in it, no slash at its end.
+Address = Annotated[str, msgspec.Meta(pattern=r"^https?://[^@\s]*[^@\s/]$")]
+
+
+class Known(Strict):
+    """What is known of a file from outside."""
+
+    bytes: Annotated[int, msgspec.Meta(ge=1)]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Official(Strict):
+    """One dataset; config/mirrors.yaml explains each key."""
+
+    shards: Annotated[int, msgspec.Meta(ge=0, le=1000)]  # three digits name them
+    folder: str
+    mirrors: Annotated[list[str], msgspec.Meta(min_length=1)]
+
+
+class Mirrors(Strict):
+    """config/mirrors.yaml."""
+
+    mirrors: dict[str, Address]
+    datasets: dict[str, Official]
+    known: dict[str, Known]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file of a dataset: its place, its addresses by mirror, and what is known of it."""
+
+    path: Path
+    urls: dict[str, str]
+    known: Known | None
+
+    @property
+    def part(self) -> Path:
+        """Where it gathers."""
+        return self.path.with_name(f"{self.path.name}.part")
+
+
+def official_files(dataset: str, folder: Path | str, mirrors: Path | str = MIRRORS) -> list[Wanted]:
+    """The training files of ``dataset``, in order, with their places in ``folder``."""
+    table = convert(read_yaml(mirrors), Mirrors, str(mirrors))
+    if dataset not in table.datasets:
+        raise UserError(f"{mirrors}: datasets: no {dataset!r}; add a block, or use one of {', '.join(table.datasets)}")
+    official = table.datasets[dataset]
+    if unknown := [name for name in official.mirrors if name not in table.mirrors]:
+        raise UserError(f"{mirrors}: {dataset}: mirrors: unknown {unknown[0]!r}; use one of {', '.join(table.mirrors)}")
+    stems = [f"{dataset}-v0-{shard:03d}" for shard in range(official.shards)] or [f"{dataset}-v0"]
+    files = []
+    for name in [f"{stem}.npz" for stem in stems]:
+        path = f"{official.folder}/{name}" if official.folder else name
+        urls = {mirror: f"{table.mirrors[mirror]}/{path}" for mirror in official.mirrors}
+        files.append(Wanted(Path(folder) / name, urls, table.known.get(name)))
+    return files
+
+
+def placed(dataset: str, folder: Path | str, mirrors: Path | str = MIRRORS) -> list[Path]:
+    """The files of ``dataset``, which must all be in ``folder``; a UserError names those that are not."""
+    files = official_files(dataset, folder, mirrors)
+    if missing := [file for file in files if not file.path.is_file()]:
+        raise UserError(
+            f"{_listed(files, missing)}: not here; run `trqam fetch {dataset}` or place what is missing there"
+        )
+    return [file.path for file in files]
+
+
+def fetch(
+    dataset: str,
+    folder: Path | str,
+    mirrors: Path | str = MIRRORS,
+    offline: bool = False,
+    patience: Patience | None = None,
+) -> list[Path]:
+    """See to it that every file of ``dataset`` is in ``folder``, whole and verified; returns their paths.
+
+    ``offline`` (or the environment's TRQAM_OFFLINE=1): only verify; a UserError names the files to place, and where.
+    Processes that want the same dataset wait for the first of them.
+    """
+    files, folder = official_files(dataset, folder, mirrors), Path(folder)
+    offline = offline or os.environ.get("TRQAM_OFFLINE", "0") not in ("", "0")
+    last = None
+    with _alone(folder, dataset):
+        missing = [file for file in files if not _found(file)]
+        if missing and offline:
+            raise UserError(f"{_listed(files, missing)}: not here, and offline; download elsewhere and place there")
+        for file in missing:
+            last = _fetch_one(file, patience or Patience(), last)
+    size = sum(file.path.stat().st_size for file in files)
+    say(f"{dataset}: {len(files)} file{'s'[: len(files) > 1]}, {size / 1e9:.2f} GB, verified, in {folder}")
+    return [file.path for file in files]
+
+
+@contextmanager
+def _alone(folder: Path, name: str) -> Iterator[None]:
+    """Holds the folder's lock ``name``; a killed process lets go of it."""
+    lock = filelock.FileLock(folder / f".{name}.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            say(f"{name}: another process is at it in {folder}; waiting")
+            lock.acquire()
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror}); correct data_dir or its permissions"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _found(file: Wanted) -> bool:
+    """Whether the file is there and right; a wrong one is moved aside, for it may be somebody's."""
+    if not file.path.is_file():
+        return False
+    try:
+        _verify(file.path, file, "found in place")
+    except Refused as error:
+        aside = file.path.with_name(f"{file.path.name}.wrong")
+        os.replace(file.path, aside)
+        say(f"{file.path}: {error}; moved to {aside.name}")
+        return False
+    return True
+
+
+def _fetch_one(file: Wanted, patience: Patience, last: str | None) -> str:
+    """Download and verify one file; returns the mirror that gave it.
+
+    Mirrors are asked in the configured order, but first the one that a part came from, then ``last``, which gave the
+    file before.
+    """
+    origin = origin_of(file.part)
+    begun = origin and origin.url
+    reasons = []
+    for mirror, url in sorted(file.urls.items(), key=lambda item: (item[1] != begun, item[0] != last)):
+        try:
+            download(url, file.part, file.known.bytes if file.known else None, patience)
+            try:
+                _verify(file.part, file, mirror)
+            except Refused:
+                discard(file.part)
+                raise
+        except Refused as error:
+            reasons.append(f"{mirror}: {error}")
+            say(f"{file.path.name}: {url}: {error}")
+            continue
+        publish(file.part, file.path)
+        discard(file.part)  # its notes
+        say(f"{file.path.name}: {file.path.stat().st_size:,} bytes from {mirror}")
+        return mirror
+    fix = "run it again later, or place the file there by hand"
+    raise UserError(f"{file.path}: no mirror gave it ({'; '.join(reasons)}); {fix}")
+
+
+def _verify(path: Path, file: Wanted, source: str) -> None:
+    """Refuses bytes that are not the file's; records their sum where none is known."""
+    name, size, record = file.path.name, path.stat().st_size, file.path.with_name("checksums.json")
+    if file.known and size != file.known.bytes:
+        raise Refused(f"{size:,} bytes where the file has {file.known.bytes:,}")
+    digest = sha256(path)
+    recorded = _records(record).get(name)
+    if file.known:
+        if digest != file.known.sha256:
+            raise Refused(f"SHA-256 {digest[:12]}... is not the known {file.known.sha256[:12]}...")
+    elif recorded:
+        if digest != recorded["sha256"]:
+            fix = f"delete its entry in {record} if the release changed"
+            raise Refused(f"SHA-256 {digest[:12]}... is not the recorded {recorded['sha256'][:12]}... ({fix})")
+    else:
+        _check_npz(path)
+        with _alone(record.parent, "checksums"):
+            entry = {"bytes": size, "sha256": digest, "source": file.urls.get(source, source)}
+            write_json(record, {**_records(record), name: entry})
+        say(f"{name}: no sum is published; recorded {digest[:12]}... in {record}, to be verified from now on")
+
+
+def _records(record: Path) -> dict[str, dict]:
+    """What checksums.json holds."""
+    found = read_json(record) if record.is_file() else {}
+    if not isinstance(found, dict) or not all(isinstance(v, dict) and "sha256" in v for v in found.values()):
+        raise UserError(f"{record}: damaged, not a table of sums; delete it: the files are then recorded as they are")
+    return found
+
+
+def _check_npz(path: Path) -> None:
+    """Refuses what is not a whole npz file with OGBench's arrays; reads it in blocks."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            if missing := MEMBERS - set(file.namelist()):
+                raise Refused(f"an npz file without {min(missing)}")
+            damaged = file.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise Refused(f"not a whole npz file ({error})") from error
+    if damaged:
+        raise Refused(f"damaged npz file (CRC of {damaged})")
+
+
+def _listed(files: list[Wanted], missing: list[Wanted]) -> str:
+    """The missing files, consecutive ones as first to last, and their folder."""
+    runs = [list(group) for gone, group in itertools.groupby(files, key=missing.__contains__) if gone]
+    names = [run[0].path.name + (f" to {run[-1].path.name}" if len(run) > 1 else "") for run in runs]
+    count = f" ({len(missing)} files)" if len(missing) > 1 else ""
+    return f"{missing[0].path.parent}: {', '.join(names)}{count}"
