@@ -127,19 +127,6 @@ def test_best_is_marked_among_those_present():
     assert [labels[i] for i, entry in enumerate(ran.entries) if entry.best] == ["FQL"]
 
 
-def test_an_ablation_is_told_by_what_it_changes():
-    rows = {row[0]: row[1] for row in tables.make("settings_methods", collected(full_config())).rows}
-    assert rows["TRQAM, constant lambda"] == "as TRQAM, dual rate 0"
-    assert rows["QAM, from scratch"] == "as QAM, no behaviour cloning first"
-    assert "dual rate 0.01" in rows["TRQAM"]
-    assert "with 0.3, 1 and 3 in its place" in tables.make("settings_methods", collected(full_config())).caption
-
-
-def test_assumed_values_carry_an_asterisk():
-    rows = tables.make("settings_domains", collected(small_config(tasks=["scene-play", "cube-triple-play"]))).rows
-    assert [row[-1] for row in rows] == ["1*", "0.5"]
-
-
 def test_every_table_renders_and_labels_stay_text(tmp_path):
     config = small_config()
     method = msgspec.structs.replace(config.methods["qam"], label=r"a_b & 50% \input{x}")

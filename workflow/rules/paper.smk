@@ -88,6 +88,8 @@ for table in TABLES:
             SHOWN,
             SHARED,
             "trqam/report/latex.py",
+            "trqam/report/settings.py",
+            "trqam/report/symbols.py",
             "trqam/report/tables/__init__.py",
             "paper/templates/_grid.tex.j2",
             "paper/templates/_success.tex.j2",

@@ -51,13 +51,14 @@ class SuccessTable:
 
 @dataclass(frozen=True)
 class Grid:
-    """A plain table: ``columns`` is LaTeX's column specification."""
+    """A plain table: ``columns`` is LaTeX's column specification, ``groups`` are (title, columns) above the header."""
 
     caption: str
     columns: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     lead: str = ""
+    groups: tuple[tuple[str, int], ...] = ()
 
 
 def by_group(config: Config) -> list[str]:
