@@ -1,9 +1,11 @@
 """The command line: parsing only. Every command works alone; Snakemake's rules call the same ones."""
 
 import argparse
+import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,13 +26,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def generate(arguments: argparse.Namespace, config: configuration.Config) -> None:
-    """Make a dataset on the spot."""
+    """Make a dataset on the spot, going on where an interrupted call stopped."""
+    from trqam.data.card import describe
     from trqam.data.generate import generate
 
     directory = Path(arguments.out) if arguments.out else config.data_directory(arguments.dataset)
     transitions = arguments.transitions or config.scale.transitions
     seed = config.scale.data_seed if arguments.seed is None else arguments.seed
-    generate(arguments.dataset, directory, transitions, seed)
+    card = generate(arguments.dataset, directory, transitions, seed, _workers(arguments))
+    print(describe(card, directory))
 
 
 def fetch(arguments: argparse.Namespace, config: configuration.Config) -> None:
@@ -43,17 +47,28 @@ def fetch(arguments: argparse.Namespace, config: configuration.Config) -> None:
 
 def convert(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Store official npz files, fetched or placed by hand."""
+    from trqam.data.card import describe
+    from trqam.data.convert import convert
     from trqam.data.fetch import placed
-    from trqam.data.generate import convert
 
     directory = Path(arguments.out) if arguments.out else config.data_directory(arguments.dataset)
     paths = [Path(path) for path in arguments.files if not path.endswith("-val.npz")]
     paths = paths or placed(arguments.dataset, _official(config), arguments.mirrors)
-    convert(arguments.dataset, paths, directory)
+    card = convert(arguments.dataset, paths, directory, _workers(arguments))
+    print(describe(card, directory))
     if arguments.delete_npz:  # the store is complete and on disk
         for path in paths:
             path.unlink()
         print(f"{directory}: stored; deleted {len(paths)} npz file(s)", file=sys.stderr)
+
+
+def _workers(arguments: argparse.Namespace) -> int:
+    """As many processes as asked for and as this one may have cores."""
+    from trqam.data.workers import cores
+
+    if arguments.workers > cores():
+        print(f"--workers {arguments.workers}: {cores()} cores may be used; taking {cores()}", file=sys.stderr)
+    return min(arguments.workers, cores())
 
 
 def _official(config: configuration.Config) -> Path:
@@ -76,6 +91,13 @@ def train(arguments: argparse.Namespace, config: configuration.Config) -> None:
     train(config, arguments.task, arguments.method, arguments.stage, seeds)
 
 
+def plan(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Say what a configuration will cost: jobs, steps, disk, memory, hours."""
+    from trqam.plan import plan
+
+    print("\n".join(plan(config, arguments.cores)))
+
+
 def clean(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Delete runs, so that they train anew."""
     from trqam.runs import Cell, cell_of, locked, pretraining_cell
@@ -95,6 +117,40 @@ def clean(arguments: argparse.Namespace, config: configuration.Config) -> None:
         print(f"{cell.path}: deleted; its targets will train anew")
 
 
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Evaluate a run's policy on new episodes, and film it."""
+    from trqam import rendering
+
+    video, trouble, flow_steps = arguments.video, None, arguments.flow_steps
+    if video:
+        rendering.check_format(video)
+        trouble = rendering.prepare()  # before anything imports an environment
+    from trqam import kept, rollouts
+
+    if flow_steps is None and arguments.task and (arguments.run / "run" / "pretrain").is_dir():
+        flow_steps = _configuration(arguments).scale.flow_steps
+    policy = kept.load(arguments.run, arguments.stage, arguments.task, flow_steps, arguments.data)
+    episodes = rollouts.evaluate(policy, arguments.episodes, arguments.seed)
+    summary = rollouts.summary(policy, episodes, arguments.seed)
+    print(json.dumps(summary, indent=1) if arguments.json else rollouts.report(summary))
+    if trouble:
+        raise UserError(f"{trouble}; the numbers above stand")
+    if video:
+        rollouts.film(policy, episodes[: arguments.filmed], arguments.seed, video)
+
+
+def rollouts(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Draw an episode of behaviour cloning and of TRQAM on a task as film strips."""
+    from trqam import rendering
+
+    trouble = rendering.prepare()  # before anything imports an environment
+    if trouble:
+        print(f"trqam: warning: {trouble}; everything else goes on", file=sys.stderr)
+    from trqam import strips
+
+    strips.make(config, arguments.task, _folder(arguments, config) / "rollouts", trouble)
+
+
 def collect(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Gather all runs into tidy tables."""
     from trqam.results import collect
@@ -103,7 +159,7 @@ def collect(arguments: argparse.Namespace, config: configuration.Config) -> None
 
 
 def render(arguments: argparse.Namespace, config: configuration.Config) -> None:
-    """Draw a figure, or write a table, the facts, the PDF or the HTML report, from collected tables."""
+    """Draw a figure, or write a table, the verdicts on the claims, the facts, the PDF or the HTML report."""
     from trqam.report.build import Build
 
     make = getattr(Build(config, _folder(arguments, config)), arguments.what)
@@ -132,6 +188,17 @@ def golden(arguments: argparse.Namespace, config: configuration.Config) -> None:
         sys.exit(1)
 
 
+def _number(least: int) -> Callable[[str], int]:
+    """A type for argparse: whole numbers from ``least`` on."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+        return int(text)
+
+    return number
+
+
 def parser() -> Parser:
     """All commands."""
     top = Parser(prog="trqam", description="Replication of Trust Region Q Adjoint Matching (arXiv 2605.27079).")
@@ -148,6 +215,7 @@ def parser() -> Parser:
         added = command(function)
         added.add_argument("dataset", help="such as cube-double-play")
         added.add_argument("--out", metavar="FOLDER", help="default: the scale's data_dir")
+        added.add_argument("--workers", type=_number(1), default=1, metavar="N", help="processes (default: 1)")
     added.add_argument("files", nargs="*", help="npz files (default: in data_dir/official, all that the dataset has)")
     added.add_argument("--delete-npz", action="store_true", help="delete the npz files once they are stored")
     added.add_argument("--mirrors", default="config/mirrors.yaml", metavar="FILE", help="default: %(default)s")
@@ -165,14 +233,33 @@ def parser() -> Parser:
     added.add_argument("method")
     added.add_argument("--stage", choices=("offline", "online"), required=True)
     added.add_argument("--seeds", type=int, nargs="+", metavar="N", help="default: all of the scale")
+    added = command(plan)
+    added.add_argument("--cores", type=int, metavar="N", help="default: those of this machine")
     added = command(clean)
     added.add_argument("name", help="a task, or a domain for its pretraining")
     added.add_argument("method", nargs="?")
     added.add_argument("--seed", type=int, help="default: all")
+    added = command(evaluate)
+    added.set_defaults(configured=False)  # a run carries its own configuration
+    added.add_argument("run", type=Path, help="a folder: results/SCALE/TASK/METHOD/seedN, or .../pretrained/DOMAIN")
+    added.add_argument("--stage", choices=("offline", "online"), help="default: the last that the run has")
+    added.add_argument("--task", help="of a pretrained DOMAIN's cloned policy")
+    added.add_argument("--flow-steps", type=_number(2), metavar="K", help="of a cloned policy; default: the scale's")
+    added.add_argument("--episodes", type=_number(1), default=10, metavar="N", help="default: %(default)s")
+    added.add_argument("--seed", type=_number(0), default=0, help="of the episodes (default: %(default)s)")
+    added.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="of the datasets; default: data/SCALE by the results"
+    )
+    added.add_argument("--video", type=Path, metavar="FILE", help="film the first episodes as FILE.mp4 or FILE.gif")
+    added.add_argument("--filmed", type=_number(1), default=3, metavar="N", help="how many (default: %(default)s)")
+    added.add_argument("--json", action="store_true", help="print JSON, with every episode's outcome")
+    added = command(rollouts)
+    added.add_argument("task")
+    added.add_argument("--folder", help="writes to FOLDER/rollouts (default: results/SCALE/paper)")
     added = command(collect)
     added.add_argument("--folder", help="default: results/SCALE/paper")
     added = command(render)
-    added.add_argument("what", choices=("figure", "table", "facts", "theory", "pdf", "html"))
+    added.add_argument("what", choices=("figure", "table", "claims", "facts", "theory", "pdf", "html"))
     added.add_argument("name", nargs="?", help="of the figure or table")
     added.add_argument("--folder", help="where `trqam collect` wrote to (default: results/SCALE/paper)")
     added = command(golden)
@@ -181,12 +268,20 @@ def parser() -> Parser:
     return top
 
 
+def _configuration(arguments: argparse.Namespace) -> configuration.Config:
+    """The scale that the command line names, with its changes."""
+    overrides = dict(configuration.parse_override(text) for text in arguments.set)
+    return configuration.load(arguments.config, overrides)
+
+
 def main() -> None:
     """Runs one command; a mistake of the user's is one line on stderr."""
     arguments = parser().parse_args()
     try:
-        overrides = dict(configuration.parse_override(text) for text in arguments.set)
-        arguments.function(arguments, configuration.load(arguments.config, overrides))
+        if getattr(arguments, "configured", True):
+            arguments.function(arguments, _configuration(arguments))
+        else:
+            arguments.function(arguments)
     except UserError as error:
         print(f"trqam: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
