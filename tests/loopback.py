@@ -1,8 +1,11 @@
 """An HTTP server on the loopback whose every answer can be scripted, for the tests of fetching."""
 
+import fcntl
 import socket
 import struct
+import termios
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -53,13 +56,15 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[:stop])
             self.server.sent += len(body[:stop])
             if stop is not None and then in ("stall", "hang"):
-                self.server.gate.wait(20)
+                self.server.gate.wait(120)
                 rest = body[stop:] if then == "stall" else b""
                 self.wfile.write(rest)
                 self.server.sent += len(rest)
         except OSError:  # the client has gone
             pass
         if then == "reset":
+            while struct.unpack("i", fcntl.ioctl(self.connection, termios.TIOCOUTQ, b"1234"))[0]:
+                time.sleep(0.001)  # until the client's side has it all: a reset drops what is still here
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
 

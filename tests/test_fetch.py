@@ -1,112 +1,42 @@
-"""Fetching under every fault that a server, a network, a disk or a kill can bring; all on the loopback."""
+"""Official files: what is taken for whole, from which mirror, without a network, and on to the store."""
+# ruff: noqa: F401, F811 (fixtures are imported, and then are arguments)
 
 import io
 import os
-import resource
-import signal
 import subprocess
 import sys
-import threading
-import time
 import zipfile
 
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from tests.loopback import Server, serve, status
+from tests.fetching import (
+    BODY,
+    CUBE,
+    HALF,
+    NAME,
+    OTHER,
+    assert_whole,
+    get,
+    known,
+    left,
+    npz,
+    server,
+    waits,
+    write_table,
+)
+from tests.loopback import serve, status
 from trqam import __main__ as command_line
 from trqam import config
 from trqam.artefacts import read_json, sha256
-from trqam.data import download as downloading
 from trqam.data.dataset import Dataset
-from trqam.data.download import Patience, Refused
 from trqam.data.fetch import MEMBERS, fetch, official_files, placed
 from trqam.data.generate import generate
 from trqam.errors import UserError
 
-CUBE, MAZE = "cube-double-play", "pointmaze-medium-navigate"
-NAME = f"{CUBE}-v0.npz"
-
-
-def npz(seed, rows=4000, leave_out=()):
-    """An npz file with OGBench's members, about 160 kB of noise, as bytes."""
-    rng = np.random.default_rng(seed)
-    names = sorted({member.removesuffix(".npy") for member in MEMBERS} - set(leave_out))
-    file = io.BytesIO()
-    np.savez(file, **{name: rng.integers(256, size=rows * 8, dtype=np.uint8) for name in names})
-    return file.getvalue()
-
-
-BODY, OTHER = npz(0), npz(1)
-HALF = len(BODY) // 2
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.delenv("TRQAM_OFFLINE", raising=False)
-
-
-@pytest.fixture
-def server():
-    server = Server()
-    server.files = {f"/{mirror}/{NAME}": BODY for mirror in "ab"}
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.gate.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture
-def waits():
-    """The waits between attempts, none of them waited."""
-    return []
-
-
-@pytest.fixture
-def get(server, tmp_path, waits):
-    """A function that fetches the cube set into tmp_path/official; returns the path of its (first) file."""
-
-    def get(mirrors="a", shards=0, known=None, folder="", offline=False, dataset=CUBE, **patience):
-        table = write_table(server, tmp_path, mirrors, shards, known, folder, dataset)
-        patience = Patience(**{"attempts": 3, "stall": 0.3, "sleep": waits.append, **patience})
-        return fetch(dataset, tmp_path / "official", table, offline, patience)[0]
-
-    return get
-
-
-def write_table(server, folder, mirrors="a", shards=0, known=None, subfolder="", dataset=CUBE):
-    path = folder / "mirrors.yaml"
-    bases = {mirror: f"{server.url}/{mirror}" for mirror in mirrors}
-    official = {"shards": shards, "folder": subfolder, "mirrors": list(mirrors)}
-    path.write_text(yaml.safe_dump({"mirrors": bases, "datasets": {dataset: official}, "known": known or {}}))
-    return path
-
-
-def known(body, name=NAME):
-    import hashlib
-
-    return {name: {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}}
-
-
-def left(folder):
-    """Names in the folder but for locks."""
-    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
-
-
-def assert_whole(path, body=BODY):
-    assert path.read_bytes() == body
-    assert not list(path.parent.glob("*.part*"))
-
-
-# --- what is whole -----------------------------------------------------------------------------------------------
+MAZE = "pointmaze-medium-navigate"
 
 
 def test_the_first_complete_download_records_its_sum_and_the_next_run_asks_nobody(get, server, capsys):
@@ -206,154 +136,7 @@ def test_a_wrong_size_is_seen_before_the_body_is_read(get, server):
     assert server.paths == [f"/a/{NAME}", f"/b/{NAME}"]
 
 
-# --- transfers that break off ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("then", ["close", "reset", "stall"])
-def test_a_broken_transfer_goes_on_where_it_stopped(get, server, waits, then):
-    server.script["a"] = [serve(stop=HALF, then=then)]
-    assert_whole(get())
-    assert server.ranges == [None, f"bytes={HALF}-"]
-    assert server.requests[1][1]["If-Range"] == '"1"'
-    assert waits == [1]
-
-
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cuts=st.lists(st.integers(0, HALF), max_size=4))
-def test_whatever_the_cuts_every_byte_is_sent_once(server, tmp_path_factory, cuts):
-    folder = tmp_path_factory.mktemp("cuts")
-    server.requests.clear()
-    server.sent, server.script["a"] = 0, [serve(stop=cut) for cut in cuts]
-    patience = Patience(attempts=6, sleep=lambda _: None)
-    assert_whole(fetch(CUBE, folder, write_table(server, folder), patience=patience)[0])
-    assert server.sent == len(BODY)
-
-
-def test_attempts_are_bounded_and_wait_longer_each_time(get, server, waits):
-    server.script["a"] = [status(500)] * 9
-    with pytest.raises(UserError, match="HTTP 500, 4 times") as error:
-        get(attempts=4)
-    assert "by hand" in str(error.value)
-    assert len(server.requests) == 4
-    assert waits == [1, 2, 4]
-
-
-def test_a_transfer_that_makes_headway_does_not_use_up_its_attempts(get, server, waits, monkeypatch):
-    monkeypatch.setattr(downloading, "HEADWAY", 1000)
-    server.script["a"] = [serve(stop=2000)] * 6
-    assert_whole(get(attempts=2))
-    assert waits == [1] * 6
-
-
-@pytest.mark.parametrize(
-    ("code", "after", "waited"),
-    [
-        (429, "7", 7),
-        (503, "7", 7),
-        (429, "0", 1),
-        (429, None, 1),
-        (429, "99999", 300),
-        (429, "Fri, 31 Dec 2100 23:59:59 GMT", 300),
-        (429, "Fri, 01 Jan 2010 00:00:00 GMT", 1),
-        (429, "soon", 1),
-    ],
-)
-def test_the_server_says_how_long_to_wait_within_reason(get, server, waits, code, after, waited):
-    server.script["a"] = [status(code, Retry_After=after)]
-    assert_whole(get())
-    assert waits == [waited]
-
-
-def test_a_server_that_ignores_ranges_sends_all_of_it_again(get, server, capsys):
-    server.script["a"] = [serve(stop=HALF), serve(ranges=False)]
-    assert_whole(get())
-    assert server.ranges == [None, f"bytes={HALF}-"]
-    assert "sends the whole file again" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("heeded", [True, False])
-@pytest.mark.parametrize("validator", ["etag", "modified"])
-def test_a_file_that_changed_meanwhile_starts_again(get, server, heeded, validator):
-    old, new = ('"1"', '"2"')
-    if validator == "modified":
-        old, new = "Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GMT"
-    no_etag = {} if validator == "etag" else {"etag": None}
-    changed = serve(OTHER, if_range=heeded, **no_etag | {validator: new})
-    server.script["a"] = [serve(stop=HALF, **no_etag | {validator: old})] + [changed] * 2
-    assert_whole(get(), OTHER)
-    assert server.requests[1][1]["If-Range"] == old
-    assert server.ranges == [None, f"bytes={HALF}-", None][: 2 if heeded else 3]
-
-
-def test_a_weak_validator_is_not_sent_but_compared(get, server):
-    server.script["a"] = [serve(stop=HALF, etag='W/"1"'), serve(OTHER, etag='W/"2"'), serve(OTHER, etag='W/"2"')]
-    assert_whole(get(), OTHER)
-    assert ["If-Range" in headers for _, headers in server.requests] == [False] * 3
-
-
-@pytest.mark.parametrize("said", ["bytes 5-9/10", "bytes */*", "bytes", "kilobytes 1-2/3", "", "bytes x-y/z"])
-def test_a_range_that_is_not_the_rest_starts_again(get, server, said):
-    server.script["a"] = [serve(stop=HALF), serve(Content_Range=said)]
-    assert_whole(get())
-    assert server.ranges == [None, f"bytes={HALF}-", None]
-
-
-def test_an_answer_with_less_than_the_rest_is_not_the_end(get, server):
-    span = {"Content_Range": f"bytes {HALF}-{HALF + 99}/{len(BODY)}"}
-    server.script["a"] = [serve(stop=HALF), lambda handler, _: handler.send(206, BODY[HALF : HALF + 100], **span)]
-    assert_whole(get())
-    assert server.ranges == [None, f"bytes={HALF}-", f"bytes={HALF + 100}-"]
-
-
-def test_a_part_longer_than_the_file_starts_again(get, server):
-    server.script["a"] = [serve(stop=HALF)] + [status(500)] * 2
-    with pytest.raises(UserError):
-        get()
-    smaller = npz(2, rows=1000)
-    assert len(smaller) < HALF
-    server.files[f"/a/{NAME}"] = smaller
-    server.script["a"] = [serve(if_range=False)]
-    assert_whole(get(), smaller)
-
-
-def test_a_part_that_is_complete_is_not_asked_for_again(get, server, tmp_path, monkeypatch):
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("trqam.data.fetch.publish", killed)
-        with pytest.raises(KeyboardInterrupt):
-            get()
-    assert left(tmp_path / "official") == ["checksums.json", f"{NAME}.part", f"{NAME}.part.json"]
-    assert_whole(get())
-    assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize("notes", [None, b"", b"{}", b"\xff", b'{"url": 3}'])
-def test_a_part_of_unknown_origin_is_not_trusted(get, server, tmp_path, notes):
-    (tmp_path / "official").mkdir()
-    (tmp_path / "official" / f"{NAME}.part").write_bytes(OTHER[:HALF])
-    if notes is not None:
-        (tmp_path / "official" / f"{NAME}.part.json").write_bytes(notes)
-    assert_whole(get())
-    assert server.ranges == [None]
-
-
-def test_a_full_disk_keeps_what_came_and_says_so(get, server, tmp_path):
-    """A limit on the size of files stands for the full disk: the write itself fails."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (HALF, before[1]))
-    try:
-        with pytest.raises(UserError, match="make room") as error:
-            get()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert f"{NAME}.part: cannot be written" in str(error.value)
-    assert_whole(get())
-    assert server.ranges == [None, f"bytes={HALF}-"]
-
-
-# --- mirrors -----------------------------------------------------------------------------------------------------
+# --- mirrors ---------------------------------------------------------------------------------------------------------
 
 
 def test_mirrors_are_asked_in_order_and_the_one_that_gave_a_shard_first_for_the_next(get, server, waits):
@@ -394,92 +177,7 @@ def test_nobody_there(get, server):
     assert url not in str(error.value)
 
 
-def redirect(target, code=302):
-    return lambda handler, _: handler.send(code, Location=target)
-
-
-def test_redirects_are_followed_with_the_range_and_resumed_at_the_first_address(get, server):
-    server.files[f"/cdn/{NAME}"] = BODY
-    server.script = {"a": [redirect(f"/cdn/{NAME}?signature=1"), redirect(f"{server.url}/cdn/{NAME}", 307)]}
-    server.files[f"/cdn/{NAME}?signature=1"] = BODY
-    server.script["cdn"] = [serve(stop=HALF)]
-    assert_whole(get())
-    assert [path.split("/")[1] for path in server.paths] == ["a", "cdn"] * 2
-    assert server.ranges == [None, None, f"bytes={HALF}-", f"bytes={HALF}-"]
-
-
-def test_redirects_end_and_do_not_leave_https(get, server, monkeypatch):
-    server.script["a"] = [redirect(f"/a/{NAME}")] * 9
-    with pytest.raises(UserError, match="more than 5 redirects"):
-        get()
-    server.script["a"] = [redirect("file:///etc/passwd")]
-    with pytest.raises(UserError, match="file:///etc/passwd, which is not HTTPS"):
-        get()
-
-    class Redirect:
-        is_redirect, headers, close = True, {"Location": f"{server.url}/a/{NAME}"}, staticmethod(lambda: None)
-
-    monkeypatch.setattr(downloading.requests, "get", lambda *_, **__: Redirect)
-    with pytest.raises(Refused, match="not HTTPS"):
-        downloading._get("https://example.org/file", {}, Patience())
-
-
-def test_no_credentials_are_sent(get, server, tmp_path, monkeypatch):
-    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    server.script["a"] = [redirect(f"/b/{NAME}")]
-    assert_whole(get())
-    assert len(server.requests) == 2
-    for _, headers in server.requests:
-        assert not {"Authorization", "Cookie"} & set(headers)
-
-
-# --- processes ---------------------------------------------------------------------------------------------------
-
-CALL = "import sys; from trqam.data.fetch import fetch; fetch(*sys.argv[1:])"
-
-
-def start(dataset, folder, table, log):
-    command = [sys.executable, "-c", CALL, dataset, str(folder), str(table)]
-    return subprocess.Popen(command, cwd=ROOT, stderr=log.open("wb"))
-
-
-def until(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def test_a_kill_in_the_middle_costs_only_the_rest(get, server, tmp_path):
-    server.script["a"] = [serve(stop=HALF, then="hang")]
-    part = tmp_path / "official" / f"{NAME}.part"
-    process = start(CUBE, tmp_path / "official", write_table(server, tmp_path), tmp_path / "log")
-    until(lambda: part.is_file() and part.stat().st_size == HALF)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    server.gate.set()
-    assert server.sent == HALF
-    assert_whole(get())
-    assert server.ranges == [None, f"bytes={HALF}-"]
-    assert server.sent == len(BODY)
-
-
-def test_eight_processes_download_once(server, tmp_path):
-    server.script["a"] = [serve(stop=HALF, then="stall")]
-    table, folder = write_table(server, tmp_path), tmp_path / "official"
-    logs = [tmp_path / f"log{number}" for number in range(8)]
-    processes = [start(CUBE, folder, table, log) for log in logs]
-    until(lambda: sum("waiting" in log.read_text() for log in logs) == 7)
-    server.gate.set()
-    assert [process.wait() for process in processes] == [0] * 8
-    assert len(server.requests) == 1
-    assert server.sent == len(BODY)
-    assert_whole(folder / NAME)
-    assert sum("recorded" in log.read_text() for log in logs) == 1
-
-
-# --- without a network -------------------------------------------------------------------------------------------
+# --- without a network -----------------------------------------------------------------------------------------------
 
 
 def test_offline_names_the_file_to_place_and_takes_it(get, server, tmp_path, monkeypatch):
@@ -528,7 +226,7 @@ def test_a_damaged_record_and_a_folder_that_cannot_be_written(get, tmp_path):
         fetch(CUBE, tmp_path / "file" / "official", tmp_path / "mirrors.yaml")
 
 
-# --- the table of mirrors ----------------------------------------------------------------------------------------
+# --- the table of mirrors --------------------------------------------------------------------------------------------
 
 
 def test_every_dataset_of_the_paper_has_its_files():
@@ -584,7 +282,7 @@ def test_placed_names_what_is_missing(get, server, tmp_path):
     ]
 
 
-# --- to the store ------------------------------------------------------------------------------------------------
+# --- to the store ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
