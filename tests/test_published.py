@@ -6,10 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests import fake_results
 from trqam import config as configuration
-from trqam.artefacts import read_json, sha256
+from trqam.artefacts import read_json, sha256, write_json
+from trqam.config import tasks_of
 from trqam.errors import UserError
 from trqam.published import COLUMNS, described, import_curves, load
+from trqam.report import tables
+from trqam.report.collected import Collected, read_reported
+from trqam.report.statistics import round_half_up
+from trqam.report.tables import imported as imported_table
 
 CUBE = "cube-triple-play"
 
@@ -228,3 +234,118 @@ def test_a_table_that_is_not_ours_is_one_line(tmp_path):
     (tmp_path / "x.csv").write_bytes(b"")
     with pytest.raises(UserError, match=r"x\.csv: cannot be read"):
         load(tmp_path)
+
+
+def frame(curves, config, tmp_path, name="authors"):
+    """``curves`` imported, as the report sees them."""
+    tmp_path.mkdir(exist_ok=True)
+    path = tmp_path / "curves.pkl"
+    path.write_bytes(pickle.dumps(curves))
+    import_curves(config, path, name, folder=tmp_path / "imported")
+    return load(tmp_path / "imported")
+
+
+def with_statistics(mean, std, seeds=12):
+    """``seeds`` values between 0 and 100 of exactly this mean and sample standard deviation: one is far off."""
+    spread = np.eye(seeds)[0] - 1 / seeds
+    return mean + std * spread / spread.std(ddof=1) * (1 if mean < 50 else -1)
+
+
+def rebuilt(config, curves):
+    """The table, as {(block, row, method): text}."""
+    table = imported_table.table(fake_results.collected(config, imported=curves))
+    texts = {}
+    for number, (_, rows) in enumerate(table.blocks):
+        for row in rows:
+            texts |= {(number, row.label, m): e.text for m, e in zip(table.methods, row.entries, strict=True)}
+    return table, texts
+
+
+def test_the_published_table_is_rebuilt_from_curves_that_have_its_statistics(config, tmp_path):
+    reported = read_reported()
+    curves = {}
+    for row in reported[reported.domain != "all"].itertuples():
+        values = np.random.default_rng(0).uniform(0, 100, (30, 12))
+        inwards = 0.4 if row.mean < 50 else -0.4  # 1 ± 5 of 12 seeds would need a negative success
+        values[19] = with_statistics(row.mean + inwards, max(row.std - 0.4, 0))  # at step 1 000 000
+        curves[row.domain, row.method] = values
+    _, texts = rebuilt(config, frame(curves, config, tmp_path))
+    for row in reported.itertuples():
+        label = config.domains[row.domain].label if row.domain in config.domains else row.domain
+        printed = round_half_up(row.mean) + ("" if pd.isna(row.std) else f" ± {round_half_up(row.std)}")
+        assert texts[0, label, row.method] == printed
+    assert len(reported) > 80
+
+
+def test_permuted_seeds_of_tasks_do_not_touch_a_domain_s_spread(config, tmp_path):
+    rng = np.random.default_rng(0)
+    tasks = {task: rng.uniform(0, 100, (30, 12)) for task in tasks_of(CUBE)}
+    whole = sum(tasks.values()) / 5
+    shuffled = {(task, "TRQAM"): values[:, rng.permutation(12)] for task, values in tasks.items()}
+    text = f"{round_half_up(whole[19].mean())} ± {round_half_up(whole[19].std(ddof=1))}"
+    by_seed = sum(shuffled.values()) / 5
+    assert round_half_up(by_seed[19].std(ddof=1)) != round_half_up(whole[19].std(ddof=1)), "the trap is not set"
+    _, texts = rebuilt(config, frame({**shuffled, (CUBE, "TRQAM"): whole}, config, tmp_path))
+    assert texts[0, "cube-triple", "TRQAM"] == text
+    alone, texts = rebuilt(config, frame(shuffled, config, tmp_path / "tasks"))
+    assert texts[0, "cube-triple", "TRQAM"] == round_half_up(whole[19].mean())
+    assert alone.blocks[0][1][0].entries[0].marks == ("*",)
+    assert "seeds of different tasks cannot be matched" in " ".join(alone.notes)
+
+
+def test_a_domain_that_lacks_a_task_has_no_mean(config, tmp_path):
+    some = {(task, "TRQAM"): curve() for task in tasks_of(CUBE)[:4]}
+    _, texts = rebuilt(config, frame(some, config, tmp_path))
+    assert texts[0, "cube-triple", "TRQAM"] == "--"
+
+
+def test_the_table_reads_the_last_evaluation_of_each_stage_as_it_was(config, tmp_path):
+    values = np.full((31, 8), 10.0)
+    values[19:22] = [[20], [44.5], [90]]  # at 950 000, 1 000 000 and 1 050 000
+    values[29:] = [[70], [44.4]]
+    values[30, 3] = np.nan
+    curves = {("cube-double", "TRQAM"): values, ("cube-double", "BAM"): values / 2, ("scene", "TRQAM"): values}
+    curves["scene", "BAM"] = np.full((31, 8), np.nan)
+    table, texts = rebuilt(config, frame(curves, config, tmp_path))
+    assert [title for title, _ in table.blocks] == [
+        "authors, offline at step 1\u00a0000\u00a0000",
+        "authors, online at step 500\u00a0000",
+    ]
+    assert table.methods == ("TRQAM", "BAM")
+    assert table.groups == (("Ours", 1), ("Other", 1))
+    assert texts[0, "cube-double", "TRQAM"] == "45 ± 0"
+    assert texts[0, "cube-double", "BAM"] == "22 ± 0"
+    assert texts[1, "cube-double", "TRQAM"] == "44 ± 0"
+    assert texts[0, "scene", "BAM"] == texts[0, "all", "BAM"] == "--"
+    assert texts[0, "all", "TRQAM"] == "45"
+    online = table.blocks[1][1]
+    assert next(row for row in online if row.label == "cube-double").entries[0].marks == ("n=7",)
+    assert [row.label for row in online] == ["scene", "cube-double", "all"]
+
+
+def test_a_source_a_table_and_none_without_sources(config, tmp_path):
+    curves = {(CUBE, "TRQAM"): curve()}
+    frame(curves, config, tmp_path, "b")
+    both = frame(curves, config, tmp_path, "a")
+    table, _ = rebuilt(config, both)
+    assert [title.split(",")[0] for title, _ in table.blocks] == ["a", "a", "b", "b"]
+    collected = fake_results.collected(config, imported=both)
+    tables.render("imported", collected, tmp_path / "imported.tex")
+    assert (tmp_path / "imported.tex").read_text().count("\\begin{table}") == 2
+    tables.render("imported", fake_results.collected(config), tmp_path / "none.tex")
+    assert not (tmp_path / "none.tex").read_text().strip()
+
+
+def test_collected_results_come_with_what_was_imported(config, tmp_path):
+    path = tmp_path / "curves.pkl"
+    path.write_bytes(pickle.dumps({(CUBE, "TRQAM"): curve()}))
+    import_curves(config, path, "authors", folder=tmp_path / "imported")
+    made = fake_results.collected(config)
+    made.metrics.to_csv(tmp_path / "metrics.csv", index=False)
+    made.runs.to_csv(tmp_path / "runs.csv", index=False)
+    for name in ("datasets", "manifests"):
+        write_json(tmp_path / f"{name}.json", getattr(made, name))
+    found = Collected.load(config, tmp_path, tmp_path / "imported").imported
+    assert set(COLUMNS) - {"source"} <= set(made.metrics)
+    assert found.task.eq("").all()
+    assert found.domain.eq(CUBE).all()

@@ -151,7 +151,7 @@ def _scalar(dtype: Any, content: Any) -> str | float | int | bool:
 
 def _encoded(text: Any, encoding: Any) -> bytes:
     """Stands for `_codecs.encode`, by which protocols before 3 write bytes: latin-1 alone, no other codec runs."""
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1") or any(ord(c) > 255 for c in text):
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise Refused("holds bytes in another form than latin1")
     return text.encode("latin-1")
 

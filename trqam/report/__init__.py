@@ -94,7 +94,7 @@ def scratch_pairs(config: Config) -> dict[str, str]:
 
 FIGURES = ("overall_bars", "offline_to_online", "trust_region", "adaptive_constant", "pretraining", "budget_sweep")
 TABLES = (
-    "success", "success_tasks", "published", "settings_common", "settings_domains",
+    "success", "success_tasks", "published", "imported", "settings_common", "settings_domains",
     "settings_trust_region", "settings_baselines", "settings_ablations",
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from trqam import published
 from trqam.artefacts import read_json
 from trqam.config import Config
 from trqam.errors import UserError
@@ -34,18 +35,21 @@ class Collected:
     reported: pd.DataFrame
 
     @classmethod
-    def load(cls, config: Config, folder: str | Path, imported: str | Path = "data/imported") -> "Collected":
+    def load(
+        cls,
+        config: Config,
+        folder: str | Path,
+        imported: str | Path = published.FOLDER,
+        reported: str | Path = REPORTED,
+    ) -> "Collected":
         """Reads ``folder``, where `trqam collect` wrote to, and the curves in ``imported``; UserError if it did not."""
         folder = Path(folder)
         names = ("metrics.csv", "runs.csv", "datasets.json", "manifests.json")
         if missing := [folder / name for name in names if not (folder / name).is_file()]:
             raise UserError(f"{missing[0]}: missing; run `trqam collect` first")
         tables = [pd.read_csv(folder / name) for name in names[:2]]
-        curves = [pd.read_csv(path, dtype={"task": str}) for path in sorted(Path(imported).glob("*.csv"))]
-        none = pd.DataFrame(columns=[*tables[0].columns, "source"])
-        together = pd.concat(curves, ignore_index=True) if curves else none
         records = [read_json(folder / name) for name in names[2:]]
-        return cls(config, *tables, *records, together, read_reported())
+        return cls(config, *tables, *records, published.load(imported), read_reported(reported))
 
 
 def read_reported(path: str | Path = REPORTED) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def success_table(collected: Collected, caption: str, every_task=False) -> Succe
                     cells = [final_cell(metrics, config, [task], m, stage) for m in methods]
                     rows.append(_row(config, task_label(config, task), "task", methods, cells))
         if len(config.task_domains) > 1 and not every_task:
-            rows.append(_mean_of_domains(rows))
+            rows.append(mean_of_domains(rows))
             if set(config.task_domains) == set(reported.domain) - {"all"}:
                 rows += _published(config, reported, "all", methods, stage)
         blocks.append((steps[stage], tuple(rows)))
@@ -63,7 +63,7 @@ def success_table(collected: Collected, caption: str, every_task=False) -> Succe
 
 def _row(config: Config, label: str, kind: str, methods: list[str], cells: list[Cell | None]) -> Row:
     entries = [_entry(config, method, cell) for method, cell in zip(methods, cells, strict=True)]
-    return Row(label, kind, tuple(_mark_best(entries)))
+    return Row(label, kind, tuple(mark_best(entries)))
 
 
 def _entry(config: Config, method: str, cell: Cell | None) -> Entry:
@@ -76,7 +76,7 @@ def _entry(config: Config, method: str, cell: Cell | None) -> Entry:
     return Entry(mean if cell.n == 1 else f"{mean} ± {round_half_up(cell.std)}", int(mean), marks=tuple(marks))
 
 
-def _mark_best(entries: list[Entry]) -> list[Entry]:
+def mark_best(entries: list[Entry]) -> list[Entry]:
     """Marks the highest printed value and its ties, unless every value is the same and nothing is best."""
     values = [entry.value for entry in entries if entry.value is not None]
     if len(set(values)) < 2:
@@ -92,14 +92,14 @@ def _published(config: Config, reported: pd.DataFrame, domain: str, methods: lis
     return [Row("published", "published", entries)] if any(e.value is not None for e in entries) else []
 
 
-def _mean_of_domains(rows: list[Row]) -> Row:
+def mean_of_domains(rows: list[Row]) -> Row:
     """The paper's `all`: the mean of the printed domain means, rounded half up; missing where a domain is."""
     entries = []
     for column in zip(*(row.entries for row in rows if row.kind == "domain"), strict=True):
         values = [entry.value for entry in column]
         mean = MISSING if None in values else round_half_up(sum(values) / len(values))
         entries.append(Entry(mean, None if mean == MISSING else int(mean)))
-    return Row("all", "all", tuple(_mark_best(entries)))
+    return Row("all", "all", tuple(mark_best(entries)))
 
 
 def _notes(config: Config, methods: list[str], blocks, reported: pd.DataFrame) -> list[str]:
