@@ -1,12 +1,15 @@
 """Importing published curves: every layout and spelling of the release format, and its trap."""
 
 import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests import fake_results
+from trqam import __main__ as command_line
 from trqam import config as configuration
 from trqam.artefacts import read_json, sha256, write_json
 from trqam.config import tasks_of
@@ -349,3 +352,33 @@ def test_collected_results_come_with_what_was_imported(config, tmp_path):
     assert set(COLUMNS) - {"source"} <= set(made.metrics)
     assert found.task.eq("").all()
     assert found.domain.eq(CUBE).all()
+
+
+def test_the_command_says_what_it_read(config, tmp_path, monkeypatch, capsys):
+    (tmp_path / "curves.pkl").write_bytes(pickle.dumps({(CUBE, "TRQAM"): curve(), ("elsewhere", "QAM"): curve()}))
+    root = Path.cwd()
+    for name in ("config", "data"):
+        (tmp_path / name).mkdir()
+    for name in ("config.yaml", "domains.yaml", "methods.yaml"):
+        (tmp_path / "config" / name).write_bytes((root / "config" / name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["trqam", "import", "curves.pkl", *words])
+        command_line.main()
+
+    run("--as", "authors")
+    printed = capsys.readouterr().out
+    assert (
+        "data/imported/authors.csv: 0 tasks, 2 domains, 2 methods; arrays (evaluations x seeds): 2 of 30 x 12"
+        in printed
+    )
+    assert "read as per cent" in printed
+    assert "kept as they stand: 'elsewhere'" in printed
+    assert len(load(tmp_path / "data" / "imported")) == 720
+    (tmp_path / "curves.pkl").write_bytes(b"cos\nsystem\n(Vtouch canary\ntR.")
+    with pytest.raises(SystemExit) as stopped:
+        run("--as", "evil")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("trqam: error: curves.pkl: asks for os.system")
+    assert not (tmp_path / "canary").exists()

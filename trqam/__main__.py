@@ -171,6 +171,15 @@ def render(arguments: argparse.Namespace, config: configuration.Config) -> None:
         make()
 
 
+def import_(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Read published curves from a pickle, running nothing that it says, into data/imported."""
+    from trqam import published
+
+    steps = {"first": arguments.steps_from, "every": arguments.every}
+    record = published.import_curves(config, arguments.file, arguments.name, **steps, force=arguments.force)
+    print("\n".join(published.described(record)))
+
+
 def _folder(arguments: argparse.Namespace, config: configuration.Config) -> Path:
     """Where the paper of this scale is made."""
     return Path(arguments.folder) if arguments.folder else config.results / "paper"
@@ -207,7 +216,8 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(function, **options) -> Parser:
-        added = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__, **options)
+        name = function.__name__.rstrip("_")  # `import` is a word of Python's
+        added = commands.add_parser(name, help=function.__doc__, description=function.__doc__, **options)
         added.set_defaults(function=function)
         return added
 
@@ -262,6 +272,12 @@ def parser() -> Parser:
     added.add_argument("what", choices=("figure", "table", "claims", "facts", "theory", "pdf", "html"))
     added.add_argument("name", nargs="?", help="of the figure or table")
     added.add_argument("--folder", help="where `trqam collect` wrote to (default: results/SCALE/paper)")
+    added = command(import_)
+    added.add_argument("file", help="a pickle of one dict {(task, domain or 'all', method): (evaluations, seeds)}")
+    added.add_argument("--as", dest="name", required=True, metavar="NAME", help="of the source, as the report names it")
+    added.add_argument("--steps-from", type=_number(0), metavar="STEP", help="of the first row (default: by the rows)")
+    added.add_argument("--every", type=_number(1), default=50_000, metavar="N", help="steps (default: %(default)s)")
+    added.add_argument("--force", action="store_true", help="replace the curves of another file under this name")
     added = command(golden)
     added.add_argument("file")
     added.add_argument("--tolerance", type=float, default=1e-9)
