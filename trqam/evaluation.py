@@ -36,6 +36,7 @@ class Evaluator:
     Slot j runs episodes j, j + S, ... in its own environment, made at the first evaluation and kept. ``workers``
     processes share the slots (0: all in this process). ``max_steps`` shortens the episodes. Close it, or use it in
     a ``with`` statement. An action chunk takes ``noise_size`` normal numbers (None: one for each of its own).
+    ``purpose`` names the random streams: another one gives other episodes.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class Evaluator:
         action_size: int,
         noise_size: int | None = None,
         max_steps: int | None = None,
+        purpose: str = PURPOSE,
     ):
         envs.task_number(task)  # a wrong name is reported here, not by a worker
-        self._seeds, self._episodes = list(seeds), episodes
+        self._seeds, self._episodes, self._purpose = list(seeds), episodes, purpose
         self._slots = min(environments, episodes)  # S
         self._chunk = (horizon, action_size)
         self._noise_size = noise_size or horizon * action_size
@@ -132,10 +134,10 @@ class Evaluator:
         return range(place[1], self._episodes, self._slots)
 
     def _reset_seed(self, place: tuple[int, int], step: int, episode: int) -> int:
-        return episode_seed(self._seeds[place[0]], PURPOSE, step, episode)
+        return episode_seed(self._seeds[place[0]], self._purpose, step, episode)
 
     def _noise_stream(self, place: tuple[int, int], step: int, episode: int) -> np.random.Generator:
-        return stream(self._seeds[place[0]], PURPOSE, step, episode)
+        return stream(self._seeds[place[0]], self._purpose, step, episode)
 
     def _shares(self, by_place: dict) -> list[dict]:
         """Each worker's part; a place always belongs to the same worker, which has its environment."""

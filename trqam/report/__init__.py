@@ -11,6 +11,8 @@ from trqam.config import Config, domain_of, tasks_of
 PAPER = Path(__file__).parents[2] / "paper"
 CONTRASTED = ("trqam", "constant_lambda", "qam", "external_kl")  # adaptive, constant, constant, external
 BEYOND = "Beyond the paper"  # the group in methods.yaml of what other papers brought
+STRIP_METHODS = ("behaviour_cloning", "trqam")  # whose rollouts are shown, one under the other
+STRIPS = 5  # tasks, at most
 
 
 def thousands(number: int) -> str:
@@ -123,3 +125,11 @@ def table_names(config: Config) -> tuple[str, ...]:
 def lists_single_tasks(config: Config) -> bool:
     """Whether the scale names single tasks rather than whole domains only."""
     return any("-singletask-" in task for task in config.scale.tasks)
+
+
+def rollout_tasks(config: Config) -> list[str]:
+    """The tasks whose rollouts are shown: at most `STRIPS`, the first of every domain before its second, in order."""
+    tasks = tasks_run(config, *STRIP_METHODS)
+    place = {task: [t for t in tasks if domain_of(t) == domain_of(task)].index(task) for task in tasks}
+    chosen = sorted(tasks, key=lambda task: place[task])[:STRIPS]
+    return [task for task in tasks if task in chosen]
