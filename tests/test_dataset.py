@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trqam.artefacts import read_json, sha256, write_atomically, write_json
-from trqam.data.dataset import ACTION_BOUND, Arrays, Dataset, draw_indices, sample_chunks, training_batch
+from trqam.data.dataset import ACTION_BOUND, Arrays, Dataset, Window, draw_indices, sample_chunks, training_batch
+from trqam.data.replay import Replay
 from trqam.errors import UserError
 
 GOLDEN = Path(__file__).parent / "golden" / "sequence_sampler.npz"
@@ -30,8 +31,13 @@ def raw_arrays(lengths, seed=0):
     }
 
 
-def dataset_of_lengths(lengths, seed=0):
-    return Dataset(raw_arrays(lengths, seed), {"observation_mean": [0, 0], "observation_std": [1, 1]})
+def dataset_of_lengths(lengths, seed=0, shards=()):
+    """``shards``: how many of the episodes each file has."""
+    ends = np.cumsum(np.array(lengths) + 1)
+    rows = np.diff([0, *ends[np.cumsum(shards, dtype=int) - 1]]) if shards else []
+    card = {"observation_mean": [0, 0], "observation_std": [1, 1]}
+    card |= {"shards": [{"file": "x.npz", "rows": int(count)} for count in rows]} if shards else {}
+    return Dataset(raw_arrays(lengths, seed), card)
 
 
 def write_store(directory, lengths=(5, 3)):
@@ -75,6 +81,11 @@ def damage_card(directory):
     (directory / "card.json").write_text("{")
 
 
+def lose_a_shard(directory):
+    path = directory / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"shards": [{"file": "000.npz", "rows": 6}]}))
+
+
 def forget_a_key(directory):
     (directory / "card.json").write_text("{}")
 
@@ -102,6 +113,7 @@ def wrong_shape(directory):
     [
         (lambda directory: (directory / "card.json").unlink(), "card.json"),
         (damage_card, "card.json"),
+        (lose_a_shard, "card.json"),
         (forget_a_key, "card.json"),
         (wrong_dataset, "card.json"),
         (truncate, "actions.npy"),
@@ -118,6 +130,33 @@ def test_damage_is_a_user_error_naming_the_file(tmp_path, damage, file):
     message = str(error.value)
     assert str(tmp_path / file) in message
     assert "\n" not in message
+
+
+def test_shards_are_the_transitions_of_each_file():
+    assert dataset_of_lengths([4, 1, 3]).shards == [(0, 8)]
+    dataset = dataset_of_lengths([4, 1, 3, 2], shards=(1, 2, 1))
+    assert dataset.shards == [(0, 4), (4, 8), (8, 10)]
+    assert dataset.size == 10
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3, 7])
+def test_a_window_is_one_shard_and_what_follows_the_dataset(tmp_path, number):
+    dataset = dataset_of_lengths([4, 1, 3, 2], shards=(1, 2, 1))
+    start, stop = dataset.shards[number % 3]
+    shard = Window(dataset, dataset, number)
+    assert shard.size == stop - start
+    for key, array in shard.gather(np.arange(shard.size)).items():
+        np.testing.assert_array_equal(array, dataset.gather(np.arange(start, stop))[key])
+    replay = Replay(dataset, tmp_path / "replay.bin")
+    for step in range(3):
+        replay.append(np.full(2, 100.0 + step), np.zeros(3), step, 1, step == 2, np.full(2, 101.0 + step))
+    both = Window(replay, dataset, number)
+    assert both.size == stop - start + 3
+    rows = both.gather(np.arange(both.size).reshape(1, -1))["observations"][0]
+    np.testing.assert_array_equal(rows[:-3], dataset.gather(np.arange(start, stop))["observations"])
+    np.testing.assert_array_equal(rows[-3:, 0], [100, 101, 102])
+    chunks = sample_chunks(both, np.arange(both.size - 1), 2, 0.9)
+    assert chunks["valid"][stop - start - 1, 1] == 0  # the shard ends with an episode
 
 
 def test_a_missing_store_says_how_to_generate_it(tmp_path):

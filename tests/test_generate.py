@@ -1,4 +1,4 @@
-"""Generated and converted stores are complete, reproducible and agree with OGBench's own loader."""
+"""Generated stores are complete, reproducible with any number of workers, and agree with OGBench's own loader."""
 
 import json
 import sys
@@ -7,14 +7,17 @@ import numpy as np
 import ogbench
 import pytest
 
+from tests.stores import load, write_npz
 from trqam import envs
 from trqam.artefacts import sha256
+from trqam.data.card import describe
 from trqam.data.dataset import Dataset
-from trqam.data.generate import _collect, convert, generate
+from trqam.data.generate import Episodes, generate
+from trqam.data.store import write
 from trqam.errors import UserError
 
 MAZE = "pointmaze-medium-navigate"
-RAW = ("observations", "actions", "terminals", "qpos", "qvel", "button_states")
+CUBE = "cube-double-play"
 
 
 @pytest.fixture(scope="module")
@@ -24,21 +27,10 @@ def maze(tmp_path_factory):
     return directory, generate(MAZE, directory, 2500, seed=3)
 
 
-@pytest.fixture(scope="module", params=["cube-double-play", "scene-play", "puzzle-3x3-play"])
+@pytest.fixture(scope="module", params=[CUBE, "scene-play", "puzzle-3x3-play"])
 def play(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("stores") / request.param
     return request.param, directory, generate(request.param, directory, 150, seed=0)
-
-
-def load(directory, key):
-    return np.load(directory / f"{key}.npy", allow_pickle=False)
-
-
-def write_npz(directory, path):
-    """The store's raw arrays as OGBench writes them."""
-    arrays = {key: load(directory, key) for key in RAW if (directory / f"{key}.npy").exists()}
-    np.savez_compressed(path, **arrays | {"terminals": arrays["terminals"].astype(bool)})
-    return path
 
 
 def assert_agrees_with_ogbench(name, directory, tmp_path):
@@ -62,9 +54,10 @@ def test_the_store_is_complete(maze):
     assert json.loads((directory / "card.json").read_text()) == card
     assert (card["transitions"], card["rows"], card["episodes"]) == (2500, 2503, 3)
     assert (card["dataset"], card["source"], card["seed"]) == (MAZE, "generated", 3)
-    assert sorted(path.name for path in directory.iterdir()) == sorted(
-        ["card.json", *(f"{key}.npy" for key in card["shapes"])]
-    )
+    assert {path.name for path in directory.iterdir()} - {".lock"} == {
+        "card.json",
+        *(f"{key}.npy" for key in card["shapes"]),
+    }
     for key, shape in card["shapes"].items():
         array = load(directory, key)
         assert list(array.shape) == shape
@@ -107,12 +100,24 @@ def test_the_oracles_are_seeded_too(play, tmp_path):
     assert generate(name, tmp_path / "again", 150, seed=0)["sha256"] == card["sha256"]
 
 
+@pytest.mark.parametrize(("name", "several"), [(MAZE, (2, 3)), (CUBE, (3,))])
+def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path, name, several):
+    lengths = [50, 30, 20]
+    card = write(Episodes(name, lengths, seed=1), tmp_path / "one")
+    assert card["transitions"] == sum(lengths)
+    for workers in several:
+        assert write(Episodes(name, lengths, seed=1), tmp_path / str(workers), workers) == card
+        for path in (tmp_path / "one").iterdir():
+            assert path.read_bytes() == (tmp_path / str(workers) / path.name).read_bytes(), path.name
+
+
 @pytest.mark.parametrize("name", [MAZE, "cube-single-play"])
 def test_episodes_differ_and_do_not_depend_on_those_before(name):
-    first, second = _collect(name, [60, 3], seed=0)
+    episodes, others = Episodes(name, [60, 3], seed=0), Episodes(name, [2, 3], seed=0)
+    first, second = (next(episodes.parts(block)) for block in (0, 1))
     for key in ("observations", "actions"):
         assert not np.array_equal(first[key][:4], second[key])
-        np.testing.assert_array_equal(list(_collect(name, [2, 3], seed=0))[1][key], second[key])
+        np.testing.assert_array_equal(next(others.parts(1))[key], second[key])
     assert not np.array_equal(first["observations"][0], second["observations"][0])
 
 
@@ -133,54 +138,6 @@ def test_play_agrees_with_ogbench(play, tmp_path):
     assert_agrees_with_ogbench(play[0], play[1], tmp_path)
 
 
-def test_converting_official_files_gives_the_same_store(maze, tmp_path):
-    directory, card = maze
-    path = write_npz(directory, tmp_path / "official.npz")
-    once = convert(MAZE, [path], tmp_path / "once")
-    summed = {key: pytest.approx(card[key]) for key in ("observation_mean", "observation_std")}  # in another order
-    assert once == card | {"source": "official", "seed": None} | summed
-    twice = convert(MAZE, [path, path], tmp_path / "twice")  # large datasets come in several files
-    assert (twice["rows"], twice["episodes"]) == (2 * card["rows"], 6)
-    np.testing.assert_array_equal(load(tmp_path / "twice", "rewards-task1")[2503:], load(directory, "rewards-task1"))
-
-
-def truncated(path, arrays):
-    np.savez(path, **arrays)
-    path.write_bytes(path.read_bytes()[:-2000])
-
-
-def damaged(path, arrays):
-    np.savez(path, **arrays)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(bytes(content))
-
-
-def without_a_key(path, arrays):
-    np.savez(path, **{key: array for key, array in arrays.items() if key != "qpos"})
-
-
-def without_an_end(path, arrays):
-    np.savez(path, **arrays | {"terminals": np.zeros_like(arrays["terminals"])})
-
-
-def with_an_object(path, arrays):
-    np.savez(path, **arrays | {"actions": np.array([{}], dtype=object)})
-
-
-@pytest.mark.parametrize(
-    "write", [truncated, damaged, without_a_key, without_an_end, with_an_object, lambda path, arrays: None]
-)
-def test_a_bad_official_file_is_a_user_error_naming_it(maze, tmp_path, write):
-    path = tmp_path / "official.npz"
-    write(path, {key: load(maze[0], key) for key in RAW[:-1]})
-    with pytest.raises(UserError) as error:
-        convert(MAZE, [path], tmp_path / "store")
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
-    assert not (tmp_path / "store" / "card.json").exists()
-
-
 @pytest.mark.parametrize("name", ["antmaze-large-navigate", "humanoidmaze-medium-navigate", "pointmaze-medium-stitch"])
 def test_what_cannot_be_generated_says_so(name, tmp_path):
     with pytest.raises(UserError, match="official") as error:
@@ -190,27 +147,24 @@ def test_what_cannot_be_generated_says_so(name, tmp_path):
         generate(MAZE, tmp_path, 0, seed=0)
 
 
-def interrupt(*_):
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize(("function", "size"), [("_relabel", 10), ("publish", None)])
-def test_an_interrupted_generation_leaves_the_old_dataset_or_none(tmp_path, monkeypatch, function, size):
-    generate(MAZE, tmp_path, 10, seed=0)
-    monkeypatch.setattr(f"trqam.data.generate.{function}", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        generate(MAZE, tmp_path, 20, seed=0)
-    if size is None:
-        with pytest.raises(UserError, match=r"card\.json"):
-            Dataset.open(tmp_path, envs.task_name(MAZE, 1))
-    else:
-        assert Dataset.open(tmp_path, envs.task_name(MAZE, 1)).size == size
-    assert not list(tmp_path.glob(".*"))
-
-
 def test_progress_without_a_terminal_is_a_line_for_every_tenth(maze, tmp_path, capsys):
     assert not sys.stderr.isatty()
     generate(MAZE, tmp_path, 2500, seed=3)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1] == f"generating {MAZE}: 3 of 3 parts"
+    assert lines[-1].startswith(f"generating {MAZE}: 2,503 of 2,503 rows, ")
+    assert lines[-1].endswith(" 0 s left")
+    assert "rows/s" in lines[0]
     assert len(lines) == 3
+
+
+def test_a_description_for_people(maze):
+    directory, card = maze
+    lines = describe(card, directory).splitlines()
+    weight = sum(path.stat().st_size for path in directory.glob("*.npy")) / 1000
+    assert lines[0] == (
+        f"{directory}: {MAZE}, 2,500 transitions in 3 episodes, {weight:.0f} kB; generated, not OGBench's release"
+    )
+    for number, line in enumerate(lines[1:], start=1):
+        successes = card["tasks"][str(number)]["successes"]
+        assert line.startswith(f"  task {number}: {successes} successes; rewards -1: {100 - successes / 25:.3g} %")
+    assert "official" in describe(card | {"source": "official"}, directory)

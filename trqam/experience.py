@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trqam import envs
 from trqam.config import Run
-from trqam.data.dataset import Dataset, Source, draw_indices, sample_chunks, training_batch
+from trqam.data.dataset import SHARD_STEPS, Dataset, Source, Window, draw_indices, sample_chunks, training_batch
 from trqam.data.replay import Replay
 from trqam.policy import Policy
 from trqam.replicas import State
@@ -20,9 +20,10 @@ from trqam.streams import episode_seed, stream
 
 
 class Offline:
-    """Chunks drawn uniformly from the dataset."""
+    """Chunks drawn uniformly from the dataset, or from one of its shards at a time."""
 
     warm_up = 0  # steps before the first update
+    first_shard = 0
 
     def __init__(self, run: Run, dataset: Dataset, seeds: list[int], stage: str):
         self.run, self.dataset, self.seeds, self.stage = run, dataset, list(seeds), stage
@@ -31,6 +32,17 @@ class Offline:
         """What seed number ``position`` of the stack samples from."""
         return self.dataset
 
+    def sampled(self, position: int, step: int) -> Source:
+        """What an update draws its chunks from.
+
+        With ``sampling: shards`` that is one shard, the next every ``SHARD_STEPS`` steps and the same one for all
+        seeds, as the authors have it: a function of the step, so that a resumed run samples what it would have.
+        """
+        source = self.source(position)
+        if self.run.sampling == "uniform":
+            return source
+        return Window(source, self.dataset, self.first_shard + step // SHARD_STEPS)
+
     def advance(self, step: int, policy: Policy, state: State) -> None:
         """Nothing happens in an environment."""
 
@@ -38,7 +50,7 @@ class Offline:
         """The batch of one update, [R, B, ...], each seed's from its own stream."""
         run, parts = self.run, []
         for position, seed in enumerate(self.seeds):
-            source = self.source(position)
+            source = self.sampled(position, step)
             rng = stream(seed, f"batches/{self.stage}", step)
             indices = draw_indices(rng, source.size, run.horizon, run.batch_size)
             parts.append(training_batch(sample_chunks(source, indices, run.horizon, run.discount)))
@@ -107,11 +119,12 @@ class Worker:
 
 
 class Online(Offline):
-    """One environment a seed, stepped in turn; batches from dataset and new transitions together, uniformly."""
+    """One environment a seed, stepped in turn; batches from dataset (or shard) and new transitions, uniformly."""
 
     def __init__(self, run: Run, dataset: Dataset, seeds: list[int], paths: list[Path], saved: list | None):
         super().__init__(run, dataset, seeds, "online")
         self.warm_up = run.online_start
+        self.first_shard = run.offline_steps // SHARD_STEPS  # goes on where the offline stage ended
         restored = saved or [None] * len(seeds)
         self.workers = [Worker(run, dataset, *part) for part in zip(seeds, paths, restored, strict=True)]
 

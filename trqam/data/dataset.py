@@ -1,9 +1,12 @@
 """Offline data on disk, read through memory maps, and the chunk sampler.
 
-A store is a folder of float32 ``.npy`` files in OGBench's raw layout (see ``trqam.data.generate``): the rows of an
+A store is a folder of float32 ``.npy`` files in OGBench's raw layout (see ``trqam.data.store``): the rows of an
 episode follow each other and its last row, marked by terminals = 1, is only a next observation. A *transition* is
 any other row with its successor. Everything that can be sampled offers ``size``, the number of transitions, and
-``gather(indices)``; ``Dataset``, ``Arrays`` and ``trqam.data.replay.Replay`` do.
+``gather(indices)``; ``Dataset``, ``Window``, ``Arrays`` and ``trqam.data.replay.Replay`` do.
+
+Memory: a gathered batch is all that is copied. The maps count as the page cache's, which the kernel takes back when
+it wants; ``benchmarks/memory.py`` measures it.
 """
 
 from pathlib import Path
@@ -16,6 +19,7 @@ from trqam.envs import dataset_of, task_number
 from trqam.errors import UserError
 
 ACTION_BOUND = 1 - 1e-5  # actions of the data are clipped to +- this, as by the authors
+SHARD_STEPS = 1000  # steps that the authors train on one shard of a large dataset before they load the next
 
 
 class Source(Protocol):
@@ -54,6 +58,9 @@ class Dataset:
         # The number of transitions up to the end of each episode: each episode before has one row more than those.
         self._ends = last_rows - np.arange(len(last_rows))
         self.size = int(self._ends[-1])
+        rows = np.cumsum([shard["rows"] for shard in card.get("shards", [])] or [len(arrays["terminals"])])
+        stops = (rows - np.searchsorted(last_rows, rows)).tolist()
+        self.shards = list(zip([0, *stops[:-1]], stops, strict=True))  # the transitions [start, stop) of each file
 
     @classmethod
     def open(cls, directory: Path | str, task: str) -> "Dataset":
@@ -65,6 +72,9 @@ class Dataset:
         card = read_json(directory / "card.json")
         if not isinstance(card, dict) or not {"dataset", "shapes", "observation_mean", "observation_std"} <= set(card):
             raise UserError(f"{directory / 'card.json'}: damaged, keys are missing; {fix}")
+        stored = [shard["rows"] for shard in card.get("shards", [])]
+        if stored and [sum(stored)] != card["shapes"].get("terminals"):
+            raise UserError(f"{directory / 'card.json'}: damaged, shards have not as many rows as the files; {fix}")
         if card["dataset"] != name:
             raise UserError(f"{directory / 'card.json'}: holds {card['dataset']}, not {name}; {fix}")
         files = {key: key for key in ("observations", "actions", "terminals")}
@@ -84,6 +94,22 @@ class Dataset:
             "terminals": arrays["terminals"][rows + 1],
             "next_observations": arrays["observations"][rows + 1],
         }
+
+
+class Window:
+    """One shard of a dataset, followed by whatever follows the dataset (the new transitions of a replay)."""
+
+    def __init__(self, source: Source, dataset: Dataset, number: int):
+        """``source`` begins with ``dataset``; shard ``number`` counts round and round."""
+        self._source, self._offline = source, dataset.size
+        self._start, stop = dataset.shards[number % len(dataset.shards)]
+        self._length = stop - self._start
+        self.size = self._length + source.size - dataset.size
+
+    def gather(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """See ``Source``."""
+        following = self._offline - self._length
+        return self._source.gather(indices + np.where(indices < self._length, self._start, following))
 
 
 def draw_indices(rng: np.random.Generator, size: int, horizon: int, batch: int) -> np.ndarray:

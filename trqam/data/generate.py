@@ -1,9 +1,4 @@
-"""OGBench data made on the spot, and official files converted to the same store.
-
-A store is a folder of ``.npy`` files in OGBench's raw layout, float32 (button_states int64), with R rows:
-observations [R, O], actions [R, A], terminals [R] (1 on the last row of an episode, which is only a next
-observation), qpos, qvel, button_states, and for each of the five tasks rewards-task{k} and masks-task{k} [R] from
-OGBench's own relabelling. ``card.json`` describes it and is written last: without a card there is no dataset.
+"""OGBench data made on the spot: the collectors, and the store filled with their episodes.
 
 Two collectors, after OGBench's (Park et al., 2025, arXiv:2410.20092, appendix on datasets):
 
@@ -17,17 +12,13 @@ Ants and humanoids were steered by policies that OGBench does not package: those
 
 import itertools
 import re
-import sys
-import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import version
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from trqam import envs
-from trqam.artefacts import publish, sha256, temporary_name, write_json
+from trqam.data.store import Rows, dtype, write
 from trqam.errors import UserError
 from trqam.streams import episode_seed, stream
 
@@ -39,60 +30,71 @@ GOAL_SPREAD = 0.325  # of a cell's width: how far from its middle a goal may lie
 PLAY_NOISE, PLAY_SMOOTHING = 0.1, 0.5  # OGBench's settings for play data
 # Range of an episode's probability of stacking a cube, by the number of cubes, as in OGBench's collection.
 STACKING = {"single": (0.0, 0.0), "double": (0.0, 0.25), "triple": (0.05, 0.35), "quadruple": (0.1, 0.5)}
-REQUIRED = ("observations", "actions", "terminals", "qpos", "qvel")
-
-Rows = dict[str, np.ndarray]
 
 
-def generate(dataset: str, directory: Path | str, transitions: int, seed: int) -> dict:
+def generate(dataset: str, directory: Path | str, transitions: int, seed: int, workers: int = 1) -> dict:
     """Collect ``transitions`` of ``dataset`` (such as cube-single-play) into ``directory``; returns the card.
 
     Episodes have 1000 transitions, the last one what remains. Each is seeded on its own, so the same arguments
-    give the same bytes, and more transitions only add episodes (the rest of the last one included).
+    give the same bytes whatever the number of ``workers`` (processes), more transitions only add episodes (the rest
+    of the last one included), and an interrupted call is resumed after the episodes that it finished.
     """
     if transitions < 1:
         raise UserError(f"{dataset}: transitions is {transitions}; ask for at least 1")
     full, rest = divmod(transitions, EPISODE_TRANSITIONS)
     lengths = [EPISODE_TRANSITIONS] * full + [rest] * (rest > 0)
-    episodes = _progress(_collect(dataset, lengths, seed), len(lengths), f"generating {dataset}")
-    rows = transitions + len(lengths)
-    return _write_store(dataset, Path(directory), episodes, rows, {"source": "generated", "seed": seed})
+    return write(Episodes(dataset, lengths, seed), directory, workers)
 
 
-def convert(dataset: str, npz_paths: Sequence[Path | str], directory: Path | str) -> dict:
-    """Make the same store from OGBench's own npz files, in this order; returns the card."""
-    if not npz_paths:
-        raise UserError(f"{dataset}: no npz file was given; name the official files of the dataset")
-    rows = sum(len(_read_npz(path, ["terminals"])["terminals"]) for path in npz_paths)
-    parts = _progress(map(_read_npz, npz_paths), len(npz_paths), f"converting {dataset}")
-    return _write_store(dataset, Path(directory), parts, rows, {"source": "official", "seed": None})
+class Episodes:
+    """The episodes of a collector as blocks of a store: ``lengths[i]`` transitions and one row more."""
+
+    verb = "generating"
+
+    def __init__(self, dataset: str, lengths: list[int], seed: int):
+        """Raises UserError for a dataset that has no collector."""
+        if not re.fullmatch(r"pointmaze-\w+-navigate|(cube-\w+|scene|puzzle-\w+)-play", dataset):
+            raise UserError(f"{dataset}: cannot be generated here; place OGBench's official npz files and convert them")
+        self.dataset, self.seed = dataset, seed
+        self.rows = [length + 1 for length in lengths]
+        self.origin = {"source": "generated", "seed": seed}
+        self._env = None
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """See ``Blocks``; of the collector's first row."""
+        return {key: array.shape[1:] for key, array in self.episode(0, 1).items()}
+
+    def parts(self, block: int) -> Iterator[Rows]:
+        """The episode, in one part."""
+        yield self.episode(block, self.rows[block])
+
+    def episode(self, number: int, rows: int) -> Rows:
+        """The first ``rows`` rows of an episode, which depend on nothing that was collected before."""
+        if self._env is None:
+            self._env = self._make()
+        collect = _navigate if self.dataset.startswith("pointmaze") else _play
+        for attempt in itertools.count():  # all but always a single one
+            purpose = f"generate/{self.dataset}"
+            rng = stream(self.seed, purpose, attempt, number)
+            record = collect(self._env, rng, episode_seed(self.seed, purpose, attempt, number), rows)
+            if not self.dataset.startswith("scene") or _cube_in_sight(record["qpos"]):
+                break
+        record["terminals"][-1] = 1
+        return record
+
+    def close(self) -> None:
+        """Close the environment."""
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+    def _make(self):
+        mode = {} if self.dataset.startswith("pointmaze") else {"mode": "data_collection"}
+        options = {"terminate_at_goal": False, "max_episode_steps": EPISODE_TRANSITIONS + 1, **mode}
+        return envs.make_registered(f"{self.dataset.rpartition('-')[0]}-v0", **options)
 
 
-# --- collecting -------------------------------------------------------------------------------------------------
-
-
-def _collect(dataset: str, lengths: Sequence[int], seed: int) -> Iterator[Rows]:
-    """One episode after another, with lengths[i] transitions and one row more; a generator, to bound memory."""
-    options = {"terminate_at_goal": False, "max_episode_steps": EPISODE_TRANSITIONS + 1}
-    name = f"{dataset.rpartition('-')[0]}-v0"
-    if re.fullmatch(r"pointmaze-\w+-navigate", dataset):
-        env, collect = envs.make_registered(name, **options), _navigate
-    elif re.fullmatch(r"(cube-\w+|scene|puzzle-\w+)-play", dataset):
-        env, collect = envs.make_registered(name, mode="data_collection", **options), _play
-    else:
-        raise UserError(f"{dataset}: cannot be generated here; place OGBench's official npz files and convert them")
-    try:
-        for episode, length in enumerate(lengths):
-            for attempt in itertools.count():  # all but always a single one
-                purpose = f"generate/{dataset}"
-                rng = stream(seed, purpose, attempt, episode)
-                rows = collect(env, rng, episode_seed(seed, purpose, attempt, episode), length + 1)
-                if not dataset.startswith("scene") or _cube_in_sight(rows["qpos"]):
-                    break
-            rows["terminals"][-1] = 1
-            yield rows
-    finally:
-        env.close()
+# --- the collectors ---------------------------------------------------------------------------------------------
 
 
 def _navigate(env, rng: np.random.Generator, seed: int, length: int) -> Rows:
@@ -192,137 +194,5 @@ def _row(observation: np.ndarray, action: np.ndarray, details: dict) -> Rows:
 
 
 def _stack(record: list[Rows]) -> Rows:
-    rows = {key: np.stack([row[key] for row in record]).astype(_dtype(key)) for key in record[0]}
+    rows = {key: np.stack([row[key] for row in record]).astype(dtype(key)) for key in record[0]}
     return rows | {"terminals": np.zeros(len(record), np.float32)}
-
-
-# --- storing ----------------------------------------------------------------------------------------------------
-
-
-def _write_store(dataset: str, directory: Path, parts: Iterable[Rows], rows: int, provenance: dict) -> dict:
-    """Relabel the parts (whole episodes, ``rows`` rows together), write the files, then the card.
-
-    Parts stream through memory maps of temporary files, so a dataset may be larger than memory.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    env = envs.make(envs.task_name(dataset, 1))
-    statistics = _Statistics()
-    files: dict[str, np.memmap] = {}
-    start = 0
-    try:
-        for part in parts:
-            part = part | _relabel(env, part)
-            statistics.add(part)
-            if not files:
-                files = {key: _new_file(directory, key, (rows, *array.shape[1:])) for key, array in part.items()}
-            stop = start + len(part["terminals"])
-            for key, file in files.items():
-                file[start:stop] = part[key]
-            start = stop
-        (directory / "card.json").unlink(missing_ok=True)  # from here on older files are being replaced
-        for key, file in files.items():
-            file.flush()
-            publish(file.filename, directory / f"{key}.npy")
-    finally:
-        for file in files.values():
-            Path(file.filename).unlink(missing_ok=True)
-        env.close()
-    card = {
-        "dataset": dataset,
-        **provenance,
-        "rows": rows,
-        **statistics.summary(),
-        "shapes": {key: list(file.shape) for key, file in files.items()},
-        "sha256": {key: sha256(directory / f"{key}.npy") for key in files},
-        "versions": {name: version(name) for name in ("ogbench", "mujoco", "gymnasium", "numpy")},
-    }
-    write_json(directory / "card.json", card)
-    return card
-
-
-def _relabel(env, part: Rows) -> Rows:
-    """Rewards and masks of every row for every task, by OGBench's own rule (of the state before the action).
-
-    One environment serves all tasks: the rule resets it, and a reset reads the task's number. Compiling five would
-    take seconds.
-    """
-    from ogbench.relabel_utils import relabel_dataset
-
-    labels = {}
-    for number in range(1, envs.TASKS + 1):
-        env.unwrapped._reward_task_id = number
-        labelled = dict(part)
-        relabel_dataset(env.spec.id, env, labelled)
-        labels |= {f"rewards-task{number}": labelled["rewards"], f"masks-task{number}": labelled["masks"]}
-    return labels
-
-
-class _Statistics:
-    """Sums over transitions (last rows of episodes left out) for the card."""
-
-    def __init__(self):
-        self._transitions = self._episodes = 0
-        self._sum = self._squares = 0.0
-        self._tasks = {number: {"successes": 0, "reward_histogram": {}} for number in range(1, envs.TASKS + 1)}
-
-    def add(self, part: Rows) -> None:
-        inner = part["terminals"] == 0
-        observations = part["observations"][inner].astype(np.float64)
-        self._sum = self._sum + observations.sum(axis=0)
-        self._squares = self._squares + np.square(observations).sum(axis=0)
-        self._transitions += len(observations)
-        self._episodes += int((~inner).sum())
-        for number, task in self._tasks.items():
-            task["successes"] += int((part[f"masks-task{number}"][inner] == 0).sum())
-            histogram = task["reward_histogram"]
-            rewards, counts = np.unique(part[f"rewards-task{number}"][inner], return_counts=True)
-            for reward, count in zip(rewards, counts, strict=True):
-                histogram[f"{reward:g}"] = histogram.get(f"{reward:g}", 0) + int(count)
-
-    def summary(self) -> dict:
-        mean = self._sum / self._transitions
-        std = np.sqrt(np.maximum(self._squares / self._transitions - mean**2, 0))
-        return {
-            "transitions": self._transitions,
-            "episodes": self._episodes,
-            "tasks": {str(number): task for number, task in self._tasks.items()},
-            "observation_mean": mean.tolist(),
-            "observation_std": std.tolist(),
-        }
-
-
-def _read_npz(path: Path | str, keys: Sequence[str] | None = None) -> Rows:
-    """The rows of an official file, checked; a UserError names the file."""
-    fix = "fetch or copy it again"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            wanted = keys or [*REQUIRED, *({"button_states"} & set(file.files))]
-            rows = {key: file[key].astype(_dtype(key), copy=False) for key in wanted}
-    except KeyError as error:
-        raise UserError(f"{path}: key {error.args[0]!r} is missing; this is not an OGBench file") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: missing or damaged ({type(error).__name__}); {fix}") from error
-    count = len(rows["terminals"])
-    if count < 2 or rows["terminals"][-1] != 1 or any(len(array) != count for array in rows.values()):
-        raise UserError(f"{path}: rows are missing or the last episode has no end (key 'terminals'); {fix}")
-    return rows
-
-
-def _new_file(directory: Path, key: str, shape: tuple[int, ...]) -> np.memmap:
-    path = temporary_name(directory / f"{key}.npy")
-    return np.lib.format.open_memmap(path, mode="w+", dtype=_dtype(key), shape=shape)
-
-
-def _dtype(key: str) -> type:
-    return np.int64 if key == "button_states" else np.float32
-
-
-def _progress(items: Iterable, total: int, label: str) -> Iterator:
-    """A bar on a terminal, otherwise a line for every tenth."""
-    if sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=label)
-        return
-    for done, item in enumerate(items, start=1):
-        yield item
-        if done * 10 // total > (done - 1) * 10 // total:
-            print(f"{label}: {done} of {total} parts", file=sys.stderr, flush=True)

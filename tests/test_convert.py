@@ -1,0 +1,162 @@
+"""Official npz files become one store, shard by shard, in bounded memory, and damage is named."""
+
+import numpy as np
+import pytest
+
+from tests.stores import raw_arrays, write_npz
+from trqam import envs
+from trqam.artefacts import sha256
+from trqam.data import convert as conversion
+from trqam.data.convert import convert
+from trqam.data.dataset import Dataset
+from trqam.data.generate import generate
+from trqam.errors import UserError
+
+MAZE = "pointmaze-medium-navigate"
+STORED = ["actions", "observations", "terminals"]
+
+
+@pytest.fixture(scope="module")
+def maze(tmp_path_factory):
+    """2500 transitions of three episodes: (folder, card, the same as an npz file)."""
+    directory = tmp_path_factory.mktemp("stores") / MAZE
+    card = generate(MAZE, directory, 2500, seed=3)
+    return directory, card, write_npz(directory, directory.parent / "official-v0.npz")
+
+
+@pytest.fixture
+def shards(maze, tmp_path):
+    """Its episodes in three npz files, one without compression."""
+    arrays = raw_arrays(maze[0])
+    paths = [tmp_path / f"official-v0-{shard:03d}.npz" for shard in range(3)]
+    for shard, path in enumerate(paths):
+        save = np.savez if shard == 1 else np.savez_compressed
+        save(path, **{key: array[1001 * shard : 1001 * (shard + 1)] for key, array in arrays.items()})
+    return paths
+
+
+def of_training(card):
+    """The sums of what both kinds of store have."""
+    return {key: value for key, value in card["sha256"].items() if key not in ("qpos", "qvel")}
+
+
+def test_a_converted_store_is_the_generated_one_without_what_training_does_not_read(maze, tmp_path):
+    _, card, path = maze
+    converted = convert(MAZE, [path], tmp_path)
+    assert converted["sha256"] == of_training(card)
+    assert sorted(key for key in converted["shapes"] if "task" not in key) == STORED
+    assert (converted["source"], converted["seed"]) == ("official", None)
+    assert converted["shards"] == [{"file": path.name, "rows": 2503, "sha256": sha256(path)}]
+    assert converted["tasks"] == card["tasks"]
+    for key in ("observation_mean", "observation_std"):
+        np.testing.assert_allclose(converted[key], card[key], rtol=1e-12)  # summed in another order
+
+
+@pytest.mark.parametrize(("part", "workers"), [(300, 1), (1 << 16, 2)])
+def test_shards_make_the_store_of_the_whole(maze, shards, tmp_path, monkeypatch, part, workers):
+    monkeypatch.setattr(conversion, "PART", part)  # rows that are read at once
+    card = convert(MAZE, shards, tmp_path / "store", workers)
+    assert card["sha256"] == of_training(maze[1])
+    assert [shard["rows"] for shard in card["shards"]] == [1001, 1001, 501]
+    dataset = Dataset.open(tmp_path / "store", envs.task_name(MAZE, 2))
+    assert dataset.shards == [(0, 1000), (1000, 2000), (2000, 2500)]
+    whole = Dataset.open(maze[0], envs.task_name(MAZE, 2))
+    assert whole.shards == [(0, 2500)]
+    for key, array in dataset.gather(np.arange(2500)).items():
+        np.testing.assert_array_equal(array, whole.gather(np.arange(2500))[key])
+
+
+def test_a_conversion_goes_on_at_the_shard_where_it_stopped(shards, tmp_path, monkeypatch):
+    undisturbed = convert(MAZE, shards, tmp_path / "undisturbed")
+    read, parts = [], conversion.Shards.parts
+
+    def interrupt(self, block):
+        if block == 2:
+            raise KeyboardInterrupt
+        return parts(self, block)
+
+    def note(self, block):
+        read.append(block)
+        return parts(self, block)
+
+    monkeypatch.setattr(conversion.Shards, "parts", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        convert(MAZE, shards, tmp_path / "store")
+    monkeypatch.setattr(conversion.Shards, "parts", note)
+    assert convert(MAZE, shards, tmp_path / "store") == undisturbed
+    assert read == [2]
+    assert convert(MAZE, shards, tmp_path / "store") == undisturbed
+    assert read == [2]
+
+
+def truncated(path, arrays):
+    np.savez(path, **arrays)
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def damaged(path, arrays):
+    np.savez(path, **arrays)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
+def without_a_key(path, arrays):
+    np.savez(path, **{key: array for key, array in arrays.items() if key != "qpos"})
+
+
+def without_an_end(path, arrays):
+    np.savez(path, **arrays | {"terminals": np.zeros_like(arrays["terminals"])})
+
+
+def with_an_object(path, arrays):
+    np.savez(path, **arrays | {"actions": np.array([{}], dtype=object)})
+
+
+def with_fewer_actions(path, arrays):
+    np.savez(path, **arrays | {"actions": arrays["actions"][:-1]})
+
+
+def by_columns(path, arrays):
+    np.savez(path, **arrays | {"actions": np.asfortranarray(arrays["actions"])})
+
+
+def without_rows(path, arrays):
+    np.savez(path, **{key: array[:0] for key, array in arrays.items()})
+
+
+def a_web_page(path, arrays):
+    path.write_text("<html>not found</html>")
+
+
+BAD = [truncated, damaged, without_a_key, without_an_end, with_an_object, with_fewer_actions, by_columns, without_rows]
+BAD += [a_web_page, lambda path, arrays: None]
+
+
+@pytest.mark.parametrize("write", BAD)
+def test_a_bad_official_file_is_a_user_error_naming_it(maze, tmp_path, write):
+    path = tmp_path / "official.npz"
+    write(path, raw_arrays(maze[0]))
+    with pytest.raises(UserError) as error:
+        convert(MAZE, [maze[2], path], tmp_path / "store")
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "store" / "card.json").exists()
+
+
+def test_a_missing_key_is_named(maze, tmp_path):
+    without_a_key(tmp_path / "official.npz", raw_arrays(maze[0]))
+    with pytest.raises(UserError, match="key 'qpos' is missing"):
+        convert(MAZE, [tmp_path / "official.npz"], tmp_path / "store")
+
+
+def test_a_file_of_another_dataset_among_the_shards_is_named(maze, tmp_path):
+    path, arrays = tmp_path / "other.npz", raw_arrays(maze[0])
+    np.savez(path, **arrays | {"observations": np.zeros((2503, 7), np.float32)})
+    with pytest.raises(UserError, match=r"other\.npz: key 'observations' has shape \(2503, 7\)"):
+        convert(MAZE, [maze[2], path], tmp_path / "store")
+
+
+def test_no_file_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match="no npz file"):
+        convert(MAZE, [], tmp_path)

@@ -1,0 +1,62 @@
+"""Datasets need memory for a batch or a part of a file, not for themselves; benchmarks/memory.py shows it at size."""
+
+import re
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trqam import envs
+from trqam.artefacts import write_json
+from trqam.data import convert as conversion
+from trqam.data.convert import convert
+from trqam.data.dataset import Dataset, draw_indices, sample_chunks
+
+MAZE = "pointmaze-medium-navigate"
+STATUS = Path("/proc/self/status")
+MB = 1 << 20
+
+
+def anonymous_bytes():
+    """Memory of this process that no file backs."""
+    return 1024 * int(re.search(r"RssAnon:\s+(\d+) kB", STATUS.read_text())[1])
+
+
+@pytest.mark.skipif(not STATUS.is_file(), reason="needs Linux's /proc")
+def test_sampling_everything_takes_no_anonymous_memory(tmp_path):
+    rows, rng = 400_000, np.random.default_rng(0)
+    shapes = {"observations": (rows, 40), "actions": (rows, 5)}
+    shapes |= dict.fromkeys(("terminals", "rewards-task1", "masks-task1"), (rows,))
+    for key, shape in shapes.items():
+        array = rng.random(shape, np.float32) if key != "terminals" else np.arange(rows) % 1001 == 1000
+        np.save(tmp_path / f"{key}.npy", array.astype(np.float32))
+    np.load(tmp_path / "terminals.npy", mmap_mode="r+")[-1] = 1
+    card = {"dataset": MAZE, "shapes": shapes, "observation_mean": [0] * 40, "observation_std": [1] * 40}
+    write_json(tmp_path / "card.json", card)
+    del array
+    before = anonymous_bytes()
+    dataset = Dataset.open(tmp_path, envs.task_name(MAZE, 1))
+    for indices in np.array_split(np.arange(dataset.size), 2000):  # every row
+        dataset.gather(indices)
+    for _ in range(200):
+        sample_chunks(dataset, draw_indices(rng, dataset.size, 5, 256), 5, 0.99)
+    assert anonymous_bytes() - before < 8 * MB
+    copy = np.load(tmp_path / "observations.npy") + 1  # what this test would notice
+    assert anonymous_bytes() - before > 40 * MB
+    assert copy.nbytes > 60 * MB
+
+
+def test_a_conversion_takes_memory_for_a_part_of_a_file(tmp_path, monkeypatch):
+    rows = 200_000
+    arrays = {key: np.ones((rows, 2), np.float32) for key in ("observations", "actions", "qpos", "qvel")}
+    np.savez_compressed(tmp_path / "official.npz", **arrays, terminals=np.arange(rows) % 1000 == 999)
+    monkeypatch.setattr(conversion, "PART", 10_000)
+    envs.make(envs.task_name(MAZE, 1)).close()  # what importing takes is not counted
+    tracemalloc.start()
+    try:
+        convert(MAZE, [tmp_path / "official.npz"], tmp_path / "store")
+        assert tracemalloc.get_traced_memory()[1] < 4 * MB
+    finally:
+        tracemalloc.stop()
+    assert sum(path.stat().st_size for path in (tmp_path / "store").glob("*.npy")) > 11 * MB

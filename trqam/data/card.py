@@ -1,0 +1,96 @@
+"""What a dataset's card says of its transitions: how many, how they are distributed, how often they solve each task."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trqam.envs import TASKS
+
+
+class Statistics:
+    """Sums over transitions (the last rows of episodes left out), which can be recorded by block and merged."""
+
+    def __init__(self):
+        self._transitions = self._episodes = 0
+        self._sum = self._squares = 0.0
+        self._tasks = {str(number): {"successes": 0, "reward_histogram": {}} for number in range(1, TASKS + 1)}
+
+    def add(self, part: dict[str, np.ndarray]) -> None:
+        """Count the rows of ``part``, which has rewards and masks of every task."""
+        inner = part["terminals"] == 0
+        observations = part["observations"][inner].astype(np.float64)
+        self._sum = self._sum + observations.sum(axis=0)
+        self._squares = self._squares + np.square(observations).sum(axis=0)
+        self._transitions += len(observations)
+        self._episodes += int((~inner).sum())
+        for number, task in self._tasks.items():
+            task["successes"] += int((part[f"masks-task{number}"][inner] == 0).sum())
+            rewards, counts = np.unique(part[f"rewards-task{number}"][inner], return_counts=True)
+            for reward, count in zip(rewards, counts, strict=True):
+                _count(task["reward_histogram"], f"{reward:g}", int(count))
+
+    def record(self) -> dict[str, Any]:
+        """The sums as plain JSON types, from which ``merge`` takes them without loss."""
+        return {
+            "transitions": self._transitions,
+            "episodes": self._episodes,
+            "sum": np.asarray(self._sum).tolist(),
+            "squares": np.asarray(self._squares).tolist(),
+            "tasks": self._tasks,
+        }
+
+    def merge(self, record: dict[str, Any]) -> None:
+        """Add what another ``Statistics`` recorded. The order of merging decides the last bits."""
+        self._transitions += record["transitions"]
+        self._episodes += record["episodes"]
+        self._sum = self._sum + np.array(record["sum"])
+        self._squares = self._squares + np.array(record["squares"])
+        for number, task in self._tasks.items():
+            task["successes"] += record["tasks"][number]["successes"]
+            for reward, count in record["tasks"][number]["reward_histogram"].items():
+                _count(task["reward_histogram"], reward, count)
+
+    def summary(self) -> dict[str, Any]:
+        """What the card says: counts, successes and rewards by task, mean and standard deviation of observations."""
+        mean = self._sum / self._transitions
+        std = np.sqrt(np.maximum(self._squares / self._transitions - mean**2, 0))
+        return {
+            "transitions": self._transitions,
+            "episodes": self._episodes,
+            "tasks": self._tasks,
+            "observation_mean": mean.tolist(),
+            "observation_std": std.tolist(),
+        }
+
+
+def describe(card: dict[str, Any], directory: Path | str) -> str:
+    """The card of the store in ``directory`` for people: size, origin, and by task the successes and rewards."""
+    weight = sum((Path(directory) / f"{key}.npy").stat().st_size for key in card["shapes"])
+    origin = "generated, not OGBench's release" if card["source"] == "generated" else "OGBench's official release"
+    lines = [
+        f"{directory}: {card['dataset']}, {card['transitions']:,} transitions in {card['episodes']:,} episodes, "
+        f"{size(weight)}; {origin}"
+    ]
+    for number, task in sorted(card["tasks"].items()):
+        rewards = sorted(task["reward_histogram"].items(), key=lambda item: float(item[0]))
+        shares = ", ".join(f"{reward}: {_percent(count, card)}" for reward, count in rewards)
+        lines.append(f"  task {number}: {task['successes']:,} successes; rewards {shares}")
+    return "\n".join(lines)
+
+
+def size(count: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def _percent(count: int, card: dict[str, Any]) -> str:
+    return f"{100 * count / card['transitions']:.3g} %"
+
+
+def _count(histogram: dict[str, int], reward: str, count: int) -> None:
+    histogram[reward] = histogram.get(reward, 0) + count

@@ -1,0 +1,119 @@
+"""OGBench's official files as a store: each npz is a shard, converted once, in parts that fit in memory.
+
+Only what training reads is stored; qpos and button_states are read along for relabelling and stay in the npz files.
+Members of an npz file are read side by side, a part of each at a time, so that memory does not grow with the file.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from trqam.artefacts import sha256
+from trqam.data.store import Rows, dtype, write
+from trqam.errors import UserError
+
+STORED = ("observations", "actions", "terminals")
+PART = 1 << 16  # rows read at once
+
+
+def convert(dataset: str, npz_paths: Sequence[Path | str], directory: Path | str, workers: int = 1) -> dict:
+    """Store OGBench's own npz files of ``dataset``, in this order, in ``directory``; returns the card.
+
+    ``workers`` processes convert a file each. An interrupted call is resumed after the files that it finished.
+    """
+    if not npz_paths:
+        raise UserError(f"{dataset}: no npz file was given; name the official files of the dataset")
+    return write(Shards(dataset, [Path(path) for path in npz_paths]), directory, workers)
+
+
+class Shards:
+    """The npz files of a release as blocks of a store."""
+
+    verb = "converting"
+
+    def __init__(self, dataset: str, paths: list[Path]):
+        """Reads headers and checksums; a UserError names a file that is not OGBench's or has another shape."""
+        self.dataset, self.paths = dataset, paths
+        self._keys = [*STORED, "qpos"]
+        with _reporting(paths[0]), zipfile.ZipFile(paths[0]) as file:
+            self._keys += ["button_states"] * ("button_states.npy" in file.namelist())
+        shapes = [self._shapes(path) for path in paths]
+        self.rows = [shape["terminals"][0] for shape in shapes]
+        self._row_shapes = {key: shapes[0][key][1:] for key in STORED}
+        for path, rows, shape in zip(paths, self.rows, shapes, strict=True):
+            for key in self._keys:
+                if shape[key][0] != rows or shape[key][1:] != shapes[0][key][1:]:
+                    raise UserError(f"{path}: key {key!r} has shape {shape[key]}, which fits no other; fetch it again")
+        files = zip(paths, self.rows, strict=True)
+        shards = [{"file": path.name, "rows": rows, "sha256": sha256(path)} for path, rows in files]
+        self.origin = {"source": "official", "seed": None, "shards": shards}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """See ``Blocks``."""
+        return self._row_shapes
+
+    def parts(self, block: int) -> Iterator[Rows]:
+        """The rows of one file."""
+        path, rows = self.paths[block], self.rows[block]
+        with _reporting(path), zipfile.ZipFile(path) as file:
+            members = {key: Member(file, key) for key in self._keys}
+            for start in range(0, rows, PART):
+                part = {key: member.read(min(PART, rows - start)) for key, member in members.items()}
+                if start + PART >= rows:
+                    for member in members.values():
+                        member.finish()
+                    if part["terminals"][-1] != 1:
+                        raise ValueError("the last episode has no end (key 'terminals')")
+                yield part
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def _shapes(self, path: Path) -> dict[str, tuple[int, ...]]:
+        with _reporting(path), zipfile.ZipFile(path) as file:
+            return {key: Member(file, key).shape for key in self._keys}
+
+
+class Member:
+    """One array of an npz file, read from its beginning, some rows at a time."""
+
+    def __init__(self, file: zipfile.ZipFile, key: str):
+        """Raises KeyError if it is missing, ValueError if it is not an array that can be read this way."""
+        self._stream, self._key = file.open(f"{key}.npy"), key
+        version = np.lib.format.read_magic(self._stream)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in read_header:
+            raise ValueError(f"key {key!r} has the unknown format {version}")
+        self.shape, fortran, self._dtype = read_header[version](self._stream)
+        if self._dtype.hasobject or not self.shape or (fortran and len(self.shape) > 1) or self.shape[0] < 2:
+            raise ValueError(f"key {key!r} is not an array of rows")
+
+    def read(self, rows: int) -> np.ndarray:
+        """The next rows, in the type that stores have."""
+        wanted = rows * int(np.prod(self.shape[1:], dtype=np.int64)) * self._dtype.itemsize
+        content = self._stream.read(wanted)
+        if len(content) < wanted:
+            raise EOFError(f"key {self._key!r} ends too early")
+        return np.frombuffer(content, self._dtype).reshape(rows, *self.shape[1:]).astype(dtype(self._key), copy=False)
+
+    def finish(self) -> None:
+        """After the last row: nothing may follow, and reaching the end has the member's CRC checked."""
+        if self._stream.read(1):
+            raise ValueError(f"key {self._key!r} is longer than its header says")
+
+
+@contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a file is one line that names it."""
+    try:
+        yield
+    except KeyError as error:
+        name = str(error.args[0]).split("'")[1].removesuffix(".npy")
+        raise UserError(f"{path}: key {name!r} is missing; this is not an OGBench file") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: missing or damaged ({why}); fetch or copy it again") from error
