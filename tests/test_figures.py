@@ -91,7 +91,7 @@ def test_odd_results_are_drawn(tmp_path):
 
 
 def test_a_scale_draws_only_what_it_has_methods_for(tmp_path):
-    main = ("overall_bars", "offline_to_online", "trust_region")
+    main = ("overall_bars", "profiles", "offline_to_online", "trust_region")
     assert figure_names(small_config()) == main
     assert figure_names(full_config()) == (*main, "adaptive_constant", "pretraining", "budget_sweep")
     assert figure_names(full_config(ablation_tasks=[])) == main

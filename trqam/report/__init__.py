@@ -94,10 +94,12 @@ def scratch_pairs(config: Config) -> dict[str, str]:
     return pairs
 
 
-FIGURES = ("overall_bars", "offline_to_online", "trust_region", "adaptive_constant", "pretraining", "budget_sweep")
+FIGURES = (
+    "overall_bars", "profiles", "offline_to_online", "trust_region", "adaptive_constant", "pretraining", "budget_sweep",
+)  # fmt: skip
 TABLES = (
-    "success", "success_tasks", "published", "imported", "settings_common", "settings_domains",
-    "settings_trust_region", "settings_baselines", "settings_ablations",
+    "success", "aggregates", "improvement", "coverage", "success_tasks", "published", "imported", "settings_common",
+    "settings_domains", "settings_trust_region", "settings_baselines", "settings_ablations",
 )  # fmt: skip
 
 

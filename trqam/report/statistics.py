@@ -53,13 +53,14 @@ def probability_of_improvement(x: Sequence[np.ndarray], y: Sequence[np.ndarray])
     ``x`` and ``y`` hold an array (..., n) and (..., m) a task; the result has the leading shape. Of a task it is the
     Mann-Whitney U of its seeds over n m.
     """
+    if len({(ours.shape, theirs.shape) for ours, theirs in zip(x, y, strict=True)}) == 1:
+        return _exceedance(np.stack(x), np.stack(y)).mean(axis=0)  # all tasks at once, which is faster
     return np.mean([_exceedance(ours, theirs) for ours, theirs in zip(x, y, strict=True)], axis=0)
 
 
 def _exceedance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """U / (n m) of ``x`` (..., n) against ``y`` (..., m)."""
-    x, y = np.asarray(x)[..., :, None], np.asarray(y)[..., None, :]
-    return (x > y).mean(axis=(-2, -1)) + (x == y).mean(axis=(-2, -1)) / 2
+    return (np.sign(x[..., :, None] - y[..., None, :]).mean(axis=(-2, -1)) + 1) / 2
 
 
 def stratified_bootstrap(

@@ -23,6 +23,7 @@ SHARED = [
     "trqam/report/collected.py",
     "trqam/report/measures.py",
     "trqam/report/statistics.py",
+    "trqam/report/uncertainty.py",
     "paper/reported.csv",
 ]
 

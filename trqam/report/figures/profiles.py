@@ -1,0 +1,127 @@
+"""Performance profiles and interquartile means: how much of what every method does succeeds, and how sure that is."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from trqam.report import compared, count, thousands
+from trqam.report.collected import Collected
+from trqam.report.measures import STAGES, is_pretraining
+from trqam.report.panels import INK, WIDTH
+from trqam.report.uncertainty import (
+    FEW,
+    RESAMPLES,
+    Estimate,
+    final_runs,
+    interquartile,
+    mark_notes,
+    marked,
+    ours,
+    profile,
+    scope,
+)
+
+MOST_BANDS = 5  # methods; of more, TRQAM alone keeps its band
+
+
+def draw(collected: Collected) -> Figure:
+    """Left, the share of offline runs above each threshold of success; right, interquartile means of either stage."""
+    methods = compared(collected.config)
+    height = max(2.3, 0.24 * len(methods) + 0.7)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, height), width_ratios=(1.15, 1))
+    _profiles(left, collected, methods)
+    _means(right, collected, methods)
+    return figure
+
+
+def _profiles(axes: Axes, collected: Collected, methods: list[str]) -> None:
+    """A step function a method: it falls where a run's own success lies, and nowhere else."""
+    config = collected.config
+    scores = [final_runs(collected, method, "offline").scores.values() for method in methods]
+    thresholds = np.unique(np.concatenate([[0.0, 100.0], *(values for tasks in scores for values in tasks)]))
+    for method in methods:
+        if (found := profile(collected, method, "offline", thresholds)) is None:
+            continue
+        shares, low, high = found
+        colour, above = config.methods[method].colour, 1 if method == ours(config) else 0
+        line = ":" if is_pretraining(config, method) else "-"
+        axes.step(thresholds, shares, where="post", color=colour, linestyle=line, zorder=3 + above)
+        if method in _banded(collected):
+            axes.fill_between(thresholds, low, high, step="post", color=colour, alpha=0.18, linewidth=0)
+    axes.set(xlabel="success threshold (%)", ylabel="share of runs above it (%)", xlim=(0, 100), ylim=(-3, 103))
+
+
+def _banded(collected: Collected) -> list[str]:
+    """The methods whose bands can be told apart."""
+    methods, own = compared(collected.config), ours(collected.config)
+    return methods if len(methods) <= MOST_BANDS else [own] if own else []
+
+
+def _means(axes: Axes, collected: Collected, methods: list[str]) -> None:
+    """A row a method: a full marker after the offline stage, an open one after the online stage beneath it."""
+    config = collected.config
+    for row, method in enumerate(methods):
+        found = {stage: interquartile(collected, method, stage) for stage in STAGES}
+        for stage, estimate in found.items():
+            if estimate:
+                offset = {"offline": -0.14, "online": 0.14}[stage] if len(config.stages(method)) > 1 else 0
+                _mean(axes, row + offset, estimate, config.methods[method].colour, stage)
+        if not any(found.values()):
+            axes.text(50, row, "no result", ha="center", va="center", color=INK, fontsize=7)
+    axes.set_yticks(range(len(methods)), [marked(config, method) for method in methods])
+    axes.set(xlabel="interquartile mean of success (%)", xlim=(-3, 103), ylim=(len(methods) - 0.5, -0.5))
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    stages = [Line2D([], [], label=f"end of {stage}", **_marker(INK, stage)) for stage in STAGES]
+    look = {"ncols": 2, "borderaxespad": 0, "handletextpad": 0.3, "columnspacing": 1.2}
+    axes.legend(handles=stages, loc="lower left", bbox_to_anchor=(0, 1.01), **look)
+
+
+def _mean(axes: Axes, row: float, estimate: Estimate, colour: str, stage: str) -> None:
+    """One interval with its marker."""
+    if np.isfinite(estimate.low):
+        axes.plot([estimate.low, estimate.high], [row, row], color=colour, solid_capstyle="butt")
+    axes.plot(estimate.value, row, zorder=3, clip_on=False, **_marker(colour, stage))
+
+
+def _marker(colour: str, stage: str) -> dict:
+    fill = colour if stage == "offline" else "white"
+    return {"marker": "o", "markersize": 4, "linestyle": "", "color": colour, "markerfacecolor": fill}
+
+
+def caption(collected: Collected) -> str:
+    """What both panels show, over what, of how many seeds, and which bands are drawn."""
+    config = collected.config
+    return (
+        f"How success is spread over runs, on {scope(config)}; a run is one seed on one task ({_present(collected)}). "
+        "Left: performance profiles at the end of the offline stage, the share of runs whose success lies above a "
+        "threshold, in the colours on the right: a curve that is nowhere below another is better whatever the "
+        "threshold. Right: interquartile mean, the mean of the middle half of all runs."
+        f"{_intervals(collected)}{mark_notes(config)}"
+    )
+
+
+def _intervals(collected: Collected) -> str:
+    """What bands and bars are, whose bands are drawn, and whether to trust them."""
+    config, methods, banded = collected.config, compared(collected.config), _banded(collected)
+    if config.scale.seeds == 1:
+        return ""
+    whose = "Bands and bars"
+    if banded != methods:
+        one = f"Band (of {config.methods[banded[0]].label} alone, as more would overlap) and bars" if banded else ""
+        whose = one or "Bars"
+    text = f" {whose}: 95 % bootstrap intervals, {thousands(RESAMPLES)} resamples of seeds within tasks; a bar that is "
+    text += "not seen is narrower than its marker."
+    narrow = f" Below {FEW} seeds they are too narrow (table of simulated coverage)."
+    return text + (narrow if config.scale.seeds < FEW else "")
+
+
+def _present(collected: Collected) -> str:
+    """`n = 3 seeds`, `n = 2 to 3 seeds` where a task of some method lacks one."""
+    config = collected.config
+    found = [final_runs(collected, m, stage) for m in compared(config) for stage in config.stages(m)]
+    sizes = {len(values) for runs in found for values in runs.scores.values()}
+    low, high = (min(sizes), max(sizes)) if sizes else (0, 0)
+    return f"n = {count(high, 'seed')}" if low == high else f"n = {low} to {count(high, 'seed')}"

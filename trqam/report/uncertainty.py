@@ -1,0 +1,173 @@
+"""How sure the results are: interquartile means, profiles and probabilities of improvement, each with its interval.
+
+A run is one seed on one task. All of it is over the tasks that every compared method runs on, at the last evaluation
+of a stage, in per cent. A diverged run counts with success 0; a missing one reduces n and is counted, and a task
+without any run is left out. Each number has a random stream of its own, so that it is the same wherever it is printed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from trqam.config import Config
+from trqam.report import BEYOND, compared, count, enumerated, tasks_label, tasks_run
+from trqam.report import statistics as stats
+from trqam.report.collected import Collected
+from trqam.report.measures import final_step, is_pretraining
+from trqam.report.statistics import round_half_up
+from trqam.streams import stream
+
+RESAMPLES = 2000
+FEW = 5  # seeds, below which a caption warns
+SIMULATED = (3, 8, 30)  # seeds
+SIMULATED_TASKS = 5  # as many as a domain has
+EFFORT, SIMULATED_RESAMPLES, MOST_SIMULATIONS = 80_000_000, 500, 1500  # scores drawn for a simulated coverage
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Final success in per cent, an array of seeds a task that has any; how many runs were asked for, and diverged."""
+
+    scores: dict[str, np.ndarray]
+    asked: int
+    diverged: int
+
+    @property
+    def number(self) -> int:
+        """How many runs there are."""
+        return sum(map(len, self.scores.values()))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value in per cent and the ends of its 95 % interval, nan where no task has two seeds to resample."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self):
+        value, low, high = (round_half_up(v, 1) if np.isfinite(v) else "" for v in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]" if low else value
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """In which ``share`` of ``simulations`` the interval held the truth, in per cent, with the standard ``error``."""
+
+    share: float
+    error: float
+    simulations: int
+
+
+def shared_tasks(config: Config) -> list[str]:
+    """The tasks that every compared method runs on."""
+    return tasks_run(config, *config.compared)
+
+
+def ours(config: Config) -> str | None:
+    """The compared method that is TRQAM."""
+    return next((m for m in compared(config) if config.methods[m].agent == "trqam"), None)
+
+
+def final_runs(collected: Collected, method: str, stage: str) -> Runs:
+    """The runs of ``method`` that reached the last evaluation of ``stage``."""
+    config, metrics, tasks = collected.config, collected.metrics, shared_tasks(collected.config)
+    rows = metrics[(metrics.step == final_step(config, method, stage)) & metrics.success.notna()]
+    rows = rows[(rows.method == method) & (rows.stage == stage)]
+    rows = rows.drop_duplicates(["task", "seed"], keep="last").sort_values("seed")
+    found = {task: 100 * part.to_numpy(float) for task, part in rows.groupby("task").success}
+    scores = {task: found[task].round(9) for task in tasks if task in found}  # 9: equal successes are equal numbers
+    asked = len(tasks) * config.scale.seeds if stage in config.stages(method) else 0
+    diverged = (rows.status == "DIVERGED") & rows.task.isin(tasks)
+    return Runs(scores, asked, int(diverged.sum()))
+
+
+def interquartile(collected: Collected, method: str, stage: str) -> Estimate | None:
+    """Interquartile mean over all runs; None where there is no run."""
+    scores = [*final_runs(collected, method, stage).scores.values()]
+    return _estimate(scores, stats.pooled(stats.interquartile_mean), f"interquartile mean/{method}/{stage}")
+
+
+def profile(
+    collected: Collected, method: str, stage: str, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Share of runs above each of the ``thresholds``, and its 95 % band (nan for none), all (K,) and in per cent."""
+    scores = [*final_runs(collected, method, stage).scores.values()]
+    if not scores:
+        return None
+    shares = stats.pooled(stats.performance_profile, thresholds)
+    low, high = _interval(scores, shares, f"profile/{method}/{stage}")
+    return 100 * shares(scores), 100 * low, 100 * high
+
+
+def improvement(collected: Collected, method: str, other: str, stage: str) -> Estimate | None:
+    """Probability that a run of ``method`` succeeds more than one of ``other``, over the tasks where both have runs."""
+    left, right = (final_runs(collected, name, stage).scores for name in (method, other))
+    tasks = [task for task in left if task in right]
+
+    def above(strata: Sequence[np.ndarray]) -> np.ndarray:
+        return 100 * stats.probability_of_improvement(strata[: len(tasks)], strata[len(tasks) :])
+
+    scores = [side[task] for side in (left, right) for task in tasks]
+    return _estimate(scores, above, f"improvement/{method}/{other}/{stage}")
+
+
+def _estimate(scores: list[np.ndarray], statistic: Callable, purpose: str) -> Estimate | None:
+    if not scores:
+        return None
+    low, high = _interval(scores, statistic, purpose)
+    return Estimate(float(statistic(scores)), float(low), float(high))
+
+
+def _interval(scores: list[np.ndarray], statistic: Callable, purpose: str) -> tuple[np.ndarray, np.ndarray]:
+    if max(map(len, scores)) < 2:
+        nothing = np.full_like(statistic(scores), np.nan)
+        return nothing, nothing
+    return stats.stratified_bootstrap(scores, statistic, stream(0, f"report/{purpose}"), RESAMPLES)
+
+
+@cache
+def simulated_coverage(n: int, tasks: int, episodes: int) -> Coverage:
+    """`statistics.coverage`, with as many simulations as a fixed effort allows."""
+    affordable = EFFORT // (n * tasks * SIMULATED_RESAMPLES)
+    simulations = max(50, min(MOST_SIMULATIONS, affordable))
+    rng = stream(0, f"report/coverage/{n}/{tasks}/{episodes}")
+    share, error = stats.coverage(n, rng, tasks, episodes, simulations, SIMULATED_RESAMPLES)
+    return Coverage(100 * share, 100 * error, simulations)
+
+
+def scope(config: Config) -> str:
+    """`1 task (task 2 of pointmaze-medium), the part of this scale that all compared methods run on`."""
+    tasks = shared_tasks(config)
+    if tasks == config.tasks:
+        return f"all {count(len(tasks), 'task')}" if len(tasks) > 1 else "the one task"
+    where = f"{count(len(tasks), 'task')} ({tasks_label(config, tasks)})" if tasks else "no task"
+    return f"{where}, the part of this scale that all compared methods run on"
+
+
+def trust(config: Config) -> str:
+    """How far the intervals of this scale can be trusted, as captions say it."""
+    n, tasks = config.scale.seeds, len(shared_tasks(config))
+    if n == 1 or not tasks:
+        return "One seed leaves nothing to resample: there is no interval." if n == 1 else ""
+    share = round_half_up(simulated_coverage(n, tasks, config.scale.eval_episodes).share)
+    design = f"simulations of n = {n} seeds on {count(tasks, 'task')} the interval holds the truth in {share} %"
+    warning = f"Below {FEW} seeds the interval is too narrow: in " if n < FEW else "In "
+    return f"{warning}{design}, nominally in 95 % (table of simulated coverage)."
+
+
+def marked(config: Config, method: str) -> str:
+    """The method's label, with a mark where `mark_notes` has a note on it."""
+    cloned, beyond = is_pretraining(config, method), config.methods[method].group == BEYOND
+    return config.methods[method].label + "‡" * cloned + "§" * beyond
+
+
+def mark_notes(config: Config) -> str:
+    """What the marks of `marked` mean, as far as there are any."""
+    labels = [marked(config, method) for method in compared(config)]
+    cloned, beyond = ([text[:-1] for text in labels if text.endswith(mark)] for mark in "‡§")
+    notes = [f" ‡ {text} has one training seed: its n counts evaluations, its spread is theirs." for text in cloned]
+    return "".join(notes) + (f" § {enumerated(beyond)}: beyond the paper." if beyond else "")
