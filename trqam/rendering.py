@@ -107,7 +107,7 @@ class Camera:
         if is_maze(self._env):
             radius = self._env._goal_tol  # the marker is always 0.5 wide, whatever distance counts as reached
             centre = np.append(self._env.cur_goal_xy, 0.05)
-            self._add(mujoco.mjtGeom.mjGEOM_CYLINDER, GOAL_COLOUR, np.array([radius, radius, 0.03]), centre)
+            self._add(mujoco.mjtGeom.mjGEOM_CYLINDER, GOAL_COLOUR, np.array([radius, 0.03, 0.0]), centre)
         for start, end in itertools.pairwise(self._trail):
             line = self._add(mujoco.mjtGeom.mjGEOM_LINE, TRAIL_COLOUR, np.zeros(3), np.zeros(3))
             mujoco.mjv_connector(line, line.type, self._size / 90, np.append(start, 0.1), np.append(end, 0.1))
