@@ -283,7 +283,7 @@ def test_without_opengl_the_numbers_stand(here, tmp_path):
     run, out = cell_of(here, POINT, "trqam", 0).path, tmp_path / "out.mp4"
     command = ["evaluate", run, "--data", here.scale.data_dir, "--episodes", 1, "--video", out]
     printed, errors = trqam(*command, code=2, opengl="nonsense")
-    assert "95 % Wilson interval" in printed
+    assert "of 1 episode (95 % Wilson interval" in printed
     (line,) = errors.splitlines()
     assert "no picture: MUJOCO_GL=nonsense" in line
     assert "install libosmesa6" in line

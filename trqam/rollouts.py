@@ -15,6 +15,7 @@ from PIL import Image
 from trqam import envs, rendering
 from trqam.evaluation import Evaluator, Outcome
 from trqam.kept import ROWS, Kept
+from trqam.report import count
 from trqam.streams import episode_seed, stream
 
 PURPOSE = "evaluate"
@@ -78,7 +79,7 @@ def play(kept: Kept, number: int, seed: int = 0, watch: Watch = lambda env, step
 
 def summary(kept: Kept, episodes: list[Episode], seed: int) -> dict[str, Any]:
     """What `trqam evaluate` reports, as plain JSON types."""
-    successes, count = sum(episode.success for episode in episodes), len(episodes)
+    successes, number = sum(episode.success for episode in episodes), len(episodes)
     return {
         "run": str(kept.path),
         "task": kept.run.task,
@@ -89,9 +90,9 @@ def summary(kept: Kept, episodes: list[Episode], seed: int) -> dict[str, Any]:
         "training_seed": kept.seed,
         "flow_steps": kept.run.flow_steps,
         "evaluation_seed": seed,
-        "episodes": count,
-        "success": successes / count,
-        "success_interval": list(wilson_interval(successes, count)),
+        "episodes": number,
+        "success": successes / number,
+        "success_interval": list(wilson_interval(successes, number)),
         "return": float(np.mean([episode.return_ for episode in episodes])),
         "length": float(np.mean([episode.length for episode in episodes])),
         "outcomes": [
@@ -107,7 +108,7 @@ def report(summary: dict[str, Any]) -> str:
     return (
         f"{summary['method']} on {summary['task']}, training seed {summary['training_seed']}\n"
         f"policy   {summary['stage']} step {summary['step']}, {summary['flow_steps']} flow steps{lost}\n"
-        f"success  {summary['success']:.1%} of episodes 0 to {summary['episodes'] - 1}"
+        f"success  {summary['success']:.1%} of {count(summary['episodes'], 'episode')}"
         f" (95 % Wilson interval {low:.1%} to {high:.1%}), evaluation seed {summary['evaluation_seed']}\n"
         f"return   {summary['return']:.1f} on average\n"
         f"length   {summary['length']:.1f} environment steps on average"
