@@ -48,6 +48,7 @@ def test_row_holds_the_papers_cell_and_the_interquartile_mean():
     assert low < value < high
     assert (n, cells(made, "QAM")[-1]) == ("5", "2")
     assert "too narrow" not in made.caption
+    assert "without width" not in uncertainty.width_note([("TRQAM", "40.0 [40.0, 40.1]")])
 
 
 def test_missing_and_diverged_runs_are_said_and_never_dropped():
@@ -81,6 +82,7 @@ def test_only_the_shared_tasks_count():
     made = aggregates.table(collected(config, frame))
     assert cells(made, "QAM")[:2] == ("50 ± 0", "50.0 [50.0, 50.0]")
     assert "1 task (task 2 of pointmaze-medium), the part" in made.caption
+    assert "An interval without width" in made.caption
     assert "§ SQAM: beyond the paper" in made.caption
 
 
@@ -175,6 +177,19 @@ def test_profile_is_the_step_function_of_the_runs(tmp_path):
     assert left.lines[0].get_drawstyle() == "steps-post"
     assert all(a >= b for a, b in pairwise(y))
     assert [text.get_text() for text in right.get_yticklabels()] == ["TRQAM"]
+
+
+def test_curves_of_few_runs_do_not_hide_one_another(tmp_path):
+    methods = ["qam", "trqam"]
+    config = small_config(methods=methods, tasks=[TASK])
+    same = scored(config, {method: (0.2, 0.4, 0.4) for method in methods})
+    first, second = drawn(collected(config, same), tmp_path)[0].lines
+    assert second.get_ydata() - first.get_ydata() == pytest.approx(profiles.APART)
+    assert second.get_xdata() - first.get_xdata() == pytest.approx(profiles.APART)
+    assert "moved by up to 0.5 points" in profiles.caption(collected(config, same))
+    many = collected(small_config(methods=methods, seeds=10))
+    assert [line.get_xdata()[0] for line in drawn(many, tmp_path)[0].lines] == [0, 0]
+    assert "moved" not in profiles.caption(many)
 
 
 def test_bands_are_drawn_where_they_can_be_told_apart(full, tmp_path):

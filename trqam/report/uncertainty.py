@@ -5,7 +5,8 @@ of a stage, in per cent. A diverged run counts with success 0; a missing one red
 without any run is left out. Each number has a random stream of its own, so that it is the same wherever it is printed.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -157,6 +158,12 @@ def trust(config: Config) -> str:
     design = f"simulations of n = {n} seeds on {count(tasks, 'task')} the interval holds the truth in {share} %"
     warning = f"Below {FEW} seeds the interval is too narrow: in " if n < FEW else "In "
     return f"{warning}{design}, nominally in 95 % (table of simulated coverage)."
+
+
+def width_note(rows: Iterable[Sequence[str]]) -> str:
+    """What a table's caption says if one of its printed intervals begins where it ends."""
+    alike = any(re.search(r"\[([\d.]+), \1\]", text) for row in rows for text in row)
+    return " An interval without width says that every resample came out the same; it proves nothing." if alike else ""
 
 
 def marked(config: Config, method: str) -> str:

@@ -10,6 +10,7 @@ from trqam.report import compared, count, thousands
 from trqam.report.collected import Collected
 from trqam.report.measures import STAGES, is_pretraining
 from trqam.report.panels import INK, WIDTH
+from trqam.report.statistics import round_half_up
 from trqam.report.uncertainty import (
     FEW,
     RESAMPLES,
@@ -24,6 +25,7 @@ from trqam.report.uncertainty import (
 )
 
 MOST_BANDS = 5  # methods; of more, TRQAM alone keeps its band
+FEW_RUNS, APART = 20, 0.9  # of fewer runs the curves, in coarse steps, are drawn so many points apart
 
 
 def draw(collected: Collected) -> Figure:
@@ -41,16 +43,25 @@ def _profiles(axes: Axes, collected: Collected, methods: list[str]) -> None:
     config = collected.config
     scores = [final_runs(collected, method, "offline").scores.values() for method in methods]
     thresholds = np.unique(np.concatenate([[0.0, 100.0], *(values for tasks in scores for values in tasks)]))
-    for method in methods:
+    for shift, method in zip(_shifts(collected), methods, strict=True):
         if (found := profile(collected, method, "offline", thresholds)) is None:
             continue
         shares, low, high = found
         colour, above = config.methods[method].colour, 1 if method == ours(config) else 0
         line = ":" if is_pretraining(config, method) else "-"
-        axes.step(thresholds, shares, where="post", color=colour, linestyle=line, zorder=3 + above)
+        axes.step(thresholds + shift, shares + shift, where="post", color=colour, linestyle=line, zorder=3 + above)
         if method in _banded(collected):
-            axes.fill_between(thresholds, low, high, step="post", color=colour, alpha=0.18, linewidth=0)
-    axes.set(xlabel="success threshold (%)", ylabel="share of runs above it (%)", xlim=(0, 100), ylim=(-3, 103))
+            axes.fill_between(
+                thresholds + shift, low + shift, high + shift, step="post", color=colour, alpha=0.18, linewidth=0
+            )
+    axes.set(xlabel="success threshold (%)", ylabel="share of runs above it (%)", xlim=(-5, 105), ylim=(-5, 105))
+
+
+def _shifts(collected: Collected) -> np.ndarray:
+    """By how many points each method's curve is moved, along both axes, so that few runs do not hide one another."""
+    methods = compared(collected.config)
+    few = max(final_runs(collected, method, "offline").number for method in methods) < FEW_RUNS
+    return APART * few * (np.arange(len(methods)) - (len(methods) - 1) / 2)
 
 
 def _banded(collected: Collected) -> list[str]:
@@ -94,11 +105,13 @@ def _marker(colour: str, stage: str) -> dict:
 def caption(collected: Collected) -> str:
     """What both panels show, over what, of how many seeds, and which bands are drawn."""
     config = collected.config
+    largest = max(_shifts(collected))
+    apart = f" Curves are moved by up to {round_half_up(largest, 1)} points to be told apart." if largest else ""
     return (
         f"How success is spread over runs, on {scope(config)}; a run is one seed on one task ({_present(collected)}). "
         "Left: performance profiles at the end of the offline stage, the share of runs whose success lies above a "
         "threshold, in the colours on the right: a curve that is nowhere below another is better whatever the "
-        "threshold. Right: interquartile mean, the mean of the middle half of all runs."
+        f"threshold.{apart} Right: interquartile mean, the mean of the middle half of all runs."
         f"{_intervals(collected)}{mark_notes(config)}"
     )
 

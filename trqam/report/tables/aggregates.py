@@ -16,6 +16,7 @@ from trqam.report.uncertainty import (
     scope,
     shared_tasks,
     trust,
+    width_note,
 )
 
 
@@ -66,6 +67,7 @@ def _caption(config: Config, rows: list[tuple[str, ...]]) -> str:
     cells = " ".join(text for row in rows for text in row[1:])
     if " of " in cells:
         text += " k of N: runs are missing; the IQM is over those there are."
+    text += width_note(rows)
     if "DIVERGED" in cells:
         text += " DIVERGED: so many runs diverged; each counts as success 0."
     if MISSING in cells.split():

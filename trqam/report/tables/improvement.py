@@ -15,6 +15,7 @@ from trqam.report.uncertainty import (
     ours,
     scope,
     shared_tasks,
+    width_note,
 )
 
 
@@ -53,9 +54,10 @@ def _caption(config: Config, own: str, rows: list[tuple[str, ...]]) -> str:
     text += "success 0, a missing one is left out."
     if n > 1:
         text += f" In brackets the 95 % bootstrap interval (percentiles of {thousands(RESAMPLES)} resamples, seeds of "
-        text += "both drawn within tasks); where it has no width, every resample came out the same, which is no proof."
+        text += "both drawn within tasks)."
     if 1 < n < FEW:
         text += f" Below {FEW} seeds it is too narrow (table of simulated coverage)."
+    text += width_note(rows)
     if any(MISSING in row for row in rows):
         text += f" {MISSING}: no result."
     return text + mark_notes(config)
