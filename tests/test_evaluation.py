@@ -10,6 +10,7 @@ import pytest
 from trqam import envs
 from trqam.errors import UserError
 from trqam.evaluation import Evaluator
+from trqam.processes import Process
 
 TASK = "pointmaze-medium-navigate-singletask-task3-v0"  # the shortest route: 24 units, 0.2 a step
 HORIZON, ACTIONS, OBSERVATIONS, EPISODES, SLOTS, STEPS = 4, 2, 2, 5, 2, 170
@@ -128,29 +129,33 @@ def test_episodes_end_in_the_middle_of_a_chunk():
         assert {float(length) for o in local.evaluate(policies([0, 1, 2]), 0) for length in o.length} == {HORIZON + 1.0}
 
 
-def test_a_dead_worker_is_reported():
-    with evaluator(workers=2, max_steps=8) as remote:
-        remote.evaluate(policies([0, 1, 2]), 0)
-        os.kill(remote._workers[1]._process.pid, signal.SIGKILL)
-        with pytest.raises(RuntimeError, match="evaluation worker 1 died"):
-            remote.evaluate(policies([0, 1, 2]), 1)
-        with pytest.raises(RuntimeError, match="closed"):
-            remote.evaluate(policies([0, 1, 2]), 2)
+@pytest.mark.parametrize("moment", ["waiting", "working"])
+def test_killed_workers_are_reported_and_replaced(expected, capfd, monkeypatch, moment):
+    """Three of them, one at a time, with episodes that end in between: each loses several episodes under way."""
+    calls, kill_at = 0, {"waiting": [2, 40, 48], "working": [3]}[moment]
 
+    def act(observations, noise):
+        nonlocal calls
+        calls += 1
+        if calls in kill_at and moment == "waiting":
+            os.kill(remote.fleet.pids[len(kill_at) % 2], signal.SIGKILL)
+        return policies([0, 1, 2])(observations, noise)
 
-def test_a_failing_worker_says_why():
-    with evaluator(workers=1, max_steps=8) as remote:
-        remote._exchange("begin", [{(0, 0): [1]}])
-        with pytest.raises(RuntimeError, match=r"worker 0 failed:\sTraceback"):
-            remote._exchange("run", [{(0, 0): np.zeros((1, 7), np.float32)}])
+    def receive(process, limit):
+        if calls in kill_at and process.pid in remote.fleet.pids[1:]:
+            os.kill(process.pid, signal.SIGKILL)  # it has its order
+            kill_at.clear()
+        return original(process, limit)
 
-
-def test_closing_ends_the_workers():
-    remote = evaluator(workers=1)
-    process = remote._workers[0]._process
-    remote.close()
-    remote.close()
-    assert process.exitcode == 0
+    original = Process.receive
+    if moment == "working":
+        monkeypatch.setattr(Process, "receive", receive)
+    with evaluator(workers=2) as remote:
+        assert_equal(remote.evaluate(act, 0), expected[0])
+        assert_equal(remote.evaluate(policies([0, 1, 2]), 10), expected[1])
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == (3 if moment == "waiting" else 1)
+    assert all(line.startswith("evaluation worker 1 was killed by SIGKILL: most likely") for line in lines)
 
 
 def test_an_unknown_task_is_a_user_error():

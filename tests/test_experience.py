@@ -86,7 +86,7 @@ def test_online_the_shard_changes_and_new_transitions_stay(tmp_path):
     try:
         for step in range(1, 41):
             online.advance(step, Learner(noise_size=2), None)
-        new = online.workers[0].replay.gather(np.arange(100, 140))["observations"]
+        new = online.source(0).gather(np.arange(100, 140))["observations"]
         for step, episode, length in ((41, 3, 40), (1000, 0, 30)):  # after two shards offline the third, then the first
             observed = online.batch(step)["observations"][0]
             is_new = (observed[:, None] == new[None]).all(axis=-1).any(axis=1)

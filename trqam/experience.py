@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trqam import envs
 from trqam.config import Run
 from trqam.data.dataset import SHARD_STEPS, Dataset, Source, Window, draw_indices, sample_chunks, training_batch
 from trqam.data.replay import Replay
+from trqam.fleet import Fleet, Position, Reply
 from trqam.policy import Policy
 from trqam.replicas import State
 from trqam.streams import episode_seed, stream
@@ -68,99 +68,100 @@ class Offline:
         """Nothing is open."""
 
 
-class Worker:
-    """One seed's environment online: its episode so far, the chunk being executed, and its replay."""
+class Explorer:
+    """One seed online: its episode so far, the chunk being executed, and its replay. Its environment is the fleet's."""
 
     def __init__(self, run: Run, dataset: Dataset, seed: int, path: Path, saved: tuple[dict, dict] | None):
-        self.run, self.seed = run, seed
-        self.env = envs.make(run.task)
-        self.chunk: list[np.ndarray] = []
+        self.seed = seed
+        self.observation = np.empty(0, np.float32)  # until the environment has begun
         if saved is None:
             path.unlink(missing_ok=True)  # of an attempt that was killed before its first checkpoint
             self.replay = Replay(dataset, path)
-            self.episode = 0
-            self.begin()
+            self.episode, taken = 0, []
+            self.chunk = np.empty((0, 0), np.float32)  # what is left of it, [L, A]
         else:
             tensors, record = saved
             self.replay = Replay.resume(dataset, path, record["replay"])
-            self.episode = record["episode"]
-            self.taken = list(tensors["environment/taken"].numpy())
-            self.chunk = list(tensors["environment/chunk"].numpy())
-            self.observation = envs.restore(self.env, self.episode_seed, self.taken)
+            self.episode, taken = record["episode"], list(tensors["environment/taken"].numpy())
+            self.chunk = tensors["environment/chunk"].numpy()
+        self.start = Position(self.reset_seed(self.episode), taken)
 
-    @property
-    def episode_seed(self) -> int:
-        """Seed of the current episode's reset."""
-        return episode_seed(self.seed, "exploration", episode=self.episode)
+    def reset_seed(self, episode: int) -> int:
+        """The seed of an episode's reset."""
+        return episode_seed(self.seed, "exploration", episode=episode)
 
-    def begin(self) -> None:
-        """Starts the episode that ``episode`` numbers; what is left of a chunk is dropped."""
-        self.observation, self.taken, self.chunk = envs.reset(self.env, self.episode_seed), [], []
+    def order(self) -> tuple[np.ndarray, int]:
+        """The next action of the chunk, [1, A], and the seed of the episode that follows this one."""
+        return self.chunk[:1], self.reset_seed(self.episode + 1)
 
-    def step(self) -> None:
-        """Executes the next action of the chunk and records the transition."""
-        action = self.chunk.pop(0)
-        result = envs.step(self.env, action)
+    def record(self, reply: Reply) -> None:
+        """Adds the transition to the replay; what is left of a chunk at an episode's end is dropped."""
+        (result,) = reply.steps
         mask = 0.0 if result.terminated else 1.0
-        self.replay.append(self.observation, action, result.reward, mask, float(result.done), result.observation)
-        self.observation = result.observation
-        self.taken.append(action)
+        done = float(result.done)
+        self.replay.append(self.observation, self.chunk[0], result.reward, mask, done, result.observation)
+        self.observation, self.chunk = reply.observation, self.chunk[1:]
         if result.done:
             self.episode += 1
-            self.begin()
-
-    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The environment's position as the episode's actions, which replayed from the seeded reset restore it."""
-        size = self.env.action_space.shape[0]
-        lists = {"taken": self.taken, "chunk": self.chunk}
-        arrays = {k: np.array(v, np.float32).reshape(len(v), size) for k, v in lists.items()}
-        tensors = {f"environment/{k}": torch.from_numpy(v) for k, v in arrays.items()}
-        return tensors, {"episode": self.episode, "replay": self.replay.flush()}
+            self.chunk = self.chunk[:0]
 
 
 class Online(Offline):
-    """One environment a seed, stepped in turn; batches from dataset (or shard) and new transitions, uniformly."""
+    """One environment a seed, stepping side by side; batches from dataset (or shard) and new transitions, uniformly.
 
-    def __init__(self, run: Run, dataset: Dataset, seeds: list[int], paths: list[Path], saved: list | None):
+    ``workers`` processes step the environments (0: this one), to the same effect.
+    """
+
+    def __init__(
+        self, run: Run, dataset: Dataset, seeds: list[int], paths: list[Path], saved: list | None, workers: int = 0
+    ):
         super().__init__(run, dataset, seeds, "online")
         self.warm_up = run.online_start
         self.first_shard = run.offline_steps // SHARD_STEPS  # goes on where the offline stage ended
         restored = saved or [None] * len(seeds)
-        self.workers = [Worker(run, dataset, *part) for part in zip(seeds, paths, restored, strict=True)]
+        self.explorers = [Explorer(run, dataset, *part) for part in zip(seeds, paths, restored, strict=True)]
+        self.fleet = Fleet(run.task, seeds, workers, name="exploration worker")
+        observations = self.fleet.begin({explorer.seed: explorer.start for explorer in self.explorers})
+        for explorer in self.explorers:
+            explorer.observation = observations[explorer.seed]
 
     def source(self, position: int) -> Source:
         """The seed's replay."""
-        return self.workers[position].replay
+        return self.explorers[position].replay
 
     def advance(self, step: int, policy: Policy, state: State) -> None:
         """One environment step of every seed; the policy is asked when a seed has finished its chunk.
 
         It is always asked for all seeds, so that a row's arithmetic does not depend on who needs an action.
         """
-        if any(not worker.chunk for worker in self.workers):
+        if any(not len(explorer.chunk) for explorer in self.explorers):
             size = policy.agent.noise_size
             noise = [stream(seed, "exploration", step).standard_normal((1, size), np.float32) for seed in self.seeds]
-            observations = np.stack([worker.observation[None] for worker in self.workers])
+            observations = np.stack([explorer.observation[None] for explorer in self.explorers])
             actions = policy.act(state, observations, np.stack(noise))
-            for worker, action in zip(self.workers, actions, strict=True):
-                if not worker.chunk:
-                    worker.chunk = list(action.reshape(self.run.horizon, -1))
-        for worker in self.workers:
-            worker.step()
+            for explorer, action in zip(self.explorers, actions, strict=True):
+                if not len(explorer.chunk):
+                    explorer.chunk = action.reshape(self.run.horizon, -1)
+        replies = self.fleet.run({explorer.seed: explorer.order() for explorer in self.explorers})
+        for explorer in self.explorers:
+            explorer.record(replies[explorer.seed])
 
     def save(self, position: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Environment and replay of one seed."""
-        return self.workers[position].save()
+        """Replay and environment of one seed, as its episode's actions: replayed from the reset they restore it."""
+        explorer = self.explorers[position]
+        taken = self.fleet.position(explorer.seed).actions
+        taken = np.array(taken, np.float32).reshape(len(taken), explorer.chunk.shape[1])
+        arrays = {"environment/taken": taken, "environment/chunk": explorer.chunk}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return tensors, {"episode": explorer.episode, "replay": explorer.replay.flush()}
 
     def keep(self, positions: list[int]) -> None:
         """Drops all seeds but those at ``positions``."""
+        before = set(self.seeds)
         super().keep(positions)
-        for position, worker in enumerate(self.workers):
-            if position not in positions:
-                worker.env.close()
-        self.workers = [self.workers[p] for p in positions]
+        self.fleet.drop(before - set(self.seeds))
+        self.explorers = [self.explorers[p] for p in positions]
 
     def close(self) -> None:
-        """Closes the environments."""
-        for worker in self.workers:
-            worker.env.close()
+        """Ends the processes and closes the environments."""
+        self.fleet.close()

@@ -85,7 +85,7 @@ class Scale(Strict):
     eval_interval: Count
     eval_episodes: Count
     eval_environments: Count
-    eval_workers: Natural
+    env_workers: Natural
     log_interval: Count
     checkpoint_interval: Count
 

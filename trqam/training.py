@@ -184,7 +184,7 @@ class Trainer:
         saved = None
         if self.start is not None:
             saved = [(t, r["experience"]) for t, r in zip(tensors, self.records, strict=True)]
-        return Online(self.run, self.dataset, self.seeds, paths, saved)
+        return Online(self.run, self.dataset, self.seeds, paths, saved, self.config.scale.env_workers)
 
     def train(self) -> None:
         """Runs to the end of the stage; every seed ends finished or diverged."""
@@ -236,7 +236,7 @@ class Trainer:
     def _evaluate(self) -> list[dict[str, float]]:
         """Success rate, mean length and mean return of every seed's policy."""
         if self.evaluator is None:
-            run, workers = self.run, self.config.scale.eval_workers
+            run, workers = self.run, self.config.scale.env_workers
             self.evaluator = Evaluator(
                 run.task,
                 self.seeds,
@@ -290,7 +290,8 @@ class Trainer:
             values = {name: values[position] for name, values in means.items()}
             record["rows"].append({"step": self.step, "status": "OK", **evaluations[position], **values})
             record["timing"].append(timing)
-        self.progress.report(self.records)
+        speed = len(self.cells) * self.run.eval_episodes / (now - evaluation_began) if evaluate else None
+        self.progress.report(self.records, speed)
 
     def _save(self, position: int, keep: int = checkpoint.GENERATIONS) -> None:
         """The checkpoint of one seed: its slice of the stack, its part of the experience, its rows."""

@@ -35,7 +35,7 @@ for block in BLOCKS:
             f"{LOGS}/offline/{{task}}_{{method}}_seeds{block[0]}to{block[-1]}.log",
         conda:
             "../../environment.yml"
-        threads: 1
+        threads: max(1, CONFIG.scale.env_workers)  # the trainer mostly waits while they step
         params:
             trqam=TRQAM,
             seeds=" ".join(map(str, block)),
@@ -56,7 +56,7 @@ for block in BLOCKS:
             f"{LOGS}/online/{{task}}_{{method}}_seeds{block[0]}to{block[-1]}.log",
         conda:
             "../../environment.yml"
-        threads: 1
+        threads: max(1, CONFIG.scale.env_workers)  # the trainer mostly waits while they step
         params:
             trqam=TRQAM,
             seeds=" ".join(map(str, block)),
