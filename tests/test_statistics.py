@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 from tests import fake_results
-from trqam.report.claims import claims, summary
 from trqam.report.measures import Cell, cell, final_cell, verdicts
 from trqam.report.statistics import mean_and_std, round_half_up
 
@@ -88,71 +87,6 @@ def test_verdicts_follow_the_numbers():
     assert verdicts(frame((0.3, 0.3), (0.3, 0.3)), config, "online") == [
         "There is no online result that covers all tasks."
     ]
-
-
-def judged(name, success=None, path_kl=None, drop=None, **overrides):
-    """The verdict on a claim when each method's two seeds succeed as given, or realise that share of the budget."""
-    config = fake_results.full_config(**{"seeds": 2, **overrides})
-    metrics = fake_results.metrics(config)
-    metrics = metrics[metrics.method != drop] if drop else metrics
-    for column, given in (("success", success or {}), ("path_kl", path_kl or {})):
-        for method, values in given.items():
-            for seed, value in enumerate(values):
-                rows = (metrics.method == method) & (metrics.seed == seed) & metrics[column].notna()
-                budget = metrics.domain.map(lambda domain: config.domains[domain].kl_budget)
-                metrics.loc[rows, column] = value * (budget[rows] if column == "path_kl" else 1)
-    return claims(metrics, config)[name]
-
-
-OTHERS = {method: (0.3, 0.4) for method in ("qam", "qam_e", "fql", "cgql_l", "dsrl", "ifql")}
-
-
-@pytest.mark.parametrize(
-    ("name", "given", "verdict"),
-    [
-        ("best", {"success": {**OTHERS, "trqam": (0.5, 0.6), "sqam": (0.9, 0.9)}}, "agrees"),
-        ("best", {"success": {**OTHERS, "trqam": (0.4, 0.6)}}, "undecided"),
-        ("best", {"success": {**OTHERS, "trqam": (0.5, 0.6), "fql": (0.7, 0.8)}}, "contradicts"),
-        ("best", {"success": {**OTHERS, "trqam": (0.5, 0.6)}, "drop": "dsrl"}, "undecided"),
-        ("best", {"success": {**OTHERS, "trqam": (0.5,)}, "seeds": 1}, "undecided"),
-        ("budget", {"path_kl": {"trqam": (0.95, 1.05), "external_kl": (2, 3)}}, "agrees"),
-        ("budget", {"path_kl": {"trqam": (0.95, 1.2), "external_kl": (2, 3)}}, "undecided"),
-        ("budget", {"path_kl": {"trqam": (0.95, 1.05), "external_kl": (1, 3)}}, "undecided"),
-        ("budget", {"path_kl": {"trqam": (1.2, 0.5), "external_kl": (2, 3)}}, "contradicts"),
-        ("budget", {"path_kl": {"trqam": (0.95, 1.05), "external_kl": (1, 0.2)}}, "contradicts"),
-        ("budget", {"drop": "external_kl"}, "undecided"),
-        ("budget", {"ablations": []}, "undecided"),
-        ("sweep", {}, "described, not judged"),
-        ("sweep", {"budgets": []}, "undecided"),
-        ("sweep", {"drop": "trqam_budget_1"}, "undecided"),
-    ],
-)
-def test_claims_follow_their_rules(name, given, verdict):
-    assert judged(name, **given).verdict == verdict
-
-
-@pytest.mark.parametrize(
-    ("trqam", "scratch", "qam", "qam_scratch", "verdict"),
-    [
-        ((0.6, 0.7), (0.1, 0.2), (0.3, 0.4), (0.3, 0.5), "agrees"),
-        ((0.6, 0.7), (0.1, 0.2), (0.3, 0.5), (0.3, 0.4), "undecided"),  # QAM's mean is higher, its seeds overlap
-        ((0.6, 0.7), (0.1, 0.6), (0.3, 0.4), (0.3, 0.5), "undecided"),
-        ((0.1, 0.2), (0.6, 0.7), (0.3, 0.4), (0.3, 0.5), "contradicts"),
-        ((0.6, 0.7), (0.1, 0.2), (0.5, 0.6), (0.1, 0.2), "contradicts"),
-    ],
-)
-def test_pretraining_claim(trqam, scratch, qam, qam_scratch, verdict):
-    values = {"trqam": trqam, "trqam_from_scratch": scratch, "qam": qam, "qam_from_scratch": qam_scratch}
-    assert judged("pretraining", success=values).verdict == verdict
-
-
-def test_claims_are_counted_and_say_their_numbers():
-    config = fake_results.full_config(seeds=2)
-    found = claims(fake_results.metrics(config), config)
-    assert sum(int(word) for word in summary(found).replace(",", "").split() if word.isdigit()) == 3 + 3
-    claim = judged("best", success={**OTHERS, "trqam": (0.5, 0.6), "ifql": (0.45, 0.45)})
-    assert str(claim).endswith("TRQAM has 55 % (seeds 50 to 60 %) and the best other method, IFQL, 45 % (seeds 45 to "
-                               "45 %): agrees.")  # fmt: skip
 
 
 def test_verdicts_on_baselines_are_over_the_tasks_that_all_ran_on():

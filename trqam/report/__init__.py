@@ -9,6 +9,7 @@ from pathlib import Path
 from trqam.config import Config, domain_of, tasks_of
 
 PAPER = Path(__file__).parents[2] / "paper"
+CLAIMS = PAPER.parent / "config" / "claims.yaml"  # the paper's claims, one file for all scales
 CONTRASTED = ("trqam", "constant_lambda", "qam", "external_kl")  # adaptive, constant, constant, external
 BEYOND = "Beyond the paper"  # the group in methods.yaml of what other papers brought
 STRIP_METHODS = ("behaviour_cloning", "trqam")  # whose rollouts are shown, one under the other
@@ -99,7 +100,7 @@ FIGURES = (
 )  # fmt: skip
 TABLES = (
     "success", "aggregates", "improvement", "coverage", "success_tasks", "published", "imported", "settings_common",
-    "settings_domains", "settings_trust_region", "settings_baselines", "settings_ablations",
+    "settings_domains", "settings_trust_region", "settings_baselines", "settings_ablations", "claims",
 )  # fmt: skip
 
 

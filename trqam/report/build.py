@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from trqam.config import Config
-from trqam.report import facts, figure_names, figures, html, latex, table_names, tables, theory_figure
+from trqam.report import claims, facts, figure_names, figures, html, latex, table_names, tables, theory_figure
 from trqam.report.collected import Collected
 
 
@@ -32,6 +32,10 @@ class Build:
         """facts.tex: what the prose says of the results."""
         facts.render(self.collected, self.folder / "facts.tex")
 
+    def claims(self) -> None:
+        """claims.json: the verdict on every claim of the paper."""
+        claims.write(self.collected, self.folder / "claims.json")
+
     def theory(self) -> None:
         """figures/theory.pdf and .png and theory_facts.tex."""
         theory_figure.write(self.folder)
@@ -55,5 +59,5 @@ class Build:
             self.figure(name)
         for name in table_names(self.config):
             self.table(name)
-        for part in (self.theory, self.facts, self.html, self.pdf):
+        for part in (self.claims, self.theory, self.facts, self.html, self.pdf):
             part()

@@ -1,149 +1,229 @@
-"""What the paper claims, against what these results say; each rule is the docstring of its function.
+"""A verdict on each claim of the paper: what it says, what was measured, the rule, and whether they agree.
 
-A claim `agrees`, `contradicts` or is `undecided`; it is undecided wherever seeds overlap or results are missing, and
-no claim is tuned, dropped or added after seeing results. Success is that at the end of the offline stage.
+config/claims.yaml states the claims (`claim_statements`), `claim_rules` holds the rules. The verdict is exactly one of
+reproduced, not reproduced, inconclusive and not run at this scale; no claim is tuned, dropped or added after results.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from trqam.config import Config, expanded
-from trqam.report import BEYOND, compared, enumerated, scratch_pairs, tasks_label, tasks_run
-from trqam.report.measures import Cell, final_cell, is_pretraining, realised_kl, seed_range, with_spread
-from trqam.report.statistics import round_half_up
+from trqam.artefacts import write_json
+from trqam.config import expanded
+from trqam.report import CLAIMS, claim_statements, count, enumerated, shown, task_label, tasks_label, tasks_run, words
+from trqam.report.claim_evidence import (
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    Estimate,
+    Evidence,
+    NoResult,
+    final_success,
+)
+from trqam.report.claim_rules import RULES
+from trqam.report.claim_statements import Claim, Claims, Published, Threshold, filled, paper_scale
+from trqam.report.collected import Collected
+from trqam.streams import stream
 
-AGREES, CONTRADICTS, UNDECIDED, DESCRIBED = "agrees", "contradicts", "undecided", "described, not judged"
-TOLERANCE = 0.1  # of the budget
+NOT_RUN = "not run at this scale"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_RUN)
+NAMED = 2  # of many, before "and 5 more"
 
 
 @dataclass(frozen=True)
-class Claim:
-    """``paper`` and ``here`` are clauses, ``verdict`` one of the words above."""
+class Verdict:
+    """A claim and what came of it; every text is plain.
 
-    paper: str
-    here: str
+    ``claim`` is the paper's statement with its numbers, ``printed`` those numbers alone ("" where it prints none) and
+    ``published`` the same as data. ``measures`` says what is measured, ``rule`` how that decides, with ``thresholds``;
+    ``measured`` is what came out, empty if nothing did, and ``n`` the smallest number of seeds behind it. ``verdict``
+    is one of `VERDICTS`, ``reason`` says why in one line. ``elsewhere``: tasks or settings are not the paper's.
+    """
+
+    name: str
+    title: str
+    claim: str
+    source: str
+    printed: str
+    published: Published
+    measures: str
+    rule: str
+    thresholds: dict[str, Threshold]
+    measured: tuple[Estimate, ...]
+    n: int | None
     verdict: str
-
-    def __str__(self):
-        return f"The paper says that {self.paper}; here {self.here}: {self.verdict}."
-
-
-def claims(metrics: pd.DataFrame, config: Config) -> dict[str, Claim]:
-    """All claims, by the name of their macro."""
-    judged = {"best": best, "budget": budget, "pretraining": pretraining, "sweep": sweep}
-    return {name: judge(metrics, config) for name, judge in judged.items()}
+    reason: str
+    elsewhere: bool
 
 
-def summary(found: dict[str, Claim]) -> str:
+def claims(collected: Collected, path: str | Path = CLAIMS) -> list[Verdict]:
+    """The verdict on every claim, in the file's order."""
+    stated = claim_statements.load(path)
+    return [judge(name, stated, collected, f"{path}: {name}") for name in stated.claims]
+
+
+def summary(verdicts: list[Verdict]) -> str:
     """How many claims came out which way."""
-    verdicts = [claim.verdict for name, claim in found.items() if name != "sweep"]  # which has no rule
-    kinds = {"borne out": AGREES, "contradicted": CONTRADICTS, "left undecided": UNDECIDED}
-    counts = [f"{verdicts.count(verdict)} {kind}" for kind, verdict in kinds.items()]
-    return f"Of {len(verdicts)} claims of the paper that are put to a rule, {enumerated(counts)} by these results."
+    given = [verdict.verdict for verdict in verdicts]
+    counts = [f"{given.count(kind)} {kind}" for kind in VERDICTS if kind in given]
+    elsewhere = [verdict for verdict in verdicts if verdict.elsewhere]
+    note = f" Not in the paper's own setting: {enumerated([v.title for v in elsewhere])}." if elsewhere else ""
+    return f"Of {count(len(given), 'claim')} of the paper: {enumerated(counts)}.{note}"
 
 
-def best(metrics: pd.DataFrame, config: Config) -> Claim:
-    """TRQAM against every compared method, over the tasks that all of them run on.
+def write(collected: Collected, path: str | Path) -> None:
+    """claims.json: the verdicts and how they were reached."""
+    stated, verdicts = claim_statements.load(), claims(collected)
+    interval = {"level": stated.interval.level, "resamples": stated.interval.resamples}
+    interval |= {"widened_to_the_range_below_seeds": _threshold(stated.interval.narrow_below)}
+    content = {"paper": stated.paper, "scale": collected.config.scale.scale, "summary": summary(verdicts)}
+    write_json(path, {**content, "interval": interval, "claims": [_record(verdict) for verdict in verdicts]})
 
-    Agrees if TRQAM's lowest seed is above the highest seed of each other method; contradicts if some other's lowest
-    seed is above TRQAM's highest. Methods beyond the paper are left out, and the cloned policy is no rival.
-    """
-    paper = "TRQAM has the highest final offline success among the compared methods"
-    methods = [m for m in compared(config) if config.methods[m].group != BEYOND and not is_pretraining(config, m)]
-    tasks = tasks_run(config, *methods)
-    if "trqam" not in methods or len(methods) < 2 or not tasks:
-        return Claim(paper, "there is nothing to compare", UNDECIDED)
-    cells = {m: final_cell(metrics, config, tasks, m, "offline") for m in methods}
-    if missing := [m for m in methods if not cells[m]]:
-        return Claim(paper, f"results of {_labels(config, missing)} are missing", UNDECIDED)
-    ours = cells.pop("trqam")
-    order = [_order(ours, other) for other in cells.values()]
-    rival = max(cells, key=lambda method: cells[method].mean)
-    here = (
-        f"on {tasks_label(config, tasks)} TRQAM has {_cell(ours)} and the best other method, "
-        f"{config.methods[rival].label}, {_cell(cells[rival])}"
+
+def _record(verdict: Verdict) -> dict[str, Any]:
+    measured = [
+        {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(estimate).items()} | {"text": estimate.text}
+        for estimate in verdict.measured
+    ]
+    thresholds = {key: _threshold(threshold) for key, threshold in verdict.thresholds.items()}
+    return {**vars(verdict), "measured": measured, "thresholds": thresholds}
+
+
+def _threshold(threshold: Threshold) -> dict[str, Any]:
+    return {"value": threshold.value, "unit": threshold.unit, "ours": threshold.ours}
+
+
+def judge(name: str, stated: Claims, collected: Collected, where: str = str(CLAIMS)) -> Verdict:
+    """The verdict on the claim ``name``; ``where`` begins the message if its text cannot be filled in."""
+    claim = stated.claims[name]
+    numbers = claim_statements.published(name, stated, collected.reported, collected.config)
+    texts = {
+        key: filled(getattr(claim, key), numbers, claim.thresholds, f"{where}: {key}")
+        for key in ("says", "printed", "measures", "decides")
+    }
+    if not numbers:
+        texts["printed"] = ""
+    evidence = _evidence(name, claim, stated, collected, numbers)
+    verdict, reason, measured, elsewhere = _outcome(claim, stated, evidence, collected)
+    return Verdict(
+        name=name,
+        title=claim.title,
+        claim=texts["says"],
+        source=f"{stated.paper}, {claim.source}",
+        printed=texts["printed"],
+        published=numbers,
+        measures=texts["measures"],
+        rule=texts["decides"],
+        thresholds=claim.thresholds,
+        measured=measured,
+        n=min((estimate.n for estimate in measured), default=None),
+        verdict=verdict,
+        reason=reason,
+        elsewhere=elsewhere,
     )
-    return Claim(paper, here, CONTRADICTS if -1 in order else AGREES if set(order) == {1} else UNDECIDED)
 
 
-def budget(metrics: pd.DataFrame, config: Config) -> Claim:
-    """Realised path KL (mean over the last fifth of the offline stage) over the budget, per seed, where both ran.
-
-    Agrees if every seed of TRQAM is within 10 % of the budget and every seed of the external form more than 10 %
-    above it; contradicts if every seed of TRQAM is outside the 10 %, or every seed of the external form is at most
-    10 % above.
-    """
-    paper = "the realised KL stays within 10 % of the budget for TRQAM, while the external form exceeds it"
-    if "external_kl" not in [*config.compared, *config.ablated] or "trqam" not in config.compared:
-        return Claim(paper, "the external form did not run", UNDECIDED)
-    tasks = tasks_run(config, "trqam", "external_kl")
-    ours, external = (realised_kl(metrics, config, tasks, m, relative=True) for m in ("trqam", "external_kl"))
-    if ours.empty or external.empty:
-        return Claim(paper, "the path KL of one of them is missing", UNDECIDED)
-    here = f"on {tasks_label(config, tasks)} TRQAM realises {_shares(ours)} of the budget and the external form "
-    here += _shares(external)
-    inside, above = (ours - 1).abs() <= TOLERANCE, external > 1 + TOLERANCE
-    if inside.all() and above.all():
-        return Claim(paper, here, AGREES)
-    return Claim(paper, here, CONTRADICTS if not inside.any() or not above.any() else UNDECIDED)
-
-
-def pretraining(metrics: pd.DataFrame, config: Config) -> Claim:
-    """TRQAM and QAM with behaviour cloning first against without, over the tasks that each pair runs on.
-
-    A method gains if its lowest seed with pretraining is above its highest without, and loses if it is the other way
-    round. Agrees if TRQAM gains, and QAM does not and has no higher mean; contradicts if TRQAM loses or QAM gains.
-    """
-    paper, pairs = "TRQAM gains from pretraining and QAM does not", scratch_pairs(config)
-    if not {"trqam", "qam"} <= set(pairs):
-        return Claim(paper, "not both ran from scratch", UNDECIDED)
-    orders, parts = {}, []
-    for method in ("trqam", "qam"):
-        tasks = tasks_run(config, method, pairs[method])
-        having, lacking = (final_cell(metrics, config, tasks, m, "offline") for m in (method, pairs[method]))
-        if not having or not lacking:
-            return Claim(paper, f"results of {config.methods[method].label} are missing", UNDECIDED)
-        orders[method] = _order(having, lacking), having.mean - lacking.mean
-        parts.append(f"{config.methods[method].label} has {_cell(having)} with it and {_cell(lacking)} without")
-    here = f"on {tasks_label(config, tasks)} {' and '.join(parts)}"
-    (ours, _), (other, gap) = orders["trqam"], orders["qam"]
-    if ours < 0 or other > 0:
-        return Claim(paper, here, CONTRADICTS)
-    return Claim(paper, here, AGREES if ours > 0 and gap <= 0 else UNDECIDED)
+def _evidence(name: str, claim: Claim, stated: Claims, collected: Collected, numbers: Published) -> Evidence:
+    """What the rule may look at; its tasks are those that all methods of the claim run on."""
+    config, interval = collected.config, stated.interval
+    sweep = [config.budget_sweep[budget] for budget in sorted(config.budget_sweep)]
+    methods = [*claim.needs.methods, *(sweep if claim.needs.budgets else [])]
+    tasks, wanted = tasks_run(config, *methods) if methods else [], _wanted(claim, collected)
+    if claim.needs.scope == "paper" or set(wanted) <= set(tasks):
+        tasks = [task for task in tasks if task in wanted]
+    rows = collected.metrics[collected.metrics.method.isin(methods) & collected.metrics.task.isin(tasks)]
+    return Evidence(
+        config=config,
+        metrics=rows,
+        final=final_success(config, rows, claim.needs.stages[-1]),
+        tasks=tuple(tasks),
+        methods=tuple(methods),
+        stage=claim.needs.stages[-1],
+        published=numbers,
+        paper=paper_scale(stated),
+        rng=stream(0, f"claims/{name}"),  # its own, so that no claim's interval depends on another claim
+        level=interval.level,
+        resamples=interval.resamples,
+        narrow_below=int(interval.narrow_below.value),
+    )
 
 
-def sweep(metrics: pd.DataFrame, config: Config) -> Claim:
-    """The success of each budget of the sweep and their range; smooth has no rule, so that it is only described."""
-    paper = "success changes smoothly with the KL budget"
-    if not config.budget_sweep or not config.scale.ablation_tasks:
-        return Claim(paper, "no budget was varied", UNDECIDED)
-    tasks = [task for task in config.tasks if task in expanded(config.scale.ablation_tasks)]
-    cells = {b: final_cell(metrics, config, tasks, m, "offline") for b, m in config.budget_sweep.items()}
-    if missing := [f"{b:g}" for b, found in cells.items() if not found]:
-        return Claim(paper, f"results at budget {enumerated(missing)} are missing", UNDECIDED)
-    means = [int(round_half_up(found.mean)) for found in cells.values()]
-    listed = ", ".join(f"{mean} % at {b:g}" for b, mean in zip(cells, means, strict=True))
-    span = max(means) - min(means)
-    here = f"on {tasks_label(config, tasks)} it is {listed}, a range of {span} point{'' if span == 1 else 's'}"
-    return Claim(paper, here, DESCRIBED)
+def _wanted(claim: Claim, collected: Collected) -> list[str]:
+    """The paper's tasks that the claim is about."""
+    if isinstance(claim.needs.tasks, list):
+        return claim.needs.tasks
+    return expanded([domain for domain in dict.fromkeys(collected.reported.domain) if domain != "all"])
 
 
-def _order(left: Cell, right: Cell) -> int:
-    """1 if all seeds of ``left`` are above those of ``right``, -1 if below; 0 if they overlap or one has one seed."""
-    if min(left.n, right.n) < 2:
-        return 0
-    return 1 if left.low > right.high else -1 if left.high < right.low else 0
+def _outcome(
+    claim: Claim, stated: Claims, evidence: Evidence, collected: Collected
+) -> tuple[str, str, tuple[Estimate, ...], bool]:
+    """Verdict, reason, what was measured, and whether elsewhere than in the paper."""
+    wanted, departures = _wanted(claim, collected), _departures(claim, stated, evidence)
+    if obstacle := _obstacle(claim, evidence, wanted, departures):
+        return NOT_RUN, f"{obstacle}.", (), False
+    try:
+        found = RULES[claim.rule](evidence, **{key: threshold.value for key, threshold in claim.thresholds.items()})
+    except NoResult as lacking:
+        return INCONCLUSIVE, f"{lacking}, so that nothing can be said.", (), False
+    n = min(estimate.n for estimate in found.measured)
+    sentences = [found.reason]
+    if elsewhere := set(evidence.tasks) - set(wanted) or departures:
+        where = [tasks_label(evidence.config, list(evidence.tasks)), *departures]
+        sentences = [f"Not in the paper's setting ({', '.join(where[:NAMED])})", found.reason]
+    if n < claim.needs.seeds:
+        sentences.append(f"The claim needs at least {count(claim.needs.seeds, 'seed')}, and has {n}")
+    elif n < evidence.narrow_below:
+        sentences.append(f"{count(n, 'seed')}: the interval is too narrow, so the range over seeds decides too")
+    reason = ". ".join([*sentences, *_incomplete(evidence)]) + "."
+    return (found.verdict if n >= claim.needs.seeds else INCONCLUSIVE), reason, found.measured, bool(elsewhere)
 
 
-def _cell(cell: Cell) -> str:
-    return with_spread(cell) if cell.n < 2 else f"{round_half_up(cell.mean)} % (seeds {seed_range(cell)})"
+def _departures(claim: Claim, stated: Claims, evidence: Evidence) -> list[str]:
+    """Where this run's settings are not those of the paper's scale."""
+    keys = stated.paper_scale.keys + (stated.paper_scale.online_keys if "online" in claim.needs.stages else [])
+    pairs = [(key, getattr(evidence.config.scale, key), getattr(evidence.paper, key)) for key in keys]
+    return [f"{words(key)} {shown(own)} instead of {shown(paper)}" for key, own, paper in pairs if own != paper]
 
 
-def _shares(ratios: pd.Series) -> str:
-    low, high = (f"{100 * ratio:.0f}" for ratio in (ratios.min(), ratios.max()))
-    return f"{low} %" if low == high else f"{low} to {high} %"
+def _obstacle(claim: Claim, evidence: Evidence, wanted: list[str], departures: list[str]) -> str:
+    """Why the claim is not run at this scale, if it is not."""
+    config, needs = evidence.config, claim.needs
+    if len(config.budget_sweep) < needs.budgets:
+        return f"Needs {count(needs.budgets, 'budget')}, and the sweep has {len(config.budget_sweep)}"
+    trained = {method for _, method in config.cells}
+    absent = [method for method in evidence.methods if method not in trained]
+    absent += [m for m in evidence.methods if m in trained and not set(needs.stages) <= set(config.stages(m))]
+    if absent:
+        labels = [evidence.label(method) if method in config.methods else method for method in absent]
+        return f"{enumerated(labels)} did not run through the {' and '.join(needs.stages)} stage"
+    if needs.scope == "any":
+        return "" if evidence.tasks else "No task ran with all methods of the claim"
+    ran = f"{len(evidence.tasks) or 'none'} of its {len(wanted)} tasks ran with all methods"
+    enough = evidence.tasks if needs.tasks == "some" else set(wanted) == set(evidence.tasks)
+    parts = [*([] if enough else [ran]), *_first(departures, " settings")]
+    return f"Not the paper's scale: {enumerated(parts)}" if parts else ""
 
 
-def _labels(config: Config, methods: list[str]) -> str:
-    return enumerated([config.methods[method].label for method in methods])
+def _incomplete(evidence: Evidence) -> list[str]:
+    """The seeds that are missing and those that diverged, by name."""
+    rows, labels = evidence.metrics, {task: task_label(evidence.config, task) for task in evidence.tasks}
+    diverged = rows[(rows.status == "DIVERGED") & (rows.stage == evidence.stage)]
+    diverged = diverged[["task", "method", "seed"]].drop_duplicates().to_numpy().tolist()
+    seeds = range(evidence.config.scale.seeds)
+    wanted = pd.MultiIndex.from_product([evidence.methods, seeds])
+    lacking = evidence.final.reindex(index=wanted, columns=list(evidence.tasks)).isna()
+    missing = [(task, *cell) for task in evidence.tasks for cell in lacking.index[lacking[task]]]
+
+    def named(runs) -> str:
+        return enumerated(_first([f"seed {s} of {evidence.label(m)} on {labels[t]}" for t, m, s in runs]))
+
+    sentences = [f"Missing: {named(missing)}"] if missing else []
+    return sentences + ([f"Diverged, and counted with success 0: {named(diverged)}"] if diverged else [])
+
+
+def _first(names: list[str], noun: str = "") -> list[str]:
+    """The first few and how many more."""
+    return names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more{noun}"]

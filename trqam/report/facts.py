@@ -35,7 +35,6 @@ def facts(collected: Collected) -> dict[str, str]:
     config, metrics, datasets = collected.config, collected.metrics, collected.datasets
     scale, domains = config.scale, [config.domains[name] for name in config.task_domains]
     values = {_camel(key): shown(getattr(scale, key)) for key in NUMBERS}
-    found = claims.claims(metrics, config)
     values |= {
         "scale": scale.scale,
         "seedCount": count(scale.seeds, "seed"),
@@ -56,9 +55,8 @@ def facts(collected: Collected) -> dict[str, str]:
         "summary": " ".join(verdicts(metrics, config, stage)[0] for stage in STAGES),
         "verdictOffline": " ".join(verdicts(metrics, config, "offline")),
         "verdictOnline": " ".join(verdicts(metrics, config, "online")),
-        "claims": claims.summary(found),
+        "claims": claims.summary(claims.claims(collected)),
     }
-    values |= {f"claim{name.capitalize()}": str(claim) for name, claim in found.items()}
     return values | {f"caption{_camel('_' + name)}": text for name, text in figures.captions(collected).items()}
 
 

@@ -30,7 +30,7 @@ def render(collected: Collected, figures_dir: str | Path, out: str | Path) -> No
     captions = figures.captions(collected)
     text = ENVIRONMENT.get_template("report.html.j2").render(
         facts=facts.facts(collected),
-        claims=claims.claims(collected.metrics, config).values(),
+        claims=claims.claims(collected),
         success=[table for table in made.values() if isinstance(table, tables.SuccessTable)],
         figures=[(name, captions[name], _inline(Path(figures_dir) / f"{name}.png")) for name in captions],
         grids=[table for table in made.values() if isinstance(table, tables.Grid)],

@@ -1,0 +1,64 @@
+"""The verdict on each claim of the paper, and beneath it the rules."""
+
+from dataclasses import dataclass
+
+from trqam.report import claim_statements, claims
+from trqam.report.claim_statements import Interval
+from trqam.report.claims import Verdict
+from trqam.report.collected import Collected
+from trqam.report.tables import MISSING
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """The cells of a claim; ``measured`` has a line an estimate."""
+
+    title: str
+    claim: str
+    printed: str
+    measured: tuple[str, ...]
+    verdict: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ClaimsTable:
+    """``rules`` are (title, how it is measured and decided)."""
+
+    caption: str
+    rows: tuple[ClaimRow, ...]
+    rules: tuple[tuple[str, str], ...]
+
+
+def table(collected: Collected) -> ClaimsTable:
+    """A row a claim, in the order of config/claims.yaml."""
+    stated, verdicts = claim_statements.load(), claims.claims(collected)
+    caption = f"The claims of {stated.paper} against this run. {claims.summary(verdicts)} {intervals(stated.interval)}"
+    return ClaimsTable(caption, tuple(map(_row, verdicts)), tuple((v.title, rule(v)) for v in verdicts))
+
+
+def intervals(interval: Interval) -> str:
+    """How the numbers in brackets came about."""
+    return (
+        f"Brackets: {100 * interval.level:g} % intervals of a bootstrap over seeds, stratified by task. With fewer "
+        f"than {interval.narrow_below.text} (our choice) these are too narrow, and the range over seeds, printed after "
+        "them where it is wider, decides as well."
+    )
+
+
+def rule(verdict: Verdict) -> str:
+    """What is measured, what that decides, which thresholds are ours, and where the claim stands."""
+    ours = [f"{name} {threshold.text}" for name, threshold in verdict.thresholds.items() if threshold.ours]
+    chosen = f" Our thresholds: {', '.join(ours)}." if ours else ""
+    return f"{verdict.measures} {verdict.rule}{chosen} Claimed in {verdict.source}."
+
+
+def _row(verdict: Verdict) -> ClaimRow:
+    measured = tuple(_unbroken(f"{estimate.what}: {estimate.text}") for estimate in verdict.measured)
+    texts = map(_unbroken, (verdict.title, verdict.claim, verdict.printed or MISSING))
+    return ClaimRow(*texts, measured or (MISSING,), verdict.verdict, _unbroken(verdict.reason))
+
+
+def _unbroken(text: str) -> str:
+    """No line begins with a per-cent sign."""
+    return text.replace(" %", "\u00a0%")
