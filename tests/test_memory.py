@@ -1,6 +1,8 @@
 """Datasets need memory for a batch or a part of a file, not for themselves; benchmarks/memory.py shows it at size."""
 
 import re
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from trqam.data.dataset import Dataset, draw_indices, sample_chunks
 MAZE = "pointmaze-medium-navigate"
 STATUS = Path("/proc/self/status")
 MB = 1 << 20
+LINUX = pytest.mark.skipif(not STATUS.is_file(), reason="needs Linux's /proc")
 
 
 def anonymous_bytes():
@@ -23,7 +26,7 @@ def anonymous_bytes():
     return 1024 * int(re.search(r"RssAnon:\s+(\d+) kB", STATUS.read_text())[1])
 
 
-@pytest.mark.skipif(not STATUS.is_file(), reason="needs Linux's /proc")
+@LINUX
 def test_sampling_everything_takes_no_anonymous_memory(tmp_path):
     rows, rng = 400_000, np.random.default_rng(0)
     shapes = {"observations": (rows, 40), "actions": (rows, 5)}
@@ -45,6 +48,19 @@ def test_sampling_everything_takes_no_anonymous_memory(tmp_path):
     copy = np.load(tmp_path / "observations.npy") + 1  # what this test would notice
     assert anonymous_bytes() - before > 40 * MB
     assert copy.nbytes > 60 * MB
+
+
+@LINUX
+def test_the_benchmark_runs():
+    """Small; at 100 million transitions it is docs/data.md's table."""
+    command = [sys.executable, "-m", "benchmarks.memory", "--transitions", "3000", "--updates", "2"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[1].startswith("3,000 transitions in 1 shards")
+    stages = [float(found[1]) for line in lines if (found := re.search(r"RssAnon at most ([\d.]+) GB", line))]
+    assert len(stages) == 8
+    assert 0.05 < max(stages) < 8
 
 
 def test_a_conversion_takes_memory_for_a_part_of_a_file(tmp_path, monkeypatch):
