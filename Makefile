@@ -1,4 +1,5 @@
 # make paper   everything from an empty folder to results/small/paper/paper.pdf and report.html
+#   FROM=FILE   instead from an archive of `trqam archive`, without training: results/small-rebuilt/paper/
 # make test    the tests
 # Both create .venv and install the pinned requirements first.
 
@@ -9,7 +10,11 @@ ACTIVATE = . .venv/bin/activate &&
 .PHONY: paper test lint clean-venv
 
 paper: .venv/installed
+ifdef FROM
+	$(ACTIVATE) python -m trqam rebuild "$(FROM)"
+else
 	$(ACTIVATE) snakemake --cores $(CORES) paper
+endif
 
 test: .venv/installed lint
 	$(ACTIVATE) python -m pytest

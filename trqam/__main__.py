@@ -171,6 +171,21 @@ def render(arguments: argparse.Namespace, config: configuration.Config) -> None:
         make()
 
 
+def archive(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Pack all that the paper is made of, without checkpoints, into one file."""
+    from trqam.archive import pack
+
+    out = arguments.out or config.results / f"trqam-{config.scale.scale}.zip"
+    print(pack(config, _folder(arguments, config), out))
+
+
+def rebuild(arguments: argparse.Namespace) -> None:
+    """Make the paper of an archive anew: no training, no GPU, no network."""
+    from trqam.rebuild import rebuild
+
+    print(*rebuild(arguments.archive, arguments.out), sep="\n")
+
+
 def import_(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Read published curves from a pickle, running nothing that it says, into data/imported."""
     from trqam import published
@@ -272,6 +287,13 @@ def parser() -> Parser:
     added.add_argument("what", choices=("figure", "table", "claims", "facts", "theory", "pdf", "html"))
     added.add_argument("name", nargs="?", help="of the figure or table")
     added.add_argument("--folder", help="where `trqam collect` wrote to (default: results/SCALE/paper)")
+    added = command(archive)
+    added.add_argument("--out", type=Path, metavar="FILE", help="default: results/SCALE/trqam-SCALE.zip")
+    added.add_argument("--folder", help="where `trqam collect` wrote to (default: results/SCALE/paper)")
+    added = command(rebuild)
+    added.set_defaults(configured=False)  # the archive carries the configuration
+    added.add_argument("archive", type=Path, help="a file that `trqam archive` wrote")
+    added.add_argument("--out", type=Path, metavar="FOLDER", help="default: results/SCALE-rebuilt")
     added = command(import_)
     added.add_argument("file", help="a pickle of one dict {(task, domain or 'all', method): (evaluations, seeds)}")
     added.add_argument("--as", dest="name", required=True, metavar="NAME", help="of the source, as the report names it")

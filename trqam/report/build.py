@@ -1,7 +1,11 @@
 """The paper's parts from what was collected, each by itself (for Snakemake) or all of them in this process."""
 
+import os
 import shutil
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import cached_property
+from multiprocessing import get_context
 from pathlib import Path
 
 from trqam.config import Config
@@ -10,15 +14,18 @@ from trqam.report.collected import Collected
 
 
 class Build:
-    """Reads from and writes to ``folder``, which `trqam collect` has filled; ``imported`` holds published curves."""
+    """Reads from and writes to ``folder``, which `trqam collect` has filled.
 
-    def __init__(self, config: Config, folder: str | Path, imported: str | Path = "data/imported"):
-        self.config, self.folder, self.imported = config, Path(folder), imported
+    ``sources`` say where else `Collected.load` finds what it reads, such as ``imported``, the published curves.
+    """
+
+    def __init__(self, config: Config, folder: str | Path, **sources: str | Path):
+        self.config, self.folder, self.sources = config, Path(folder), sources
 
     @cached_property
     def collected(self) -> Collected:
         """All results."""
-        return Collected.load(self.config, self.folder, self.imported)
+        return Collected.load(self.config, self.folder, **self.sources)
 
     def figure(self, name: str) -> None:
         """figures/NAME.pdf and .png."""
@@ -53,11 +60,22 @@ class Build:
             shutil.copy(self.folder / part, build / part)
         latex.compile_pdf(latex.PAPER, build, self.folder / "paper.pdf")
 
-    def everything(self) -> None:
-        """All of it."""
-        for name in figure_names(self.config):
-            self.figure(name)
-        for name in table_names(self.config):
-            self.table(name)
-        for part in (self.claims, self.theory, self.facts, self.html, self.pdf):
-            part()
+    def everything(self, processors: int | None = None) -> None:
+        """All of it; the theory takes half of the time and no result, so it has a process of its own if one is free."""
+        self.collected  # noqa: B018  # what is wrong with it is said at once
+        with ExitStack() as stack:
+            theory = self.theory
+            if (processors or _processors()) > 1:
+                pool = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
+                theory = pool.submit(theory_figure.write, self.folder).result
+            for name in figure_names(self.config):
+                self.figure(name)
+            for name in table_names(self.config):
+                self.table(name)
+            for part in (self.claims, self.facts, theory, self.html, self.pdf):
+                part()
+
+
+def _processors() -> int:
+    """Those that this process may use, where the system tells it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -133,9 +133,9 @@ def _check_rule(claim: Claim, where: str) -> None:
         raise UserError(f"{where}: thresholds: {claim.rule} takes {', '.join(wanted) or 'none'}; give exactly these")
 
 
-def paper_scale(claims: Claims) -> Scale:
-    """The scale file of the paper."""
-    path = CLAIMS.parents[1] / claims.paper_scale.file
+def paper_scale(claims: Claims, root: Path = CLAIMS.parents[1]) -> Scale:
+    """The scale file of the paper, which the claims name relative to ``root``."""
+    path = root / claims.paper_scale.file
     return convert(read_yaml(path), Scale, str(path))
 
 

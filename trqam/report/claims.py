@@ -58,8 +58,9 @@ class Verdict:
     elsewhere: bool
 
 
-def claims(collected: Collected, path: str | Path = CLAIMS) -> list[Verdict]:
-    """The verdict on every claim, in the file's order."""
+def claims(collected: Collected, path: str | Path | None = None) -> list[Verdict]:
+    """The verdict on every claim, in the order of the file: that of ``collected``, or ``path``."""
+    path = path or collected.claims
     stated = claim_statements.load(path)
     return [judge(name, stated, collected, f"{path}: {name}") for name in stated.claims]
 
@@ -75,7 +76,7 @@ def summary(verdicts: list[Verdict]) -> str:
 
 def write(collected: Collected, path: str | Path) -> None:
     """claims.json: the verdicts and how they were reached."""
-    stated, verdicts = claim_statements.load(), claims(collected)
+    stated, verdicts = claim_statements.load(collected.claims), claims(collected)
     interval = {"level": stated.interval.level, "resamples": stated.interval.resamples}
     interval |= {"widened_to_the_range_below_seeds": _threshold(stated.interval.narrow_below)}
     content = {"paper": stated.paper, "scale": collected.config.scale.scale, "summary": summary(verdicts)}
@@ -142,7 +143,7 @@ def _evidence(name: str, claim: Claim, stated: Claims, collected: Collected, num
         methods=tuple(methods),
         stage=claim.needs.stages[-1],
         published=numbers,
-        paper=paper_scale(stated),
+        paper=paper_scale(stated, collected.claims.parents[1]),
         rng=stream(0, f"claims/{name}"),  # its own, so that no claim's interval depends on another claim
         level=interval.level,
         resamples=interval.resamples,

@@ -10,10 +10,12 @@ from trqam import published
 from trqam.artefacts import read_json
 from trqam.config import Config
 from trqam.errors import UserError
-from trqam.report import PAPER
+from trqam.report import CLAIMS, PAPER
 
 REPORTED = PAPER / "reported.csv"
 REPORTED_COLUMNS = {"domain", "method", "phase", "mean", "std", "n_seeds", "source"}
+RUN = {"task", "method", "seed", "stage", "status"}  # columns that nothing can be made without
+METRICS = RUN | {"domain", "step", "total_step", "success"}
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Collected:
     ``metrics`` is tidy: a row a logged step of a run; ``runs`` has a row a run; ``datasets`` are the cards, by domain;
     ``manifests`` holds what the runs' manifests share (`trqam.results.collect`); ``imported`` are curves that others
     published, in the layout of ``metrics`` and with their ``source``, where a row of a whole domain has no task;
-    ``reported`` are the numbers that the authors print.
+    ``reported`` are the numbers that the authors print, and ``claims`` is the file that states what they claim.
     """
 
     config: Config
@@ -33,6 +35,7 @@ class Collected:
     manifests: dict[str, Any]
     imported: pd.DataFrame
     reported: pd.DataFrame
+    claims: Path = CLAIMS
 
     @classmethod
     def load(
@@ -41,15 +44,27 @@ class Collected:
         folder: str | Path,
         imported: str | Path = published.FOLDER,
         reported: str | Path = REPORTED,
+        claims: str | Path = CLAIMS,
     ) -> "Collected":
         """Reads ``folder``, where `trqam collect` wrote to, and the curves in ``imported``; UserError if it did not."""
         folder = Path(folder)
         names = ("metrics.csv", "runs.csv", "datasets.json", "manifests.json")
         if missing := [folder / name for name in names if not (folder / name).is_file()]:
             raise UserError(f"{missing[0]}: missing; run `trqam collect` first")
-        tables = [pd.read_csv(folder / name) for name in names[:2]]
+        tables = [_read(folder / name, columns) for name, columns in zip(names[:2], (METRICS, RUN), strict=True)]
         records = [read_json(folder / name) for name in names[2:]]
-        return cls(config, *tables, *records, published.load(imported), read_reported(reported))
+        return cls(config, *tables, *records, published.load(imported), read_reported(reported), Path(claims))
+
+
+def _read(path: Path, columns: set[str]) -> pd.DataFrame:
+    """A table of `trqam collect`."""
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({type(error).__name__}); run `trqam collect` again") from None
+    if lacking := columns - set(table):
+        raise UserError(f"{path}: {sorted(lacking)[0]}: column missing; run `trqam collect` again")
+    return table
 
 
 def read_reported(path: str | Path = REPORTED) -> pd.DataFrame:

@@ -32,7 +32,7 @@ class ClaimsTable:
 
 def table(collected: Collected) -> ClaimsTable:
     """A row a claim, in the order of config/claims.yaml."""
-    stated, verdicts = claim_statements.load(), claims.claims(collected)
+    stated, verdicts = claim_statements.load(collected.claims), claims.claims(collected)
     caption = f"The claims of {stated.paper} against this run. {claims.summary(verdicts)} {intervals(stated.interval)}"
     return ClaimsTable(caption, tuple(map(_row, verdicts)), tuple((v.title, rule(v)) for v in verdicts))
 
