@@ -41,11 +41,17 @@ def final_step(config: Config, method: str, stage: str) -> int:
 
 def seed_success(metrics: pd.DataFrame, tasks: list[str], method: str, stage: str, step: int) -> pd.Series:
     """Per-seed success in per cent, the mean over ``tasks``; a seed without every task is left out."""
-    rows = metrics[(metrics.method == method) & (metrics.stage == stage) & (metrics.step == step)]
+    rows = _at(metrics, method, stage, step)
     if not tasks:
         return pd.Series(dtype=float)
     table = rows.pivot_table(index="seed", columns="task", values="success", aggfunc="last").reindex(columns=tasks)
     return 100 * table.dropna().mean(axis=1)
+
+
+def _at(metrics: pd.DataFrame, method: str, stage: str, step: int) -> pd.DataFrame:
+    """The rows at ``step``; what drops most goes first, as a million rows are slow to compare with a name."""
+    rows = metrics[metrics.step == step]
+    return rows[(rows.method == method) & (rows.stage == stage)]
 
 
 def cell(metrics: pd.DataFrame, tasks: list[str], method: str, stage: str, step: int) -> Cell | None:
@@ -54,8 +60,8 @@ def cell(metrics: pd.DataFrame, tasks: list[str], method: str, stage: str, step:
     if success.empty:
         return None
     mean, std = mean_and_std(success)
-    own = metrics[(metrics.method == method) & (metrics.stage == stage) & metrics.task.isin(tasks)]
-    diverged = own[(own.status == "DIVERGED") & own.seed.isin(success.index)].seed.nunique()
+    own = _at(metrics, method, stage, step)  # a seed that diverged before has such a row here: `trqam collect` adds it
+    diverged = own[(own.status == "DIVERGED") & own.task.isin(tasks) & own.seed.isin(success.index)].seed.nunique()
     return Cell(mean, std, len(success), diverged, float(success.min()), float(success.max()))
 
 
