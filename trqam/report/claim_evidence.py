@@ -92,17 +92,13 @@ class Evidence:
         """The method as printed."""
         return self.config.methods[method].label
 
-    def seed_means(self, method: str, tasks: Sequence[str]) -> np.ndarray:
-        """Final success, the mean over ``tasks``; a seed without every task is left out."""
-        if method not in self.final.index:
-            return np.array([])
-        values = self.final.loc[method].reindex(columns=tasks).to_numpy(float)
-        return values[~np.isnan(values).any(axis=1)].mean(axis=1)
-
     def success(self, method: str, tasks: Sequence[str] | None = None) -> Scores:
         """Per-seed final success, an array a task; NoResult where a task has none."""
-        tasks = self.tasks if tasks is None else tasks
-        return [self._found(self.seed_means(method, [task]), f"final {self.stage}", method, task) for task in tasks]
+        tasks = list(self.tasks if tasks is None else tasks)
+        known = self.final.loc[[method]] if method in self.final.index else self.final.iloc[:0]
+        columns = known.reindex(columns=tasks).to_numpy(float).T
+        found = zip(columns, tasks, strict=True)
+        return [self._found(c[~np.isnan(c)], f"final {self.stage}", method, task) for c, task in found]
 
     def kl_share(self, method: str, task: str) -> Scores:
         """Per-seed realised path KL over the budget; NoResult if there is none."""
