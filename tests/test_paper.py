@@ -1,4 +1,4 @@
-"""The paper and the page build from results, whatever the labels are, and a LaTeX error is one line."""
+"""The paper builds from results, whatever the labels are, and a LaTeX error is one line."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ import pytest
 
 from tests import fake_results
 from trqam.errors import UserError
-from trqam.report import PAPER, facts, figure_names, figures, html, latex, table_names, tables
+from trqam.report import PAPER, facts, figure_names, figures, latex, table_names, tables
 
 HOSTILE = r"a_b & 50% \input{x} <b>$^~#[*]{} é ∂ ’</b>"
 SYSTEM = shutil.which("pdflatex")
@@ -24,7 +24,6 @@ def rendered(tmp_path_factory):
     config = msgspec.structs.replace(config, methods={**config.methods, "qam": qam})
     folder = tmp_path_factory.mktemp("paper")
     render(fake_results.collected(config), folder)
-    html.render(fake_results.collected(config), folder / "figures", folder / "report.html")
     return folder
 
 
@@ -155,22 +154,3 @@ def test_assumed_values_are_printed():
     found = facts.facts(fake_results.collected(config))
     assert "assumed: KL budget of scene (1) and puzzle-4x4 (4)." in found["assumptions"]
     assert found["taskList"] == "all tasks of scene and puzzle-4x4"
-
-
-def test_page_is_self_contained_and_escaped(rendered):
-    page = (rendered / "report.html").read_text()
-    assert not re.search(r"""(src|href)=["'](?!data:)""", page)
-    assert "http" not in page
-    assert page.count("data:image/png;base64,") == len(figure_names(fake_results.full_config()))
-    assert "<b>$" not in page
-    assert "not run at this scale" in page
-    assert "a_b &amp; 50%" in page
-    assert "is not the paper&#39;s scale" in page
-    assert page.count("0123456789abcdef") == 90  # a digest and a command for every run
-    assert page.count("snakemake results/small/") == 90
-
-
-def test_page_without_figures_is_one_line(tmp_path):
-    config = fake_results.small_config()
-    with pytest.raises(UserError, match=r"overall_bars\.png: cannot be read"):
-        html.render(fake_results.collected(config), tmp_path, tmp_path / "report.html")

@@ -48,8 +48,8 @@ class Build:
         theory_figure.write(self.folder)
 
     def html(self) -> None:
-        """report.html, from the figures drawn before."""
-        html.render(self.collected, self.folder / "figures", self.folder / "report.html")
+        """report.html, from the figures drawn before and the rollouts, if there are any."""
+        html.render(self.collected, self.folder, self.folder / "report.html")
 
     def pdf(self) -> None:
         """paper.pdf, from all the others."""

@@ -46,12 +46,18 @@ class Measured(NamedTuple):
 
 
 @cache
+def discretisation() -> pd.DataFrame:
+    """The experiment that the caption speaks of, once a process (some seconds)."""
+    return theory.discretisation_experiment(FLOW_STEPS, VARIANCES)
+
+
+@cache
 def measure() -> Measured:
     """All experiments, once a process (about half a minute)."""
     return Measured(
         theory.dual_descent_experiment(BUDGETS, DIMENSIONS, TRAINING_STEPS, DUAL_STEPS),
         theory.dual_descent_experiment(BUDGETS, [SHOWN_DIMENSION], FINE_STEPS, DUAL_STEPS),
-        theory.discretisation_experiment(FLOW_STEPS, VARIANCES),
+        discretisation(),
         theory.amplification_experiment(BETAS, ERRORS, TOYS),
     )
 
@@ -115,7 +121,7 @@ def _path_kl(axes: Axes, measured: Measured) -> None:
 
 
 def _discretisation(axes: Axes, measured: Measured) -> None:
-    for colour, (variance, error) in zip(COLOURS, _errors(measured).items(), strict=False):
+    for colour, (variance, error) in zip(COLOURS, _errors(measured.discretisation).items(), strict=False):
         axes.loglog(error.index, 100 * error.abs(), color=colour, marker="o", markersize=3, label=f"{variance:g}")
     steps = np.array([FLOW_STEPS[0], FLOW_STEPS[-1]])
     axes.loglog(steps, 300 * steps[0] / steps, color=INK, linestyle="--", linewidth=0.8, label="order 1")
@@ -155,16 +161,16 @@ def _legend(axes: Axes, place: str, columns: int, handles: list[Line2D]) -> None
     axes.legend(handles=handles, loc=place, ncols=columns, fontsize=7, handlelength=2, columnspacing=0.8)
 
 
-def _errors(measured: Measured) -> pd.DataFrame:
+def _errors(measured: pd.DataFrame) -> pd.DataFrame:
     """Relative error of the path KL at the optimum, a row for each K and a column for each variance."""
-    table = measured.discretisation.pivot(index="steps", columns="variance", values="path_kl")
+    table = measured.pivot(index="steps", columns="variance", values="path_kl")
     return (table / 0.5 - 1)[list(VARIANCES)]
 
 
 def theory_facts() -> dict[str, str]:
     """What the section and the caption say in numbers, by macro name."""
     measured = measure()
-    errors, table = _errors(measured), measured.discretisation
+    errors, table = _errors(measured.discretisation), measured.discretisation
     tail = errors[errors.index >= FITTED_FROM].drop(columns=_changing_sign(errors))
     orders = [theory.fitted_order(error.index, error) for _, error in tail.items()]
     last = [frame.groupby(["dimension", "budget"]).last() for frame in (measured.training, measured.fine)]
@@ -204,7 +210,7 @@ def theory_facts() -> dict[str, str]:
 
 def caption() -> str:
     """What the figure shows, and what to look for."""
-    unsteady = _changing_sign(_errors(measure()))
+    unsteady = _changing_sign(_errors(discretisation()))
     dip = f" (the dip at variance {_listed(f'{v:g}' for v in unsteady)} is a change of sign)" if unsteady else ""
     return (
         "The method with exact fields, a Gaussian base and a linear critic; nothing is learned. (a) The multiplier "

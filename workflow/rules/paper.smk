@@ -195,15 +195,25 @@ rule html:
         COLLECTED,
         SHOWN,
         SHARED,
-        expand(f"{PAPER}/figures/{{figure}}.png", figure=FIGURES),
-        CLAIMS,
-        "trqam/report/html.py",
         IMPORTED,
+        CLAIMS,
+        expand(f"{PAPER}/figures/{{figure}}.png", figure=FIGURES),
+        rules.theory_figure.output,
+        ROLLOUTS,
+        "trqam/report/html.py",
+        "trqam/report/run_list.py",
         "trqam/report/facts.py",
+        "trqam/report/settings.py",
+        "trqam/report/symbols.py",
+        "trqam/report/tables/__init__.py",
         [f"trqam/report/tables/{table}.py" for table in TABLES],
         FIGURE_MODULES,  # captions
         "trqam/report/panels.py",
-        "paper/templates/report.html.j2",
+        "trqam/report/theory_figure.py",
+        [
+            f"paper/templates/report{part}.j2"
+            for part in (".html", "_parts.html", ".css", ".js")
+        ],
     output:
         f"{PAPER}/report.html",
     log:
