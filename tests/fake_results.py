@@ -98,6 +98,21 @@ def _training(rng, budget, method, adaptive, total, scale):
     return values
 
 
+def diverged(frame: pd.DataFrame, config, task: str, method: str, seed: int, step: int) -> pd.DataFrame:
+    """``frame`` as `trqam collect` would have written it, had one seed diverged at ``step`` of the offline stage."""
+    scale, own = config.scale, (frame.task == task) & (frame.method == method) & (frame.seed == seed)
+    interval = scale.ablation_eval_interval if method in config.ablated else scale.eval_interval
+    due = [at for at in range(interval, scale.offline_steps + 1, interval) if at > step]
+    lost = [("offline", at) for at in (step, *due)]
+    if "online" in config.stages(method):
+        lost += [("online", s) for s in range(0, scale.online_steps + 1, interval)]
+    cell = {"task": task, "domain": domain_of(task), "method": method, "seed": seed}
+    rows = pd.DataFrame({**cell, "stage": stage, "step": at} for stage, at in lost)
+    rows["total_step"] = rows.step + scale.offline_steps * (rows.stage == "online")
+    kept = frame[~own | (frame.total_step < step)]
+    return pd.concat([kept, rows.assign(status="DIVERGED", success=0.0)], ignore_index=True)
+
+
 def runs(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a cell, seed and stage."""
     cells = frame[["task", "method", "seed", "stage"]].drop_duplicates().reset_index(drop=True)

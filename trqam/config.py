@@ -220,10 +220,10 @@ def _check_once(config: Config, key: str, listed: list[str]) -> None:
 
 
 def _add_budget_sweep(config: Config) -> None:
-    """Adds one method a budget of the sweep: TRQAM with that budget, in ever darker orange."""
+    """Adds one method a budget of the sweep: TRQAM with that budget, from light orange to dark violet."""
     if config.budget_sweep and "trqam" not in config.methods:
         raise UserError(f"{config.scale.methods_file}: trqam: missing; budgets of {config.path} vary its kl_budget")
-    light, dark = (253, 184, 99), (127, 39, 4)
+    light, dark = (255, 170, 60), (40, 10, 70)
     for number, (budget, name) in enumerate(config.budget_sweep.items()):
         share = number / max(len(config.budget_sweep) - 1, 1)
         colour = "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in zip(light, dark, strict=True))

@@ -11,6 +11,7 @@ from trqam.config import Config, domain_of, tasks_of
 PAPER = Path(__file__).parents[2] / "paper"
 CLAIMS = PAPER.parent / "config" / "claims.yaml"  # the paper's claims, one file for all scales
 CONTRASTED = ("trqam", "constant_lambda", "qam", "external_kl")  # adaptive, constant, constant, external
+COLLAPSING = ("qam", "qam_e", "trqam")
 BEYOND = "Beyond the paper"  # the group in methods.yaml of what other papers brought
 STRIP_METHODS = ("behaviour_cloning", "trqam")  # whose rollouts are shown, one under the other
 STRIPS = 5  # tasks, at most
@@ -95,9 +96,29 @@ def scratch_pairs(config: Config) -> dict[str, str]:
     return pairs
 
 
+def collapsing(config: Config) -> list[str]:
+    """The methods of the comparison of who collapses: plain adjoint matching, and TRQAM; none without both."""
+    methods = [method for method in COLLAPSING if method in config.compared]
+    return methods if "trqam" in methods and len(methods) > 1 else []
+
+
+def internal_external(config: Config) -> list[str]:
+    """TRQAM and the external KL penalty; none where the scale does not have both."""
+    both = [method for method in ("trqam", "external_kl") if method in [*config.compared, *config.scale.ablations]]
+    return both if len(both) == 2 else []
+
+
 FIGURES = (
-    "overall_bars", "profiles", "offline_to_online", "trust_region", "adaptive_constant", "pretraining", "budget_sweep",
-)  # fmt: skip
+    "overall_bars",
+    "profiles",
+    "collapse",
+    "offline_to_online",
+    "trust_region",
+    "adaptive_constant",
+    "external_kl",
+    "pretraining",
+    "budget_sweep",
+)
 TABLES = (
     "success", "aggregates", "improvement", "coverage", "success_tasks", "published", "imported", "settings_common",
     "settings_domains", "settings_trust_region", "settings_baselines", "settings_ablations", "claims",
@@ -105,14 +126,17 @@ TABLES = (
 
 
 def figure_names(config: Config) -> tuple[str, ...]:
-    """The figures that this scale has the methods for."""
+    """The figures that this scale has the methods for, and the appendix's curves of each domain."""
     ablated = bool(config.scale.ablation_tasks)
     lacking = {
+        "collapse": not collapsing(config),
+        "external_kl": not (ablated and internal_external(config)),
         "adaptive_constant": not (ablated and contrasted(config)),
         "pretraining": not (ablated and scratch_pairs(config)),
         "budget_sweep": not (ablated and config.budget_sweep),
     }
-    return tuple(name for name in FIGURES if not lacking.get(name))
+    text = [name for name in FIGURES if not lacking.get(name)]
+    return (*text, *(f"curves--{domain}" for domain in config.task_domains))
 
 
 def figure_module(name: str) -> str:

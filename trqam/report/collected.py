@@ -1,6 +1,7 @@
 """What `trqam collect` gathered, read once: all that a table, a figure, a claim or a page is made of."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ class Collected:
     imported: pd.DataFrame
     reported: pd.DataFrame
     claims: Path = CLAIMS
+
+    @cached_property
+    def cells(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """The metrics of each (task, method) that has any."""
+        return dict(iter(self.metrics.groupby(["task", "method"], sort=False)))
 
     @classmethod
     def load(

@@ -57,7 +57,15 @@ def facts(collected: Collected) -> dict[str, str]:
         "verdictOnline": " ".join(verdicts(metrics, config, "online")),
         "claims": claims.summary(claims.claims(collected)),
     }
-    return values | {f"caption{_camel('_' + name)}": text for name, text in figures.captions(collected).items()}
+    captions = figures.captions(collected)
+    values["curves"] = _plots({name: text for name, text in captions.items() if "--" in name})
+    return values | {f"caption{_camel('_' + name)}": text for name, text in captions.items() if "--" not in name}
+
+
+def _plots(captions: dict[str, str]) -> latex.Latex:
+    """The figures that are one a domain: their names have hyphens and digits, which the name of a macro must not."""
+    plots = [rf"\plot{{{name}}}{{{name}}}{{{latex.escape(text)}}}" for name, text in captions.items()]
+    return latex.Latex("".join(plots))
 
 
 def render(collected: Collected, out: str | Path) -> None:

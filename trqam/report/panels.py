@@ -1,106 +1,158 @@
-"""What several figures share: axes, curves, bars, legends, and the columns of tasks that they are laid out in."""
+"""What several figures share: the columns of tasks that they are laid out in, axes, ground, bars and legends."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from trqam.config import Config, domain_of, expanded
-from trqam.report import contrasted, task_label
-from trqam.report.collected import Collected
+from trqam.config import Config, domain_of
+from trqam.report import lines, overlay, task_label
+from trqam.report.lines import INK, Runs
 from trqam.report.measures import is_pretraining, kl_budget
 from trqam.report.statistics import mean_and_std
 
 WIDTH = 6.1  # inches, the paper's text width, so that a font size here is the size in print
 COLUMNS = 5  # panels side by side at most
+STRONG_BANDS = 5  # methods; the bands of more are paler, or they would bury the lines
 ONLINE = "#fdebd7"
-INK = "#333333"
 PATH_KL, SUCCESS = "path KL (nats)", "success (%)"
-# What captions say of every line, band and ground.
-MEAN, BAND = "Line: mean over seeds", "band: from the lowest to the highest seed"
+MULTIPLIER, ADJOINT_LOSS = "multiplier λ (no unit)", "adjoint loss (no unit)"
 GROUND = "White ground: offline stage, in gradient steps; orange ground: online stage, in environment steps."
 
 
 def groups(config: Config, tasks: list[str]) -> dict[str, list[str]]:
-    """Columns of a figure: tasks, or domains where there are too many tasks."""
+    """Panels of a figure: tasks, or domains where there are too many tasks."""
     if len(tasks) <= COLUMNS:
         return {task_label(config, task): [task] for task in tasks}
     domains = dict.fromkeys(map(domain_of, tasks))
     return {config.domains[d].label: [t for t in tasks if domain_of(t) == d] for d in domains}
 
 
-def panel_of(config: Config, tasks: list[str]) -> str:
+def panel_of(tasks: list[str]) -> str:
     """What one of the `groups` is, as captions say it."""
-    return "task" if len(tasks) <= COLUMNS else "domain, over the runs of all its tasks"
+    return "task" if len(tasks) <= COLUMNS else "domain (a seed's value is its mean over the domain's tasks)"
 
 
-def over_training(
-    metrics: pd.DataFrame, config: Config, methods: list[str], tasks: list[str], rows: dict[str, str]
-) -> Figure:
+def over_training(runs: Runs, rows: dict[str, str], budget: bool = False) -> Figure:
     """A column a task, a row a quantity (``rows``: column of the metrics to label), all but success logarithmic."""
-    columns_of = groups(config, tasks)
+    config, columns_of = runs.config, groups(runs.config, runs.tasks)
     columns, many = min(len(columns_of), COLUMNS), len(rows)
     bands = -(-len(columns_of) // columns)  # of ``many`` rows each
-    height = (1.25 if many > 2 else 1.6) if bands == 1 else 0.9
-    figure, grid = plt.subplots(
-        many * bands, columns, figsize=(WIDTH, many * bands * height + 0.6), sharex=True, sharey="row", squeeze=False
-    )
-    frame = metrics.assign(success=100 * metrics.success)
-    for number, (label, own) in enumerate(columns_of.items()):
-        for row, column in enumerate(rows):
-            axes = grid[many * (number // columns) + row, number % columns]
-            for method in methods:
-                runs = frame[frame.task.isin(own) & (frame.method == method)]
-                curve(axes, runs, column, config.methods[method].colour, logarithmic=column != "success")
-            if column == "success":
-                axes.set(ylim=(-4, 104), yticks=(0, 50, 100))
-            elif axes.lines:
-                log_axis(axes)
-            else:
-                axes.annotate("no values", (0.5, 0.5), xycoords="axes fraction", ha="center", fontsize=7, color=INK)
-                axes.tick_params(left=False, labelleft=False)
-            if column == "path_kl" and (budget := _budget(config, own[0], methods)):
-                axes.axhline(budget, color=INK, linestyle="--", linewidth=0.9)
-            stages(axes, metrics, config)
-        grid[many * (number // columns), number % columns].set_title(label, fontsize=8 if columns < 4 else 7)
+    alone = len(columns_of) == 1  # then the rows stand side by side
+    size = (WIDTH, 2.6 if alone else many * bands * (1.6 if bands == 1 else 1.0) + 0.6)
+    shape = (1, many) if alone else (many * bands, columns)
+    share = "none" if alone else "row"
+    figure, grid = plt.subplots(*shape, figsize=size, sharex=True, sharey=share, squeeze=False)
+    grid = grid.T if alone else grid
+    for number, (label, tasks) in enumerate(columns_of.items()):
+        top, column = many * (number // columns), number % columns
+        for axes, quantity in zip(grid[top : top + many, column], rows, strict=True):
+            for method in runs.methods_on(tasks):
+                lines.curve(axes, runs.of(tuple(tasks), method), quantity, config, method, len(tasks))
+            _quantity_axis(axes, quantity)
+            if quantity == "path_kl":
+                _budget_line(axes, runs, tasks[0])
+            stages(axes, runs)
+        grid[top, column].set_title(label, fontsize=title_size(columns))
     for row in range(many * bands):
-        grid[row, 0].set_ylabel(list(rows.values())[row % many])
+        label = list(rows.values())[row % many]
+        grid[row, 0].set_ylabel(label if bands == 1 else label.replace(" (", "\n("))
     hide(grid, many, len(columns_of))
     figure.align_ylabels(grid[:, 0])
     budget_line = Line2D([], [], color=INK, linestyle="--", linewidth=0.9, label="KL budget")
-    legend(figure, config, methods, metrics, [budget_line])
+    legend(figure, runs, [budget_line] if "path_kl" in rows else [])
     return figure
 
 
-def _budget(config: Config, task: str, methods: list[str]) -> float | None:
-    """The KL budget that some method of the figure holds to."""
-    held = [method for method in methods if "kl_budget" in config.run(task, method).parameters]
-    return kl_budget(config, task, held[0]) if held else None
+def success_panels(runs: Runs, places: dict[str, list[str]], columns: int, height: float) -> Figure:
+    """Success over training, a panel a place (its title to its tasks), each ``height`` inches high."""
+    rows, weak = -(-len(places) // columns), len(runs.methods) > STRONG_BANDS
+    size = (WIDTH, rows * height + 0.7)
+    figure, grid = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    published = overlay.drawn(runs)
+    for axes, (title, tasks) in zip(grid.flat, places.items(), strict=False):
+        for method in runs.methods_on(tasks):
+            own = runs.of(tuple(tasks), method)
+            lines.curve(axes, own, "success", runs.config, method, len(tasks), band=0.1 if weak else 0.2)
+        overlay.draw(axes, published, runs.config, tasks)
+        success_axis(axes)
+        stages(axes, runs)
+        title = title if columns < 4 else title.replace(" task", "\ntask")
+        axes.set_title(title, fontsize=title_size(columns))
+    for axes in grid[:, 0]:
+        axes.set_ylabel(SUCCESS)
+    hide(grid, 1, len(places))
+    legend(figure, runs, overlay.handles(published))
+    return figure
 
 
-def bar(axes: Axes, position: float, success: Iterable[float], **fill) -> bool:
-    """Mean as a bar, seeds as dots, sample std as error bar; nothing, and False, where there is no result."""
+def success_caption(runs: Runs) -> str:
+    """What captions say of `success_panels`: lines, bands, seeds, absent and imported curves, ground and cloning."""
+    absent = ""
+    if any(len(runs.methods_on([task])) < len(runs.methods) for task in runs.tasks):
+        absent = " A method without a curve did not run there."
+    once = [runs.config.methods[m].label for m in runs.methods if is_pretraining(runs.config, m)]
+    level = f" Dotted: {once[0]}, one training seed." if once else ""
+    return f"{lines.MEAN}; {lines.BAND} ({runs.seeds(' a task')}).{absent}{overlay.note(runs)} {GROUND}{level}"
+
+
+def _quantity_axis(axes: Axes, quantity: str) -> None:
+    """Per cent from 0 to 100 for success, logarithmic for the rest."""
+    if quantity == "success":
+        success_axis(axes)
+    elif axes.lines:
+        log_axis(axes)
+    else:
+        axes.annotate("no values", (0.5, 0.5), xycoords="axes fraction", ha="center", fontsize=7, color=INK)
+        axes.tick_params(left=False, labelleft=False)
+
+
+def success_axis(axes: Axes) -> None:
+    """0 to 100 per cent, with room for a line on either."""
+    axes.set(ylim=(-4, 104), yticks=(0, 50, 100))
+
+
+def _budget_line(axes: Axes, runs: Runs, task: str) -> None:
+    """The KL budget that some method of the figure holds to, of either stage."""
+    config = runs.config
+    held = [m for m in runs.methods_on([task]) if "kl_budget" in config.run(task, m).parameters]
+    if held:
+        offline = kl_budget(config, task, held[0])
+        online = config.run(task, held[0]).kl_budget_online or offline
+        ends = [0, config.scale.offline_steps, config.scale.offline_steps + config.scale.online_steps]
+        look = {"color": INK, "linestyle": "--", "linewidth": 0.9, "zorder": 1.9}
+        axes.plot(ends, [offline, offline, online], drawstyle="steps-pre", **look)
+
+
+def bar(axes: Axes, position: float, success: pd.Series, diverged: Collection[int] = (), **fill) -> bool:
+    """Mean as a bar, seeds as dots, sample std as error bar; nothing, and False, where there is no result.
+
+    ``success`` has a value a seed; ``diverged`` are the seeds that are crossed.
+    """
     mean, std = mean_and_std(success)
     if np.isnan(mean):
         return False
     axes.bar(position, mean, 0.36, zorder=2, **fill)
     if len(success) > 1:
         axes.errorbar(position + 0.1, mean, std, color=INK, capsize=2.5, linewidth=0.9, zorder=3)
-    dots(axes, position + (np.linspace(-0.14, 0.04, len(success)) if len(success) > 1 else 0), success)
+    places = position + (np.linspace(-0.14, 0.04, len(success)) if len(success) > 1 else np.zeros(1))
+    ended = success.index.isin(diverged)
+    dots(axes, places[~ended], success[~ended])
+    lines.crosses(axes, places[ended], success[ended], INK)
     return True
 
 
-def dots(axes: Axes, positions, values) -> None:
+def dots(axes: Axes, xs, ys, colour: str = INK) -> None:
     """One white dot a seed."""
-    look = {"s": 11, "color": "white", "edgecolors": INK, "linewidths": 0.7, "zorder": 4, "clip_on": False}
-    axes.scatter(np.broadcast_to(positions, len(values)), values, **look)
+    look = {"s": 11, "color": "white", "edgecolors": colour, "linewidths": 0.7, "zorder": 4, "clip_on": False}
+    if len(xs):
+        axes.scatter(xs, ys, **look)
 
 
 def full(colour: str) -> dict:
@@ -113,40 +165,22 @@ def hatched(colour: str) -> dict:
     return {"facecolor": "white", "edgecolor": colour, "hatch": "////"}
 
 
-def bar_keys(first: str, second: str) -> list:
-    """For a legend: what full, hatched and dots mean."""
+def bar_keys(first: str, second: str, runs: Runs) -> list:
+    """For a legend: what full, hatched, dots and crosses mean."""
     seed = Line2D([], [], label="one seed", marker="o", markersize=3.5, linestyle="", color="white", mec=INK)
-    return [Patch(label=first, **full("#8c8c8c")), Patch(label=second, **hatched("#8c8c8c")), seed]
-
-
-def seeds_present(metrics: pd.DataFrame) -> str:
-    """`n = 3`, or `n = 2 to 3` where seeds are missing from some task, method or stage."""
-    seeds = metrics.dropna(subset=["success"]).groupby(["task", "method", "stage"]).seed.nunique()
-    low, high = (seeds.min(), seeds.max()) if len(seeds) else (0, 0)
-    return f"n = {low}" if low == high else f"n = {low} to {high}"
-
-
-def seeds_compared(collected: Collected) -> str:
-    """`seeds_present` of the compared methods."""
-    return seeds_present(collected.metrics[collected.metrics.method.isin(collected.config.compared)])
-
-
-def ablated_stages(collected: Collected) -> pd.DataFrame:
-    """The metrics of the stages that ablations go through, of all methods."""
-    return collected.metrics[collected.metrics.stage.isin(collected.config.scale.ablation_stages)]
-
-
-def seeds_ablated(collected: Collected) -> str:
-    """`seeds_present` of the ablations and of what they are compared with."""
-    config, shown = collected.config, ablated_stages(collected)
-    tasks, methods = expanded(config.scale.ablation_tasks), [*contrasted(config), *config.ablated]
-    return seeds_present(shown[shown.task.isin(tasks) & shown.method.isin(methods)])
+    fills = [Patch(label=first, **full("#8c8c8c")), Patch(label=second, **hatched("#8c8c8c"))]
+    return [*fills, seed, *([lines.diverged_handle()] if len(runs.diverged) else [])]
 
 
 def trained_once(config: Config) -> str:
     """The beginning of the sentence on behaviour cloning's one seed; nothing where it is not compared."""
     label = next((config.methods[m].label for m in config.compared if is_pretraining(config, m)), None)
     return f" {label} has one training seed, evaluated once with the streams of each seed; " if label else ""
+
+
+def title_size(columns: int) -> float:
+    """The font size of panel titles: the longest domain's name fits over a panel."""
+    return {4: 7, 5: 6.5}.get(columns, 8)
 
 
 def hide(grid: np.ndarray, height: int, used: int) -> None:
@@ -163,40 +197,24 @@ def log_axis(axes: Axes) -> None:
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,), numticks=6))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}" if 1e-3 <= value < 1e4 else f"{value:.0e}")
+    axes.yaxis.set_major_formatter(plain)
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def curve(
-    axes: Axes, runs: pd.DataFrame, column: str, colour: str, logarithmic: bool = False, band: bool = True
-) -> None:
-    """Mean and, with ``band``, range over seeds; the online stage goes on from where the offline one ended."""
-    rows = runs.dropna(subset=[column])
-    if logarithmic:
-        rows = rows[rows[column] > 0]
-    if rows.empty:
-        return
-    few = column == "success" and rows.total_step.nunique() < 16
-    marker = {"marker": "o", "markersize": 2.2, "markeredgecolor": colour} if few else {}
-    lowest_to_highest = ("pi", 100) if band else None
-    seaborn.lineplot(rows, x="total_step", y=column, errorbar=lowest_to_highest, color=colour, ax=axes, **marker)
-    axes.set(xlabel="", ylabel="")  # seaborn's are the columns' names
+def plain(value: float, _=None) -> str:
+    """A tick of a logarithmic axis without a power of ten, where that is short."""
+    short = f"{value:g}" if 1e-3 <= value < 1e4 else f"{value:.0e}"
+    return short.replace("e+0", "e").replace("e-0", "e-")
 
 
-def level(axes: Axes, runs: pd.DataFrame, colour: str) -> None:
-    """The success of behaviour cloning, which training does not change, as a level."""
-    if not runs.empty:
-        axes.axhline(runs.success.mean(), color=colour, linestyle=":", linewidth=1.3)
-
-
-def stages(axes: Axes, metrics: pd.DataFrame, config: Config) -> None:
+def stages(axes: Axes, runs: Runs) -> None:
     """Limits and ground of the two stages; the axis counts in thousands or millions of steps."""
-    offline, total = config.scale.offline_steps, config.scale.offline_steps + config.scale.online_steps
-    online = (metrics.stage == "online").any()
-    axes.set_xlim(0, total if online else offline)
-    axes.xaxis.set_major_locator(plt.MaxNLocator(3, integer=total > 5e3, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(lambda step, _: f"{step / step_unit(config)[0]:g}")
-    if online:
+    scale, unit = runs.config.scale, step_unit(runs.config)[0]
+    offline, total = scale.offline_steps, scale.offline_steps + scale.online_steps
+    axes.set_xlim(0, total if runs.online else offline)
+    axes.xaxis.set_major_locator(plt.MaxNLocator(4, integer=total > 5e3, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(lambda step, _: f"{step / unit:g}")
+    if runs.online:
         axes.axvspan(offline, total, color=ONLINE, linewidth=0, zorder=-1)
 
 
@@ -206,21 +224,29 @@ def step_unit(config: Config) -> tuple[float, str]:
     return (1e6, "millions") if millions else (1e3, "thousands")
 
 
-def legend(figure: Figure, config: Config, methods: list[str], metrics: pd.DataFrame, more: list = ()) -> None:
+def step_label(config: Config) -> str:
+    """The label of the axis of steps."""
+    return f"training step ({step_unit(config)[1]})"
+
+
+def legend(figure: Figure, runs: Runs, more: list = ()) -> None:
     """One legend of all methods, and the axis label that the panels share."""
-    figure.supxlabel(f"training step ({step_unit(config)[1]})", fontsize=8)
-    labels = {method: config.methods[method].label for method in methods}
-    handles = [
-        Line2D([], [], color=config.methods[m].colour, ls=":" if is_pretraining(config, m) else "-", label=labels[m])
-        for m in methods
-    ]
-    handles += [*more, *([Patch(color=ONLINE, label="online")] if (metrics.stage == "online").any() else [])]
-    keys(figure, handles)
+    figure.supxlabel(step_label(runs.config), fontsize=8)
+    online = [Patch(color=ONLINE, label="online")] if runs.online else []
+    crosses = [lines.diverged_handle()] if len(runs.diverged) else []
+    keys(figure, [*lines.handles(runs.config, runs.methods), *more, *crosses, *online])
 
 
 def keys(figure: Figure, handles: list) -> None:
     """A legend above the panels, in as many columns as its longest label leaves."""
-    longest = max(len(handle.get_label()) for handle in handles)
-    columns = int(WIDTH * 72 / (4.6 * longest + 36))  # points: letters of 8 pt, and the key with its space
-    columns = max(1, min(len(handles), columns))
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, handlelength=1.8)
+    number = len(handles)
+    rows = next((rows for rows in range(1, number) if _width(handles, -(-number // rows)) < WIDTH), number)
+    columns = -(-number // rows)
+    spacing = {"handlelength": 1.8, "columnspacing": 1.4, "labelspacing": 0.3}
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, **spacing)
+
+
+def _width(handles: list, columns: int) -> float:
+    """About the width of a legend, in inches: letters of 8 points, and beside each label its key and space."""
+    parts = np.array_split([len(handle.get_label()) for handle in handles], columns)
+    return sum(4.3 * part.max() + 33 for part in parts) / 72

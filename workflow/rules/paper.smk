@@ -65,6 +65,8 @@ for figure in FIGURES:
             SHOWN,
             SHARED,
             "trqam/report/figures/__init__.py",
+            "trqam/report/lines.py",
+            "trqam/report/overlay.py",
             "trqam/report/panels.py",
             "paper/style.mplstyle",
             module=f"{figure_module(figure).replace('.', '/')}.py",
@@ -120,7 +122,7 @@ for table in TABLES:
             "{params.trqam} render table {params.table} 2>&1 | tee {log}"
 
 
-FIGURE_MODULES = [f"{figure_module(figure).replace('.', '/')}.py" for figure in FIGURES]
+FIGURE_MODULES = sorted({f"{figure_module(f).replace('.', '/')}.py" for f in FIGURES})
 
 
 rule claims:
@@ -152,6 +154,8 @@ rule facts:
         "trqam/report/facts.py",
         "trqam/report/latex.py",
         FIGURE_MODULES,  # captions
+        "trqam/report/lines.py",
+        "trqam/report/overlay.py",
         "trqam/report/panels.py",
         "paper/templates/facts.tex.j2",
     output:
@@ -208,6 +212,8 @@ rule html:
         "trqam/report/tables/__init__.py",
         [f"trqam/report/tables/{table}.py" for table in TABLES],
         FIGURE_MODULES,  # captions
+        "trqam/report/lines.py",
+        "trqam/report/overlay.py",
         "trqam/report/panels.py",
         "trqam/report/theory_figure.py",
         [

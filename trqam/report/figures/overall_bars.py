@@ -5,14 +5,16 @@ from matplotlib.figure import Figure
 
 from trqam.report import compared, count, panels, tasks_label, tasks_run
 from trqam.report.collected import Collected
+from trqam.report.lines import INK, Runs
 from trqam.report.measures import STAGES, final_step, is_pretraining, seed_success
-from trqam.report.panels import INK, WIDTH
+from trqam.report.panels import WIDTH
 
 
 def draw(collected: Collected) -> Figure:
     """Success over the tasks that all compared methods run on, at the end of either stage."""
     metrics, config = collected.metrics, collected.config
-    methods, tasks = compared(config), tasks_run(config, *config.compared)
+    runs = _runs(collected)
+    methods, tasks = runs.methods, runs.tasks
     figure, axes = plt.subplots(figsize=(WIDTH, 2.6))
     for position, method in enumerate(methods):
         found = False
@@ -20,7 +22,8 @@ def draw(collected: Collected) -> Figure:
             if is_pretraining(config, method):
                 side = 0.0  # no online stage: one bar, in the middle
             success = seed_success(metrics, tasks, method, stage, final_step(config, method, stage))
-            found |= panels.bar(axes, position + side, success, **fill(config.methods[method].colour))
+            ended = Runs(collected, methods, tasks, (stage,)).diverged_seeds(tasks, method)
+            found |= panels.bar(axes, position + side, success, ended, **fill(config.methods[method].colour))
         if not found:
             axes.text(position, 2, "no result", ha="center", va="bottom", color=INK, fontsize=7)
     slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(methods) > 6 else {}
@@ -28,14 +31,20 @@ def draw(collected: Collected) -> Figure:
     scope = "all tasks" if tasks == config.tasks else count(len(tasks), "task")
     axes.set(xlim=(-0.6, len(methods) - 0.4), ylim=(0, 100), ylabel=f"success over {scope} (%)")
     axes.grid(axis="x", visible=False)
-    keys = panels.bar_keys("end of offline", "end of online")
-    axes.legend(handles=keys, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, borderaxespad=0)
+    keys = panels.bar_keys("end of offline", "end of online", runs)
+    axes.legend(handles=keys, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=4, borderaxespad=0)
     return figure
+
+
+def _runs(collected: Collected) -> Runs:
+    config = collected.config
+    return Runs(collected, compared(config), tasks_run(config, *config.compared))
 
 
 def caption(collected: Collected) -> str:
     """What it shows, of how many seeds."""
-    config, shared = collected.config, tasks_run(collected.config, *collected.config.compared)
+    config, runs = collected.config, _runs(collected)
+    shared = runs.tasks
     scope = f"Success over {count(len(shared), 'task')}"
     if shared != config.tasks:
         listed = f" ({tasks_label(config, shared)})" if shared else ""
@@ -44,6 +53,6 @@ def caption(collected: Collected) -> str:
     return (
         f"{scope}: compare each method's full bar (end of offline) with its hatched bar (end of online). Dots: "
         "per-seed means over these tasks; error bars: sample standard deviation over seeds "
-        f"({panels.seeds_compared(collected)})."
+        f"({runs.seeds()})."
         + (once and f"{once}its dots and error bar show the spread of evaluation, not of training.")
     )

@@ -1,31 +1,31 @@
-"""The trust region at work: path KL, multiplier, adjoint loss and success over training."""
+"""The trust region at work: path KL against its budget, and the multiplier that holds it there."""
 
 from matplotlib.figure import Figure
 
-from trqam.report import panels
+from trqam.report import enumerated, lines, panels
 from trqam.report.collected import Collected
-from trqam.report.panels import PATH_KL, SUCCESS
+from trqam.report.lines import Runs
+from trqam.report.panels import MULTIPLIER, PATH_KL
 
 
 def draw(collected: Collected) -> Figure:
-    """Path KL against its budget, multiplier, adjoint loss and success, for the methods that log a path KL."""
-    metrics, config = collected.metrics, collected.config
-    rows = {"path_kl": PATH_KL, "multiplier": "multiplier λ", "adjoint_loss": "adjoint loss", "success": SUCCESS}
-    return panels.over_training(metrics, config, _with_path_kl(collected), config.tasks, rows)
+    """Path KL against its budget, and multiplier, for the methods of every task that log a path KL."""
+    return panels.over_training(_runs(collected), {"path_kl": PATH_KL, "multiplier": MULTIPLIER})
 
 
-def _with_path_kl(collected: Collected) -> list[str]:
-    metrics = collected.metrics
+def _runs(collected: Collected) -> Runs:
+    config, metrics = collected.config, collected.metrics
     logged = set(metrics.loc[metrics.path_kl.notna(), "method"])
-    return [method for method in collected.config.scale.methods if method in logged]
+    return Runs(collected, [m for m in config.scale.methods if m in logged] or config.scale.methods, config.tasks)
 
 
 def caption(collected: Collected) -> str:
     """What it shows, of how many seeds, and what its bands are."""
-    config = collected.config
-    logging = ", ".join(config.methods[m].label for m in _with_path_kl(collected)) or "no method logged it"
+    config, runs = collected.config, _runs(collected)
+    held = [config.methods[m].label for m in runs.methods if config.methods[m].agent == "trqam"]
     return (
-        f"The trust region at work ({logging}), one column a {panels.panel_of(config, config.tasks)}: look for whether "
-        "the path KL settles at the dashed budget, and which way the multiplier moves meanwhile; the first three rows "
-        f"are logarithmic. {panels.MEAN}; {panels.BAND} ({panels.seeds_compared(collected)} a task). {panels.GROUND}"
+        f"The trust region at work ({', '.join(config.methods[m].label for m in runs.methods)}), one column a "
+        f"{panels.panel_of(config.tasks)}: look for whether the path KL settles at the dashed budget, and which way "
+        f"the multiplier moves meanwhile, which {enumerated(held or ['no method here'])} alone adapts; both are "
+        f"logarithmic. {lines.MEAN}; {lines.BAND} ({runs.seeds(' a task')}). {panels.GROUND}"
     )
