@@ -11,7 +11,7 @@ import yaml
 from trqam import config
 from trqam.errors import UserError
 
-SCALES = ["config/config.yaml", "config/paper.yaml", "tests/tiny.yaml"]
+SCALES = ["config/config.yaml", "config/paper.yaml", "config/cell.yaml", "tests/tiny.yaml"]
 TASK = "pointmaze-medium-navigate-singletask-task2-v0"
 
 
