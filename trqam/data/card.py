@@ -89,7 +89,7 @@ def size(count: float) -> str:
 
 
 def _percent(count: int, card: dict[str, Any]) -> str:
-    return f"{100 * count / card['transitions']:.3g} %"
+    return f"{100 * count / card['transitions']:.4g} %"
 
 
 def _count(histogram: dict[str, int], reward: str, count: int) -> None:

@@ -1,13 +1,14 @@
 """OGBench data made on the spot: the collectors, and the store filled with their episodes.
 
-Two collectors, after OGBench's (Park et al., 2025, arXiv:2410.20092, appendix on datasets):
+Three collectors, after OGBench's (Park et al., 2025, arXiv:2410.20092, appendix on datasets):
 
 * ``pointmaze-*-navigate``: a point follows shortest routes to random goals, one after another; each action is the
   direction of the next cell plus Gaussian noise. Starts and goals (in any free cell) and the choice among equally
   short routes are ours: the distribution resembles OGBench's and is not the same.
+* ``antmaze-*-navigate``: the same with an ant that walks by a script (``trqam.data.gait``) where OGBench's was trained.
 * ``cube-*-play``, ``scene-play``, ``puzzle-*-play``: OGBench's scripted oracles with its settings for play data.
 
-Ants and humanoids were steered by policies that OGBench does not package: those need the official files.
+Humanoids were steered by a policy that OGBench does not package, and no script is known: they need the official files.
 """
 
 import itertools
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from trqam import envs
+from trqam.data import gait
 from trqam.data.store import Rows, dtype, write
 from trqam.errors import UserError
 from trqam.streams import episode_seed, stream
@@ -26,6 +28,7 @@ EPISODE_TRANSITIONS = 1000  # and one row more
 # Added to a direction of length 1: independent noise, and a slow drift (an AR(1) process) that carries the walk off the
 # shortest route, so that the data hold several ways through each cell and not one line.
 NAVIGATE_NOISE, NAVIGATE_DRIFT, NAVIGATE_MEMORY = 0.5, 1.0, 0.9  # standard deviations; correlation a step
+WALK_NOISE = 0.2  # standard deviation on an ant's torques
 GOAL_SPREAD = 0.325  # of a cell's width: how far from its middle a goal may lie, either way
 PLAY_NOISE, PLAY_SMOOTHING = 0.1, 0.5  # OGBench's settings for play data
 # Range of an episode's probability of stacking a cube, by the number of cubes, as in OGBench's collection.
@@ -53,8 +56,9 @@ class Episodes:
 
     def __init__(self, dataset: str, lengths: list[int], seed: int):
         """Raises UserError for a dataset that has no collector."""
-        if not re.fullmatch(r"pointmaze-\w+-navigate|(cube-\w+|scene|puzzle-\w+)-play", dataset):
-            raise UserError(f"{dataset}: cannot be generated here; place OGBench's official npz files and convert them")
+        if not re.fullmatch(r"(pointmaze|antmaze)-\w+-navigate|(cube-\w+|scene|puzzle-\w+)-play", dataset):
+            fix = f"run `trqam fetch {dataset}`, then `trqam convert {dataset}`"
+            raise UserError(f"{dataset}: cannot be generated here and needs OGBench's official files; {fix}")
         self.dataset, self.seed = dataset, seed
         self.rows = [length + 1 for length in lengths]
         self.origin = {"source": "generated", "seed": seed}
@@ -72,12 +76,12 @@ class Episodes:
         """The first ``rows`` rows of an episode, which depend on nothing that was collected before."""
         if self._env is None:
             self._env = self._make()
-        collect = _navigate if self.dataset.startswith("pointmaze") else _play
+        collect = _play if self.dataset.endswith("-play") else _navigate
         for attempt in itertools.count():  # all but always a single one
             purpose = f"generate/{self.dataset}"
             rng = stream(self.seed, purpose, attempt, number)
             record = collect(self._env, rng, episode_seed(self.seed, purpose, attempt, number), rows)
-            if not self.dataset.startswith("scene") or _cube_in_sight(record["qpos"]):
+            if self._is_kept(record["qpos"]):
                 break
         record["terminals"][-1] = 1
         return record
@@ -88,8 +92,13 @@ class Episodes:
             self._env.close()
             self._env = None
 
+    def _is_kept(self, qpos: np.ndarray) -> bool:
+        if self.dataset.startswith("scene"):
+            return _cube_in_sight(qpos)
+        return not self.dataset.startswith("antmaze") or bool((gait.upright(qpos) > 0).all())
+
     def _make(self):
-        mode = {} if self.dataset.startswith("pointmaze") else {"mode": "data_collection"}
+        mode = {"mode": "data_collection"} if self.dataset.endswith("-play") else {}
         options = {"terminate_at_goal": False, "max_episode_steps": EPISODE_TRANSITIONS + 1, **mode}
         return envs.make_registered(f"{self.dataset.rpartition('-')[0]}-v0", **options)
 
@@ -112,7 +121,7 @@ def _navigate(env, rng: np.random.Generator, seed: int, length: int) -> Rows:
     start = free[rng.integers(len(free))]
     observation, _ = envs.reset_with_details(env, seed, {"task_info": {"init_ij": start, "goal_ij": goal}})
     previous_cell = target = None
-    drift = rng.normal(0, NAVIGATE_DRIFT, 2)
+    mover = _Ant(rng) if env.spec.id.startswith("antmaze") else _Point(rng)
     record = []
     for _ in range(length):
         position = maze.get_xy()
@@ -128,14 +137,37 @@ def _navigate(env, rng: np.random.Generator, seed: int, length: int) -> Rows:
             nearer = [other for other in neighbours if distances[other] == distances[cell] - 1]
             target = np.array(maze.ij_to_xy(nearer[rng.integers(len(nearer))]))
         previous_cell = cell
-        direction = target - position
-        action = direction / (np.linalg.norm(direction) + 1e-6) + rng.normal(0, NAVIGATE_NOISE, 2) + drift
-        drift = NAVIGATE_MEMORY * drift + (1 - NAVIGATE_MEMORY**2) ** 0.5 * rng.normal(0, NAVIGATE_DRIFT, 2)
-        action = np.clip(action, -1, 1)
+        action = np.clip(mover.action(maze, target - position), -1, 1)
         successor, _, _, _, details = env.step(action)
         record.append(_row(observation, action, details))
         observation = successor
     return _stack(record)
+
+
+class _Point:
+    """A point moves towards its target, with noise and drift."""
+
+    def __init__(self, rng: np.random.Generator):
+        self._rng, self._drift = rng, rng.normal(0, NAVIGATE_DRIFT, 2)
+
+    def action(self, maze, direction: np.ndarray) -> np.ndarray:
+        action = direction / (np.linalg.norm(direction) + 1e-6) + self._rng.normal(0, NAVIGATE_NOISE, 2) + self._drift
+        fresh = (1 - NAVIGATE_MEMORY**2) ** 0.5 * self._rng.normal(0, NAVIGATE_DRIFT, 2)
+        self._drift = NAVIGATE_MEMORY * self._drift + fresh
+        return action
+
+
+class _Ant:
+    """An ant walks towards its target, with noise on its torques."""
+
+    def __init__(self, rng: np.random.Generator):
+        self._rng, self._gait, self._phase = rng, gait.Gait(), rng.uniform(0, 2 * np.pi)
+
+    def action(self, maze, direction: np.ndarray) -> np.ndarray:
+        heading, state = np.arctan2(direction[1], direction[0]), maze.data
+        action = gait.torques(self._gait, state.qpos, state.qvel, self._phase, heading)
+        self._phase = gait.advance(self._gait, self._phase)
+        return action + self._rng.normal(0, WALK_NOISE, action.shape)
 
 
 def _play(env, rng: np.random.Generator, seed: int, length: int) -> Rows:
