@@ -176,11 +176,10 @@ class Fleet:
         """New processes for those at the indices ``lost``; UserError if that has not helped before."""
         self._losses += 1
         for index, loss in sorted(lost.items()):
-            message = f"{self._name} {index} {loss}"
             if self._losses == LOSSES:
                 fix = "free memory, or lower env_workers or eval_environments, and run it again to go on"
-                raise UserError(f"{message}; {LOSSES} losses and no episode ended in between; {fix}") from loss
-            print(f"{message}; replaced, with no effect on results", file=sys.stderr, flush=True)
+                raise UserError(f"{loss}; {LOSSES} losses and no episode ended in between; {fix}") from loss
+            print(f"{loss}; replaced, with no effect on results", file=sys.stderr, flush=True)
             self._workers[index].close()
             self._workers[index] = self._start(index)
             self._displaced |= {place for place in self._positions if self._worker_of[place] == index}

@@ -17,7 +17,7 @@ from trqam.errors import UserError
 
 
 class Lost(Exception):
-    """A process died, or did not answer in time; one line says how, and of what most likely."""
+    """A process died, or did not answer in time; one line says which, how, and of what most likely."""
 
 
 class Here:
@@ -31,7 +31,7 @@ class Here:
         """Do what is asked."""
         self._reply = self._function(message)
 
-    def receive(self, limit: float) -> Any:
+    def receive(self, limit: float | None = None) -> Any:
         """The answer, which is there."""
         return self._reply
 
@@ -66,13 +66,17 @@ class Process:
         except OSError as error:
             raise self._lost() from error
 
-    def receive(self, limit: float) -> Any:
+    def fileno(self) -> int:
+        """Readable when there is an answer, or when there will be none (`multiprocessing.connection.wait`)."""
+        return self._pipe.fileno()
+
+    def receive(self, limit: float | None = None) -> Any:
         """The answer to the last message. Raises Lost if the process died or needs more than ``limit`` seconds, its
         own UserError, and RuntimeError with the traceback of any other failure of ``function``."""
         try:
             if not self._pipe.poll(limit):
                 self._process.kill()
-                raise Lost(f"gave no answer within {limit:.0f} s, so it hangs (killed)")
+                raise Lost(f"{self.name} gave no answer within {limit:.0f} s, so it hangs (killed)")
             failure, reply = self._pipe.recv()
         except (EOFError, OSError) as error:
             raise self._lost() from error
@@ -91,12 +95,13 @@ class Process:
         code = self._process.exitcode
         if code is None:
             self._process.kill()
-            return Lost("closed its pipe without ending (killed)")
+            return Lost(f"{self.name} closed its pipe without ending (killed)")
         if code == -signal.SIGKILL:
-            return Lost("was killed by SIGKILL: most likely the machine ran out of memory")
+            return Lost(f"{self.name} was killed by SIGKILL: most likely the machine ran out of memory")
         if code < 0:
-            return Lost(f"was killed by {signal.Signals(-code).name}: most likely by hand, or a fault in native code")
-        return Lost(f"ended with exit code {code}: what it printed above may say why")
+            name = signal.Signals(-code).name
+            return Lost(f"{self.name} was killed by {name}: most likely by hand, or a fault in native code")
+        return Lost(f"{self.name} ended with exit code {code}: what it printed above may say why")
 
 
 def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
