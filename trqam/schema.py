@@ -137,7 +137,8 @@ class Run(Strict):
         cell = ("task", "method", "agent", "parameters", "pessimism", "critics", "target_rate", "flow_steps")
         drop = {"pretrain": online + fine_tuning + cell, "offline": online, "online": ()}[stage]
         drop += ("checkpoint_interval",)  # how often a run is saved changes no number
-        drop += ("sampling",) * (self.sampling == "uniform")  # the default, which older manifests do not name
+        # Defaults that older manifests do not name: a result stays valid when a choice is added.
+        drop += ("sampling",) * (self.sampling == "uniform") + ("kl_budget_online",) * (self.kl_budget_online is None)
         return {key: value for key, value in values.items() if key not in drop}
 
     def at(self, stage: str) -> "Run":
