@@ -105,4 +105,4 @@ def _run(config: Config, cell: Cell, task: str, method: str, stage: str, manifes
 
 def _card(directory: Path) -> dict[str, Any]:
     """A dataset's card without what only a machine reads."""
-    return {k: v for k, v in json.loads((directory / "card.json").read_text()).items() if k not in ("sha256", "shapes")}
+    return {k: v for k, v in json.loads((directory / "card.json").read_text()).items() if k not in ("sha256", "shapes", "shards")}

@@ -1,7 +1,10 @@
 # One dataset a domain: generated on the spot, or stored from official files, which are fetched to data_dir/official
-# or placed there by hand.
+# or placed there by hand. `--set-threads dataset=8` makes or stores a set with eight processes, to the same bytes.
 
-DATA_COMMANDS = {"generated": ["generate"], "official": ["fetch", "convert"]}
+DATA_COMMANDS = {
+    "generated": "{trqam} generate {domain} --workers {threads}",
+    "official": "{trqam} fetch {domain} && {trqam} convert {domain} --workers {threads}",
+}
 
 
 rule dataset:
@@ -13,9 +16,8 @@ rule dataset:
         "../../environment.yml"
     threads: 1
     params:
-        commands=DATA_COMMANDS[CONFIG.scale.data_source],
-        trqam=TRQAM,
+        command=lambda wildcards, threads: DATA_COMMANDS[
+            CONFIG.scale.data_source
+        ].format(trqam=TRQAM, domain=wildcards.domain, threads=threads),
     shell:
-        "for command in {params.commands}; do"
-        " {params.trqam} $command {wildcards.domain} || exit;"
-        " done 2>&1 | tee {log}"
+        "({params.command}) 2>&1 | tee {log}"
