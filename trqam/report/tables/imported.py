@@ -57,7 +57,8 @@ def _block(config: Config, curves: pd.DataFrame, source: str, stage: str, method
         rows.append(Row(label, "domain", tuple(mark_best(entries))))
     if len(rows) > 1:
         rows.append(mean_of_domains(rows))
-    end = f" at step {thousands(int(last))}" if rows else ": no evaluation"
+    seeds = sorted(set(curves.groupby("method").seed.nunique()))
+    end = f" at step {thousands(int(last))} (n = {' or '.join(map(str, seeds))})" if rows else ": no evaluation"
     return f"{source}, {stage}{end}", tuple(rows)
 
 
@@ -90,8 +91,11 @@ def _notes(blocks: list[tuple[str, tuple[Row, ...]]]) -> list[str]:
     """The sentences that this table needs."""
     entries = [entry for _, rows in blocks for row in rows for entry in row.entries]
     marks = {mark for entry in entries for mark in entry.marks}
-    notes = ["Success in per cent: mean ± sample standard deviation over the seeds of a domain's own curve."]
-    notes.append("The row of all is the mean of the printed means. Bold: best of a row, with its ties.")
+    notes = ["Success in per cent: mean ± sample standard deviation over the n seeds of a domain's own curve."]
+    if any(row.kind == "all" for _, rows in blocks for row in rows):
+        notes.append("all: the mean of the printed means.")
+    if any(entry.best for entry in entries):
+        notes.append("Bold: best printed mean of the row, with its ties.")
     if LOOSE in marks:
         notes.append(
             f"{LOOSE}: the mean of the five tasks; the file has no curve of the domain, and seeds of different tasks "
