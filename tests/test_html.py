@@ -215,6 +215,15 @@ def test_what_is_missing_sorts_last_either_way(opened):
         assert [row[2] == "--" for row in domains(offline(opened, fql))] == [False, True, True, True]
 
 
+def test_a_plain_table_sorts_and_its_mean_stays_last(opened):
+    before = texts(opened, "#published tbody td:last-child")
+    opened.click("#published thead th:last-child button")
+    found = texts(opened, "#published tbody td:last-child")
+    assert values([("", "", text) for text in found[:-1]]) == sorted(values([("", "", text) for text in before[:-1]]))
+    assert found[-1] == before[-1]
+    assert texts(opened, "#published tbody td:first-child")[-1] == "all"
+
+
 def test_single_tasks_sort_by_themselves(opened):
     table = f"{SUCCESS}:has(tr.task)"
     opened.click(f"{table} thead tr:last-child th:last-child button")
@@ -232,6 +241,14 @@ def test_single_tasks_sort_by_themselves(opened):
 )  # fmt: skip
 def test_a_cell_sorts_by_the_number_that_it_starts_with(opened, text, key):
     assert opened.run(f"key({json.dumps(text)})") == key
+
+
+def test_numbers_sort_as_numbers_and_names_as_names(opened):
+    cells = ["10", "-5", "task 10", "9", "--", "0.25", "task 9", "-12"]
+    for sign, expected in ((1, [-12, -5, 0.25, 9, 10]), (-1, [10, 9, 0.25, -5, -12])):
+        script = f"{json.dumps(cells)}.map(key).filter(k => typeof k != 'string').sort((a, b) => compare(a, b, {sign}))"
+        assert opened.run(script) == [*expected, None]
+    assert opened.run("compare('task 9', 'task 10', 1)") < 0
 
 
 def open_zoom(opened):
@@ -258,9 +275,10 @@ def test_a_figure_opens_at_its_own_size_and_closes(opened, press):
     assert shown_width(opened) == WIDTH
     opened.call("Input.dispatchMouseEvent", type="mouseWheel", x=300, y=300, deltaX=0, deltaY=-400)
     wait_for(opened, f"document.querySelector('#zoom img').getBoundingClientRect().width > {2 * WIDTH}")
+    before = opened.run("document.querySelector('#zoom .stage').scrollLeft")
     for kind, x in (("mousePressed", 500), ("mouseMoved", 200), ("mouseReleased", 200)):
         opened.call("Input.dispatchMouseEvent", type=kind, x=x, y=400, button="left", buttons=1, clickCount=1)
-    wait_for(opened, "document.querySelector('#zoom .stage').scrollLeft > 300")
+    wait_for(opened, f"document.querySelector('#zoom .stage').scrollLeft === {before + 300}")
     opened.press("Escape")
     wait_for(opened, "!document.querySelector('#zoom').open")
     opened.click("#theory .zoom")
