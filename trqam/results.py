@@ -105,4 +105,5 @@ def _run(config: Config, cell: Cell, task: str, method: str, stage: str, manifes
 
 def _card(directory: Path) -> dict[str, Any]:
     """A dataset's card without what only a machine reads."""
-    return {k: v for k, v in json.loads((directory / "card.json").read_text()).items() if k not in ("sha256", "shapes", "shards")}
+    card, inward = read_json(directory / "card.json"), ("sha256", "shapes", "shards")
+    return {key: value for key, value in card.items() if key not in inward}

@@ -4,7 +4,9 @@ config/claims.yaml states the claims (`claim_statements`), `claim_rules` holds t
 reproduced, not reproduced, inconclusive and not run at this scale; no claim is tuned, dropped or added after results.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +60,15 @@ class Verdict:
     elsewhere: bool
 
 
-def claims(collected: Collected, path: str | Path | None = None) -> list[Verdict]:
+@lru_cache(maxsize=1)  # four parts of the report print them, and a grid of fifty tasks takes seconds
+def claims(collected: Collected, path: str | Path | None = None) -> tuple[Verdict, ...]:
     """The verdict on every claim, in the order of the file: that of ``collected``, or ``path``."""
     path = path or collected.claims
     stated = claim_statements.load(path)
-    return [judge(name, stated, collected, f"{path}: {name}") for name in stated.claims]
+    return tuple(judge(name, stated, collected, f"{path}: {name}") for name in stated.claims)
 
 
-def summary(verdicts: list[Verdict]) -> str:
+def summary(verdicts: Sequence[Verdict]) -> str:
     """How many claims came out which way."""
     given = [verdict.verdict for verdict in verdicts]
     counts = [f"{given.count(kind)} {kind}" for kind in VERDICTS if kind in given]

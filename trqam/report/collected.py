@@ -19,7 +19,7 @@ RUN = {"task", "method", "seed", "stage", "status"}  # columns that nothing can 
 METRICS = RUN | {"domain", "step", "total_step", "success"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # by identity, so that what is computed of it can be remembered
 class Collected:
     """Results with the configuration that they belong to.
 
