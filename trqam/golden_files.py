@@ -66,29 +66,26 @@ class Golden:
             parameters["entropy_per_dimension"] = -0.5 if total is None else total / size
         if "multiplier_min" in parameters:
             parameters["initial_multiplier"] = 1.0
-        run = Run(
-            task="golden",
-            domain="golden",
-            method=words.agent,
-            agent=words.agent,
-            parameters=parameters,
-            horizon=meta["horizon"],
-            hidden_width=0,
-            hidden_layers=0,
-            actor_layer_norm=c["actor_layer_norm"],
-            discount=c["discount"],
-            pessimism=c["rho"],
-            normalise_observations=False,
-            data_source="golden",
-            batch_size=meta["batch"],
-            learning_rate=c["lr"],
-            target_rate=c["tau"],
-            flow_steps=c["flow_steps"],
-            critics=c["num_qs"],
-            **dict.fromkeys(("transitions", "data_seed", "pretrain_steps", "offline_steps", "online_steps"), 0),
-            **dict.fromkeys(("online_start", "eval_interval", "eval_episodes", "eval_environments", "log_interval"), 0),
-            checkpoint_interval=0,
-        )
+        known = {
+            "task": "golden",
+            "domain": "golden",
+            "method": words.agent,
+            "agent": words.agent,
+            "parameters": parameters,
+            "horizon": meta["horizon"],
+            "hidden_width": 0,  # the switches say the actor's and the critic's
+            "hidden_layers": 0,
+            "actor_layer_norm": c["actor_layer_norm"],
+            "discount": c["discount"],
+            "pessimism": c["rho"],
+            "normalise_observations": False,
+            "batch_size": meta["batch"],
+            "learning_rate": c["lr"],
+            "target_rate": c["tau"],
+            "flow_steps": c["flow_steps"],
+            "critics": c["num_qs"],
+        }
+        run = Run(**{**dict.fromkeys(Run.__struct_fields__), **known})  # an update reads nothing else
         switches = {ours: read(c[theirs]) for theirs, (ours, read) in SWITCHES.items() if theirs in c}
         module = importlib.import_module(f"trqam.agents.{words.agent}")
         return module.AGENT(run, meta["obs_dim"], meta["action_dim"], **switches)
