@@ -59,9 +59,9 @@ def network(loaded: Config, task: str, observation_size: int, action_size: int) 
     """TRQAM's policy before training, and the normal numbers that it takes for a chunk."""
     import torch
 
+    from trqam.agents import make_agent
     from trqam.policy import Policy
     from trqam.replicas import assemble
-    from trqam.training import make_agent
 
     torch.set_num_threads(1)
     agent = make_agent(loaded.run(task, "trqam"), observation_size, action_size)

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import torch
 
 from trqam import config
+from trqam.agents import make_agent
 from trqam.streams import stream
-from trqam.training import make_agent
 
 SIZES = SimpleNamespace(observation=4, action=2, batch=16)
 TASK = "pointmaze-medium-navigate-singletask-task2-v0"

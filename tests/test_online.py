@@ -16,7 +16,8 @@ from trqam.data.dataset import Dataset, sample_chunks
 from trqam.experience import Online
 from trqam.fleet import Fleet
 from trqam.runs import cell_of
-from trqam.training import Trainer, pretrain, train
+from trqam.trainer import Trainer
+from trqam.training import pretrain, train
 
 HORIZON = 7
 FAMILIES = [

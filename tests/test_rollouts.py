@@ -24,7 +24,8 @@ from trqam.artefacts import read_json
 from trqam.errors import UserError
 from trqam.report import STRIP_METHODS, rollout_tasks
 from trqam.runs import cell_of, pretraining_cell
-from trqam.training import Trainer, pretrain, train
+from trqam.trainer import Trainer
+from trqam.training import pretrain, train
 
 POINT, CUBE = "pointmaze-medium-navigate-singletask-task2-v0", "cube-single-play-singletask-task1-v0"
 

@@ -18,9 +18,11 @@ from trqam.agents.base import Agent
 from trqam.artefacts import read_json
 from trqam.errors import Busy, UserError
 from trqam.evaluation import Evaluator
+from trqam.replicas import replicas_at_once
 from trqam.results import collect
 from trqam.runs import cell_of, locked, pretraining_cell
-from trqam.training import Trainer, pretrain, replicas_at_once, train
+from trqam.trainer import Trainer
+from trqam.training import pretrain, train
 
 POINT, CUBE = "pointmaze-medium-navigate-singletask-task2-v0", "cube-single-play-singletask-task1-v0"
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from trqam import checkpoint, envs
+from trqam.agents import make_agent
 from trqam.agents.base import Agent, Tensors
 from trqam.artefacts import read_json
 from trqam.config import STAGES, Run, agent_parameters, domain_of
@@ -22,7 +23,6 @@ from trqam.policy import Policy
 from trqam.replicas import State, assemble
 from trqam.runs import Cell
 from trqam.strict import Strict, convert
-from trqam.training import make_agent
 
 EXAMPLE = "results/small/TASK/METHOD/seed0"
 # Rows of a batch of observations, always: the arithmetic of a row may depend on how many there are, in its last bit.

@@ -20,14 +20,14 @@ import numpy as np
 import torch
 
 from trqam import envs
+from trqam.agents import make_agent
 from trqam.agents.base import Agent
 from trqam.config import Config, Run
 from trqam.data.fetch import official_files
 from trqam.policy import acting_part
-from trqam.replicas import assemble
+from trqam.replicas import assemble, device_of, replicas_at_once
 from trqam.report import count, thousands
 from trqam.streams import stream
-from trqam.training import device_of, make_agent, replicas_at_once
 
 FLOAT = 4  # bytes
 LABELS = 2 * envs.TASKS + 1  # a row's rewards and masks of every task, and its terminal

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from trqam.config import Run
 from trqam.dual import DualState
 from trqam.networks import Parameters
 
@@ -104,3 +105,24 @@ def polyak(target: dict[str, Parameters], online: dict[str, Parameters], rate: f
     for network, parameters in target.items():
         for name, tensor in parameters.items():
             tensor.lerp_(online[network][name].detach(), rate)
+
+
+def device_of(name: str) -> torch.device:
+    """The device of the scale file: auto takes a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+# Where stacking stops to pay: on a CPU wide layers fill its caches alone (benchmarks/README.md).
+CPU_REPLICAS, CPU_WIDTH = 8, 128
+GPU_REPLICAS, GPU_WIDTH = 16, 512  # a paper-size replica takes about half a GB
+
+
+def replicas_at_once(setting: int | str, run: Run, device: torch.device) -> int:
+    """How many seeds are stacked: ``setting`` itself, or for "auto" what suits the device and the network's width."""
+    if setting != "auto":
+        return int(setting)
+    if device.type == "cpu":
+        return CPU_REPLICAS if run.hidden_width <= CPU_WIDTH else 1
+    return GPU_REPLICAS if run.hidden_width <= GPU_WIDTH else GPU_REPLICAS // 2

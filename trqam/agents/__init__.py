@@ -1,1 +1,14 @@
 """Agents, one a file; each file's `AGENT` is its class and its class `Parameters` its hyper-parameters."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from trqam.config import Run
+
+if TYPE_CHECKING:
+    from trqam.agents.base import Agent
+
+
+def make_agent(run: Run, observation_size: int, action_size: int) -> "Agent":
+    """The agent that a run names."""
+    return importlib.import_module(f"trqam.agents.{run.agent}").AGENT(run, observation_size, action_size)

@@ -1,0 +1,228 @@
+"""One stack of seeds going through one stage: update, evaluate, log, save.
+
+What is exact: a run killed at any instant and started again ends in the same bytes, because every random number is a
+function of (seed, purpose, step), the learner's whole state is in the checkpoint, and an environment is restored by
+replaying its episode.
+"""
+
+import math
+import sys
+import time
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from trqam import checkpoint
+from trqam.agents import make_agent
+from trqam.agents.base import Tensors
+from trqam.artefacts import read_json, sha256, write_json
+from trqam.config import Config, Run
+from trqam.data.dataset import Dataset
+from trqam.errors import UserError
+from trqam.evaluation import Evaluator
+from trqam.experience import Offline, Online
+from trqam.policy import Policy
+from trqam.progress import Progress
+from trqam.replicas import assemble, device_of, leaves, replica_norm
+from trqam.runs import Cell, check_same, new_record, pretraining_cell
+
+
+class Trainer:
+    """One stack of seeds going through one stage."""
+
+    def __init__(self, config: Config, run: Run, stage: str, total: int, cells: list[Cell], start: int | None):
+        self.config, self.run, self.stage, self.total = config, run, stage, total
+        self.cells, self.start = cells, start
+        self.device = device_of(config.scale.device)
+        self.dataset = Dataset.open(config.data_directory(run.domain), run.task)
+        sizes = self.dataset.card["shapes"]
+        self.action_size = sizes["actions"][1]
+        self.agent = make_agent(run.at(stage), sizes["observations"][1], self.action_size)
+        self.policy = Policy(self.agent, self.dataset, self.device)
+        self.evaluator: Evaluator | None = None
+        block = [cell.seed for cell in cells]
+        if start is None:
+            tensors = [self._initial(cell) for cell in cells]
+            self.records = [new_record(run, stage, seed, block) | {"rows": [], "timing": []} for seed in block]
+        else:
+            loaded = [checkpoint.load(cell.directory(stage), start) for cell in cells]
+            tensors, self.records = [list(part) for part in zip(*loaded, strict=True)]
+        self.experience = self._experience(tensors)
+        self.state = assemble(
+            [{k: v for k, v in t.items() if not k.startswith("environment/")} for t in tensors], self.device
+        )
+        self.step = start or 0
+        self.sums: Tensors = {}
+        self.updates = 0
+        spent = (
+            self.records[0]["timing"][-1] if self.records[0]["timing"] else {"seconds": 0.0, "evaluation_seconds": 0.0}
+        )
+        self.seconds, self.evaluation_seconds = spent["seconds"], spent["evaluation_seconds"]
+        self.clock = time.monotonic()
+        self.progress = Progress(title(run, stage, block), total, self.step)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds still training, in the order of the stack."""
+        return [cell.seed for cell in self.cells]
+
+    def _initial(self, cell: Cell) -> Tensors:
+        """The learner at step 0 of the stage."""
+        if self.stage == "online":
+            directory = cell.directory("offline")
+            steps = checkpoint.steps(directory)
+            if self.run.offline_steps not in steps:
+                fix = f"train it first: python -m trqam train {self.run.task} {self.run.method} --stage offline"
+                raise UserError(f"{directory}: the offline stage has not finished; {fix} --seeds {cell.seed}")
+            tensors, record = checkpoint.load(directory, self.run.offline_steps)
+            check_same(record, self.run, "offline", directory)
+            if record.get("kept") == "policy":
+                clean = f"python -m trqam clean {self.run.task} {self.run.method} --seed {cell.seed}"
+                raise UserError(f"{directory}: only the policy was kept (keep: policy); run `{clean}` to train anew")
+            return tensors
+        pretrained = None
+        if self.stage == "offline" and "pretrain" in self.config.methods[self.run.method].stages:
+            pretrained = load_pretrained(self.config, self.run)
+        return self.agent.initialise(cell.seed, pretrained)
+
+    def _experience(self, tensors: list[Tensors]) -> Offline:
+        if self.stage != "online":
+            return Offline(self.run, self.dataset, self.seeds, self.stage)
+        paths = [cell.directory("online") / "replay.bin" for cell in self.cells]
+        saved = None
+        if self.start is not None:
+            saved = [(t, r["experience"]) for t, r in zip(tensors, self.records, strict=True)]
+        return Online(self.run, self.dataset, self.seeds, paths, saved, self.config.scale.env_workers)
+
+    def train(self) -> None:
+        """Runs to the end of the stage; every seed ends finished or diverged."""
+        run = self.run
+        try:
+            if self.start is None and self.stage == "offline":
+                self._log({}, evaluate=True)
+            while self.step < self.total and self.cells:
+                self.step += 1
+                self.experience.advance(self.step, self.policy, self.state)
+                if self.step > self.experience.warm_up:
+                    self._update()
+                self.progress.advance()
+                if self.step % run.log_interval == 0:
+                    self._end_interval()
+            for position in range(len(self.cells)):
+                self._save(position, keep=1)
+        finally:
+            self.progress.close()
+            self.experience.close()
+            if self.evaluator:
+                self.evaluator.close()
+
+    def _end_interval(self) -> None:
+        """Averages the metrics since the last row, ends diverged seeds, evaluates, logs and saves, as is due."""
+        run = self.run
+        means = {name: (value / self.updates).tolist() for name, value in self.sums.items()}
+        self.sums, self.updates = {}, 0
+        casualties = self._drop_diverged(means)
+        if self.cells:
+            evaluate = self.stage != "pretrain" and self.step % run.eval_interval == 0
+            self._log(means, evaluate)
+        if casualties or self.step % run.checkpoint_interval == 0:
+            for position in range(len(self.cells)):
+                self._save(position)
+        for cell, record in casualties:  # after the others are saved: killed in between, all go back together
+            print(f"{title(run, self.stage)}: seed {cell.seed} DIVERGED at step {self.step}", file=sys.stderr)
+            record["rows"].append({"step": self.step, "status": "DIVERGED"})
+            write_json(cell.diverged, record)
+
+    def _update(self) -> None:
+        batch = self.policy.batch(self.experience.batch(self.step))
+        noise = self.agent.draw_noise(self.seeds, f"noise/{self.stage}", self.step, self.run.batch_size)
+        metrics = self.agent.update(self.state, batch, {k: v.to(self.device) for k, v in noise.items()})
+        for name, value in metrics.items():  # stays on the device until the interval ends
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.updates += 1
+
+    def _evaluate(self) -> list[dict[str, float]]:
+        """Success rate, mean length and mean return of every seed's policy."""
+        if self.evaluator is None:
+            run, workers = self.run, self.config.scale.env_workers
+            self.evaluator = Evaluator(
+                run.task,
+                self.seeds,
+                run.eval_episodes,
+                run.eval_environments,
+                workers,
+                run.horizon,
+                self.action_size,
+                self.agent.noise_size,
+            )
+        step = self.step + (self.run.offline_steps if self.stage == "online" else 0)
+        outcomes = self.evaluator.evaluate(lambda s, noise: self.policy.act(self.state, s, noise), step)
+        names = {"success": "success", "episode_length": "length", "episode_return": "return_"}
+        return [{name: float(getattr(o, field).mean()) for name, field in names.items()} for o in outcomes]
+
+    def _drop_diverged(self, means: dict[str, list[float]]) -> list[tuple[Cell, dict[str, Any]]]:
+        """Takes the seeds whose losses or parameters are not finite out of the stack, and of ``means``."""
+        finite = torch.isfinite(replica_norm([p.detach() for p in leaves(self.state.online)])).tolist()
+        for values in means.values():
+            finite = [ok and math.isfinite(value) for ok, value in zip(finite, values, strict=True)]
+        if all(finite):
+            return []
+        kept = [position for position, ok in enumerate(finite) if ok]
+        casualties = [(self.cells[p], self.records[p]) for p, ok in enumerate(finite) if not ok]
+        self.cells, self.records = [self.cells[p] for p in kept], [self.records[p] for p in kept]
+        for name, values in means.items():
+            means[name] = [values[p] for p in kept]
+        if kept:
+            self.state = assemble([self.state.replica(p) for p in kept], self.device)
+        self.experience.keep(kept)
+        if self.evaluator:
+            self.evaluator.keep(kept)
+        return casualties
+
+    def _log(self, means: dict[str, list[float]], evaluate: bool) -> None:
+        """Appends one row a seed to metrics and timing."""
+        evaluation_began = time.monotonic()
+        evaluations = self._evaluate() if evaluate else [{}] * len(self.cells)
+        now = time.monotonic()
+        interval, self.clock = now - self.clock, now
+        self.seconds += interval
+        self.evaluation_seconds += now - evaluation_began
+        training = max(interval - (now - evaluation_began), 1e-9)
+        timing = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "evaluation_seconds": self.evaluation_seconds,
+            "updates_per_second": (self.run.log_interval if means else 0) / training,
+        }
+        for position, record in enumerate(self.records):
+            values = {name: values[position] for name, values in means.items()}
+            record["rows"].append({"step": self.step, "status": "OK", **evaluations[position], **values})
+            record["timing"].append(timing)
+        speed = len(self.cells) * self.run.eval_episodes / (now - evaluation_began) if evaluate else None
+        self.progress.report(self.records, speed)
+
+    def _save(self, position: int, keep: int = checkpoint.GENERATIONS) -> None:
+        """The checkpoint of one seed: its slice of the stack, its part of the experience, its rows."""
+        tensors, experience = self.experience.save(position)
+        directory = self.cells[position].directory(self.stage)
+        record = {**self.records[position], "experience": experience}
+        checkpoint.save(directory, self.step, {**self.state.replica(position), **tensors}, record, keep)
+
+
+def load_pretrained(config: Config, run: Run) -> Tensors:
+    """The velocity field that behaviour cloning left for the run's domain."""
+    path = pretraining_cell(config, run.domain).path / "base.safetensors"
+    manifest = path.parent / "pretrain.json"
+    again = f"run `python -m trqam pretrain {run.domain}` again"
+    if not path.is_file():
+        raise UserError(f"{path}: no behaviour-cloned policy here; {again}")
+    if read_json(manifest)["base_sha256"] != sha256(path):
+        raise UserError(f"{path}: damaged (checksum differs from {manifest.name}); delete it and {again}")
+    return safetensors.torch.load_file(path)
+
+
+def title(run: Run, stage: str, seeds: list[int] | None = None) -> str:
+    """What a line of progress begins with."""
+    what = run.domain if stage == "pretrain" else f"{run.method} {run.task}"
+    return f"{stage} {what}" + (f" seeds {seeds}" if seeds and stage != "pretrain" else "")
