@@ -1,16 +1,18 @@
 """The plan's counts are the workflow's, and its sizes those of what is stored."""
 
+import numpy as np
 import pytest
 
 from tests.learners import METHODS, make_learner
 from trqam import config, plan
+from trqam.data.generate import generate
 from trqam.policy import acting_part
 
 
 @pytest.fixture
 def lines(monkeypatch):
     """A function that plans a scale without measuring anything."""
-    monkeypatch.setattr(plan, "_spaces", lambda domain: plan.Spaces(40, 5, 1000, 500.0))
+    monkeypatch.setattr(plan, "_spaces", lambda domain: plan.Spaces(40, 5, 1000, 500.0, 0))
     monkeypatch.setattr(plan, "_time_updates", lambda agent, run, at_once, device: 0.5 * at_once)
 
     def lines(path, **changes):
@@ -49,6 +51,21 @@ def test_the_size_of_a_kept_policy_is_that_of_its_tensors(name):
     kept = acting_part(agent, tensors)
     stored = {key.split("/", 1)[1]: t for key, t in kept.items() if key.startswith(("online/", "target/"))}
     assert plan._kept_bytes(agent) == sum(4 * t.numel() for t in stored.values())
+
+
+@pytest.mark.parametrize("domain", ["pointmaze-medium-navigate", "cube-single-play", "puzzle-3x3-play", "scene-play"])
+def test_a_generated_set_weighs_what_the_plan_says(domain, tiny_data, tmp_path, monkeypatch):
+    loaded = config.load("tests/tiny.yaml", {"tasks": [f"{domain}-singletask-task1-v0"]})
+    folder = tiny_data / domain
+    if not folder.is_dir():
+        folder = tmp_path
+        loaded = config.load("tests/tiny.yaml", {"tasks": loaded.tasks, "transitions": 60})
+        generate(domain, folder, loaded.scale.transitions, seed=0)
+    monkeypatch.setattr(plan, "SECONDS", 0.01)
+    planned = plan._datasets(loaded, {domain: plan._spaces(domain)}).disk
+    header = np.lib.format.ARRAY_ALIGN * 2
+    stored = sum(path.stat().st_size - header for path in folder.glob("*.npy"))
+    assert planned == stored
 
 
 def test_measured_rates_make_hours(capsys):

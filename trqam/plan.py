@@ -24,6 +24,8 @@ from trqam.agents import make_agent
 from trqam.agents.base import Agent
 from trqam.config import Config, Run
 from trqam.data.fetch import official_files
+from trqam.data.generate import EPISODE_TRANSITIONS, STATE
+from trqam.data.store import dtype
 from trqam.policy import acting_part
 from trqam.replicas import assemble, device_of, replicas_at_once
 from trqam.report import count, thousands
@@ -42,6 +44,7 @@ class Spaces(NamedTuple):
     action: int
     episode: int  # steps, at most
     steps_per_second: float
+    state: int  # bytes a row of its full state, which generated sets store beside the observation
 
 
 @dataclass
@@ -132,12 +135,14 @@ def _datasets(config: Config, spaces: dict[str, Spaces]) -> Stage:
     stage = Stage(f"datasets ({config.scale.data_source})")
     for domain in config.task_domains:
         space, generated = spaces[domain], config.scale.data_source == "generated"
-        rows = config.scale.transitions if generated else ROWS * len(official_files(domain, ""))
-        stage.jobs += 1
-        stage.disk += rows * FLOAT * (space.observation + space.action + LABELS)
+        rows = ROWS * len(official_files(domain, ""))
         if generated:
+            transitions = config.scale.transitions
+            rows = transitions + math.ceil(transitions / EPISODE_TRANSITIONS)  # an episode has one row more
             stage.environment_steps += rows
             stage.seconds += rows / space.steps_per_second
+        stage.jobs += 1
+        stage.disk += rows * (FLOAT * (space.observation + space.action + LABELS) + generated * space.state)
     return stage
 
 
@@ -151,7 +156,11 @@ def _spaces(domain: str) -> Spaces:
         envs.step(env, rng.uniform(-1, 1, env.action_space.shape))
         steps += 1
     rate = steps / (time.process_time() - began)
-    space = Spaces(env.observation_space.shape[0], env.action_space.shape[0], envs.max_episode_steps(env), rate)
+    _, _, _, _, details = env.step(np.zeros(env.action_space.shape))
+    stored = {key: details[f"prev_{key}"] for key in STATE if f"prev_{key}" in details}
+    state = sum(values.size * np.dtype(dtype(key)).itemsize for key, values in stored.items())
+    sizes = env.observation_space.shape[0], env.action_space.shape[0]
+    space = Spaces(*sizes, envs.max_episode_steps(env), rate, state)
     env.close()
     return space
 

@@ -25,6 +25,7 @@ from trqam.errors import UserError
 from trqam.streams import episode_seed, stream
 
 EPISODE_TRANSITIONS = 1000  # and one row more
+STATE = ("qpos", "qvel", "button_states")  # stored beside observations and actions, where the environment has them
 # Added to a direction of length 1: independent noise, and a slow drift (an AR(1) process) that carries the walk off the
 # shortest route, so that the data hold several ways through each cell and not one line.
 NAVIGATE_NOISE, NAVIGATE_DRIFT, NAVIGATE_MEMORY = 0.5, 1.0, 0.9  # standard deviations; correlation a step
@@ -219,10 +220,8 @@ def _cube_in_sight(qpos: np.ndarray) -> bool:
 
 def _row(observation: np.ndarray, action: np.ndarray, details: dict) -> Rows:
     """One row: the state before the action, and the action."""
-    row = {"observations": observation, "actions": action, "qpos": details["prev_qpos"], "qvel": details["prev_qvel"]}
-    if "prev_button_states" in details:
-        row["button_states"] = details["prev_button_states"]
-    return row
+    state = {key: details[f"prev_{key}"] for key in STATE if f"prev_{key}" in details}
+    return {"observations": observation, "actions": action, **state}
 
 
 def _stack(record: list[Rows]) -> Rows:
