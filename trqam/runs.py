@@ -11,7 +11,6 @@ import csv
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ import filelock
 
 from trqam import checkpoint
 from trqam.artefacts import read_json, write_atomically, write_json
-from trqam.config import STAGES, Config, Run
+from trqam.cells import Cell, cell_of, pretraining_cell  # noqa: F401 (the whole of a run is to be had here)
+from trqam.config import STAGES, Run
 from trqam.errors import Busy, UserError
 from trqam.provenance import provenance
 
@@ -44,33 +44,6 @@ METRICS = [
 ]
 COLUMNS = ["step", "status", "success", "episode_length", "episode_return", *METRICS]
 TIMING_COLUMNS = ["stage", "step", "seconds", "evaluation_seconds", "updates_per_second"]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The folder of one seed of one task and method (or of a domain's pretraining)."""
-
-    path: Path
-    seed: int
-
-    def directory(self, stage: str) -> Path:
-        """The undeclared run directory of a stage."""
-        return self.path / "run" / stage
-
-    @property
-    def diverged(self) -> Path:
-        """Where a stage leaves its record when the seed diverged."""
-        return self.path / "run" / "diverged.json"
-
-
-def cell_of(config: Config, task: str, method: str, seed: int) -> Cell:
-    """The cell of a task, method and seed."""
-    return Cell(config.results / task / method / f"seed{seed}", seed)
-
-
-def pretraining_cell(config: Config, domain: str) -> Cell:
-    """The cell of a domain's behaviour cloning, which has one seed."""
-    return Cell(config.results / "pretrained" / domain, 0)
 
 
 @contextmanager
