@@ -37,11 +37,13 @@ class TrustRegion(QAM):
         self.initial_multiplier = self.parameters.initial_multiplier
 
     def dual_step(self, state: State, metrics: Tensors) -> Tensors:
-        """lambda after this update's path KL."""
+        """lambda after this update's path KL; written into the state's tensors, which a captured step reads again."""
         p, kl = self.parameters, metrics["path_kl"]
         bounds = (p.multiplier_min, p.multiplier_max)
-        state.dual = dual_descent(state.dual, kl, p.kl_budget, p.dual_rate, p.kl_ema_rate, p.kl_clip, bounds)
-        return state.dual._asdict()
+        moved = dual_descent(state.dual, kl, p.kl_budget, p.dual_rate, p.kl_ema_rate, p.kl_clip, bounds)
+        for old, new in zip(state.dual, moved, strict=True):
+            old.copy_(new)
+        return moved._asdict()
 
 
 class TRQAM(TrustRegion):
