@@ -1,0 +1,71 @@
+"""How many floating-point operations one update takes, counted from the equations and not from the code.
+
+A pass over B rows takes 2 x weights x B: a multiplication and an addition for every weight (of all members of an
+ensemble) and row. Biases, activations and everything elementwise are left out, as in a GEMM's own count. Forward with
+backward is three passes (forward, gradient of the inputs, gradient of the weights), forward with the gradient of the
+inputs alone two. So this is an upper end: code may share an evaluation between two uses, and the first layer's inputs
+rarely need their gradient. A rate of work computed from it rewards code for doing less.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+
+from trqam.agents.base import Agent
+
+# What an update asks of each network, in passes over the batch, for K flow steps; beside TRAINED or CLONED.
+Passes = dict[str, int]
+
+CLONED = {"base": 3}
+TRAINED = {"critic": 3 + 1, **CLONED}  # regression, and one look at the target critics
+
+
+def _adjoint_matching(steps: int) -> Passes:
+    """Roll-out K, lean adjoint 2 K (forward and product), v_ft with gradient 3 K, v_base K; the critic's gradient."""
+    return {"finetuned": steps + 3 * steps, "base": 2 * steps + steps, "critic": 2}
+
+
+def _qam(steps: int) -> Passes:
+    """And the next action."""
+    return _sum(_adjoint_matching(steps), {"finetuned": steps})
+
+
+PASSES: dict[str, Callable[[int], Passes]] = {
+    "behaviour_cloning": lambda steps: {},
+    "qam": _qam,
+    "trqam": _qam,
+    "external_kl": _qam,
+    # the next action's edit, and an edited action whose critic passes its gradient on
+    "qam_e": lambda steps: _sum(_qam(steps), {"finetuned": steps, "edit": 1 + 3, "critic": 2}),
+    # next action and own action; v_ft with gradient, v_base; the critic's gradient and its penalty at two actions
+    "sqam": lambda steps: {"finetuned": 2 * steps + 3 * steps, "base": steps, "critic": 2 + 3 + 3},
+    "fql": lambda steps: {"one_step": 1 + 3, "base": steps, "critic": 2},
+    # V(s') in the critic's target; the target critics teach V
+    "ifql": lambda steps: {"value": 1 + 3},
+    # the guided flow of the next action, its first step unguided; values of clean and of noised actions
+    "cgql_l": lambda steps: {"base": steps, "critic": 2 * (steps - 1) + 1 + 3},
+    # next action and distilled action; their values; the actor, whose critic passes its gradient on
+    "dsrl": lambda steps: {"base": 2 * steps, "noise_policy": 1 + 3, "critic": 1, "noise_critic": 3 + 2},
+}
+
+
+def update_flops(agent: Agent) -> int:
+    """Of one update of one replica."""
+    name = agent.run.agent
+    if name == "qam_e" and "edit" not in agent.networks:
+        name = "qam"  # where the edit's scale is zero
+    passes = _sum(CLONED if name == "behaviour_cloning" else TRAINED, PASSES[name](agent.run.flow_steps))
+    return sum(2 * agent.run.batch_size * weights(agent, network) * count for network, count in passes.items())
+
+
+def weights(agent: Agent, network: str) -> int:
+    """Numbers in a network's matrices."""
+    shapes = agent.networks[network].shapes().items()
+    return sum(math.prod(shape) for name, shape in shapes if name.endswith("weight"))
+
+
+def _sum(*parts: Passes) -> Passes:
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return dict(total)
