@@ -1,31 +1,63 @@
 """Files that are either complete or absent: atomic writes, JSON, checksums."""
 
+import errno
 import hashlib
 import json
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trqam.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Turns a failure of the system to write ``path`` into a UserError of one line: the file, why, what to do."""
+    try:
+        yield
+    except OSError as error:
+        fix = "make it writable" if error.errno in FORBIDDEN else "look after the disk"
+        if error.errno in FULL:
+            fix = "make room on the disk"
+        problem = f"{path}: cannot be written ({error.strerror})"
+        raise UserError(f"{problem}; {fix}, then run the same command again") from error
 
 
 def write_atomically(path: Path | str, content: bytes | str) -> None:
     """Write ``content`` (text as UTF-8) to ``path``, creating its folder; a reader sees the old file or the new one.
 
-    The temporary file lies in the same folder, because a rename is atomic only within one file system.
+    The temporary file lies in the same folder, because a rename is atomic only within one file system. A UserError
+    if the system refuses (see `writing`); then the old file is as it was.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
-    try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        publish(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)  # nothing is left of it after a success
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_name(path)
+        try:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            publish(temporary, path)
+        except BaseException:  # also an interrupt; a failure to clean up would hide what happened
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 def temporary_name(path: Path) -> Path:
     """A hidden name in the folder of ``path``, this process's own."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def sweep(directory: Path) -> None:
+    """Deletes the temporary files that killed processes left in ``directory``; for whoever alone writes there."""
+    for path in directory.glob(".*.tmp"):
+        if re.fullmatch(r"\..+\.\d+\.tmp", path.name):
+            with writing(path):
+                path.unlink(missing_ok=True)
 
 
 def publish(temporary: Path | str, path: Path | str) -> None:

@@ -4,7 +4,8 @@
     run/{stage}/step000001000.json          what else is needed to go on, the complete metrics so far, checksums
 
 The record is written last, atomically, so a pair is whole or ignored; the generation before is deleted only after that.
-A damaged pair is reported in one line and the one before it is used.
+A damaged pair is reported in one line and the one before it is used. Where there is none, that is an error: to begin at
+step 0 what had begun is for people to decide.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from trqam.artefacts import read_json, sha256, write_atomically, write_json
+from trqam.artefacts import read_json, sha256, write_atomically, write_json, writing
 from trqam.errors import UserError
 
 GENERATIONS = 2
@@ -26,39 +27,61 @@ GENERATIONS = 2
 def save(
     directory: Path, step: int, tensors: dict[str, Tensor], record: dict[str, Any], keep: int = GENERATIONS
 ) -> None:
-    """Writes the checkpoint of ``step`` and then deletes all but the newest ``keep``."""
+    """Writes the checkpoint of ``step`` and then deletes all but the newest ``keep``.
+
+    Deletes also those of later steps: who saves this one has gone back behind them, and means to come there again.
+    """
     weights, sealed = _paths(directory, step)
     content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    new = {"tensors": hashlib.sha256(content).hexdigest(), "seal": _seal(record), "record": record}
+    if old := _replaced(sealed, new):  # a kill between the next two writes must not part a record from its tensors
+        write_json(sealed, {**old, "tensors": f"{old['tensors']} {new['tensors']}"})
     write_atomically(weights, content)
-    write_json(sealed, {"tensors": hashlib.sha256(content).hexdigest(), "seal": _seal(record), "record": record})
-    for old in _recorded(directory)[keep:]:
-        for path in reversed(_paths(directory, old)):
-            path.unlink(missing_ok=True)
+    write_json(sealed, new)
+    prune(directory, step, keep)
+
+
+def prune(directory: Path, step: int, keep: int) -> None:
+    """Deletes all checkpoints but that of ``step`` and the ``keep`` - 1 before it."""
+    recorded = _recorded(directory)
+    later = [other for other in recorded if other > step]
+    for other in [*later, *recorded[len(later) :][keep:]]:
+        for path in reversed(_paths(directory, other)):  # first the record, which makes it count
+            with writing(path):
+                path.unlink(missing_ok=True)
 
 
 def steps(directory: Path) -> list[int]:
-    """The steps of the undamaged checkpoints, newest first; a damaged one is reported on stderr."""
-    found = []
-    for step in _recorded(directory):
-        if problem := _damage(directory, step):
-            _warn(f"warning: {problem}; the checkpoint before it is used")
-        else:
-            found.append(step)
-    return found
+    """The steps of the undamaged checkpoints, newest first; a damaged one is reported on stderr, once.
+
+    A UserError if there are checkpoints and all are damaged.
+    """
+    recorded = _recorded(directory)
+    problems = {step: problem for step in recorded if (problem := _damage(directory, step))}
+    if problems and len(problems) == len(recorded):
+        fix = "restore one, or `trqam clean` the run to train it anew"
+        raise UserError(f"{problems[recorded[0]]}; no undamaged checkpoint is left in {directory}; {fix}")
+    for problem in problems.values():
+        warn(f"warning: {problem}; the checkpoint before it is used")
+    return [step for step in recorded if step not in problems]
 
 
 @cache
-def _warn(line: str) -> None:
+def warn(line: str) -> None:
     """Says it once, however often the folder is looked at."""
     print(line, file=sys.stderr)
+
+
+def record(directory: Path, step: int) -> dict[str, Any]:
+    """The record of an undamaged checkpoint."""
+    return read_json(_paths(directory, step)[1])["record"]
 
 
 def load(directory: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and record of one checkpoint; a UserError if it is damaged."""
     if problem := _damage(directory, step):
         raise UserError(f"{problem}; `trqam clean` the run and train it again")
-    weights, sealed = _paths(directory, step)
-    return safetensors.torch.load_file(weights), read_json(sealed)["record"]
+    return safetensors.torch.load_file(_paths(directory, step)[0]), record(directory, step)
 
 
 def _paths(directory: Path, step: int) -> tuple[Path, Path]:
@@ -68,6 +91,17 @@ def _paths(directory: Path, step: int) -> tuple[Path, Path]:
 def _recorded(directory: Path) -> list[int]:
     """Steps that have a record, newest first, damaged or not."""
     return sorted((int(path.stem[4:]) for path in directory.glob("step*.json")), reverse=True)
+
+
+def _replaced(sealed: Path, new: dict[str, Any]) -> dict[str, Any] | None:
+    """The record that is in the way of ``new``, if it has other tensors."""
+    if not sealed.exists():
+        return None
+    try:
+        old = read_json(sealed)
+        return old if old["tensors"] != new["tensors"] else None
+    except (UserError, KeyError, TypeError):  # damaged: nothing to keep
+        return None
 
 
 def _seal(record: dict[str, Any]) -> str:
@@ -81,8 +115,8 @@ def _damage(directory: Path, step: int) -> str | None:
         content = read_json(sealed)
         if content["seal"] != _seal(content["record"]):
             return f"{sealed}: damaged (checksum)"
-        if content["tensors"] != sha256(weights):
+        if sha256(weights) not in content["tensors"].split():
             return f"{weights}: damaged (checksum)"
-    except (UserError, OSError, KeyError, TypeError) as error:
+    except (UserError, OSError, KeyError, TypeError, AttributeError) as error:
         return str(error) if isinstance(error, UserError) else f"{weights}: damaged ({error})"
     return None

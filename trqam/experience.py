@@ -10,13 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trqam.artefacts import writing
 from trqam.config import Run
 from trqam.data.dataset import SHARD_STEPS, Dataset, Source, Window, draw_indices, sample_chunks, training_batch
-from trqam.data.replay import Replay
+from trqam.data.replay import Replay, check
 from trqam.fleet import Fleet, Position, Reply
 from trqam.policy import Policy
 from trqam.replicas import State
 from trqam.streams import episode_seed, stream
+
+REPLAY = "replay.bin"  # beside the checkpoints of the online stage, which share it
+
+
+def check_saved(record: dict[str, Any], directory: Path) -> None:
+    """A UserError if what the checkpoint of ``record`` leans on beside its own files is not there."""
+    if "width" in record["experience"].get("replay", {}):
+        check(directory / REPLAY, record["experience"]["replay"])
 
 
 class Offline:
@@ -75,7 +84,8 @@ class Explorer:
         self.seed = seed
         self.observation = np.empty(0, np.float32)  # until the environment has begun
         if saved is None:
-            path.unlink(missing_ok=True)  # of an attempt that was killed before its first checkpoint
+            with writing(path):
+                path.unlink(missing_ok=True)  # of an attempt that was killed before its first checkpoint
             self.replay = Replay(dataset, path)
             self.episode, taken = 0, []
             self.chunk = np.empty((0, 0), np.float32)  # what is left of it, [L, A]

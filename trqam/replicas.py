@@ -71,6 +71,11 @@ def replica_norm(gradients: list[Tensor]) -> Tensor:
     return torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
 
 
+def all_finite(tensors: list[Tensor]) -> Tensor:
+    """Which replicas [R] hold finite numbers only."""
+    return torch.stack([torch.isfinite(t.reshape(len(t), -1)).all(1) for t in tensors]).all(0)
+
+
 def clip_per_replica(gradients: list[Tensor], norm: Tensor) -> None:
     """Scales each replica's gradients to norm 1 where it is 1 or more, in place; no epsilon, as optax."""
     scale = torch.where(norm < 1, torch.ones_like(norm), 1 / norm)

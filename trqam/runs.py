@@ -17,7 +17,7 @@ from typing import Any
 import filelock
 
 from trqam import checkpoint
-from trqam.artefacts import read_json, write_atomically, write_json
+from trqam.artefacts import read_json, write_atomically, write_json, writing
 from trqam.cells import Cell, cell_of, pretraining_cell  # noqa: F401 (the whole of a run is to be had here)
 from trqam.config import STAGES, Run
 from trqam.errors import Busy, UserError
@@ -52,11 +52,12 @@ def locked(cells: list[Cell]) -> Iterator[None]:
     with ExitStack() as stack:
         for cell in cells:
             path = cell.path / "run" / "lock"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                stack.enter_context(filelock.FileLock(path, blocking=False))
-            except filelock.Timeout:
-                raise Busy(f"{path}: another process is training this run; wait for it or stop it") from None
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    stack.enter_context(filelock.FileLock(path, blocking=False))
+                except filelock.Timeout:
+                    raise Busy(f"{path}: another process is training this run; wait for it or stop it") from None
         yield
 
 
@@ -118,10 +119,19 @@ def _timing(cell: Cell, stage: str, record: dict[str, Any]) -> list[dict[str, An
     """Timing rows of this stage, after those of the stages before it that the cell has."""
     rows = []
     for earlier in STAGES[: STAGES.index(stage)]:
-        for step in checkpoint.steps(cell.directory(earlier))[:1]:
-            before = checkpoint.load(cell.directory(earlier), step)[1]
+        for before in _newest_record(cell, earlier):
             rows += [{"stage": earlier, **row} for row in before["timing"]]
     return rows + [{"stage": record["stage"], **row} for row in record["timing"]]
+
+
+def _newest_record(cell: Cell, stage: str) -> list[dict[str, Any]]:
+    """The record of an earlier stage; none where it is lost, which must not keep a finished stage from its files."""
+    directory = cell.directory(stage)
+    try:
+        return [checkpoint.record(directory, step) for step in checkpoint.steps(directory)[:1]]
+    except UserError as error:
+        checkpoint.warn(f"warning: {error}; timing.csv goes without that stage")
+        return []
 
 
 def _table(rows: list[dict[str, Any]], columns: list[str]) -> str:

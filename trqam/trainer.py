@@ -11,7 +11,6 @@ import time
 from typing import Any
 
 import safetensors.torch
-import torch
 
 from trqam import checkpoint
 from trqam.agents import make_agent
@@ -21,10 +20,10 @@ from trqam.config import Config, Run
 from trqam.data.dataset import Dataset
 from trqam.errors import UserError
 from trqam.evaluation import Evaluator
-from trqam.experience import Offline, Online
+from trqam.experience import REPLAY, Offline, Online
 from trqam.policy import Policy
 from trqam.progress import Progress
-from trqam.replicas import assemble, device_of, leaves, replica_norm
+from trqam.replicas import all_finite, assemble, device_of
 from trqam.runs import Cell, check_same, new_record, pretraining_cell
 
 
@@ -89,7 +88,7 @@ class Trainer:
     def _experience(self, tensors: list[Tensors]) -> Offline:
         if self.stage != "online":
             return Offline(self.run, self.dataset, self.seeds, self.stage)
-        paths = [cell.directory("online") / "replay.bin" for cell in self.cells]
+        paths = [cell.directory("online") / REPLAY for cell in self.cells]
         saved = None
         if self.start is not None:
             saved = [(t, r["experience"]) for t, r in zip(tensors, self.records, strict=True)]
@@ -110,7 +109,9 @@ class Trainer:
                 if self.step % run.log_interval == 0:
                     self._end_interval()
             for position in range(len(self.cells)):
-                self._save(position, keep=1)
+                self._save(position)
+            for cell in self.cells:  # when all have ended: killed in between, they go back together
+                checkpoint.prune(cell.directory(self.stage), self.total, keep=1)
         finally:
             self.progress.close()
             self.experience.close()
@@ -162,8 +163,11 @@ class Trainer:
         return [{name: float(getattr(o, field).mean()) for name, field in names.items()} for o in outcomes]
 
     def _drop_diverged(self, means: dict[str, list[float]]) -> list[tuple[Cell, dict[str, Any]]]:
-        """Takes the seeds whose losses or parameters are not finite out of the stack, and of ``means``."""
-        finite = torch.isfinite(replica_norm([p.detach() for p in leaves(self.state.online)])).tolist()
+        """Takes the seeds whose losses or state are not finite out of the stack, and of ``means``.
+
+        The whole state: what a checkpoint keeps is good, or it is not written.
+        """
+        finite = all_finite([tensor.detach() for _, tensor in self.state.named()]).tolist()
         for values in means.values():
             finite = [ok and math.isfinite(value) for ok, value in zip(finite, values, strict=True)]
         if all(finite):
@@ -202,12 +206,12 @@ class Trainer:
         speed = len(self.cells) * self.run.eval_episodes / (now - evaluation_began) if evaluate else None
         self.progress.report(self.records, speed)
 
-    def _save(self, position: int, keep: int = checkpoint.GENERATIONS) -> None:
+    def _save(self, position: int) -> None:
         """The checkpoint of one seed: its slice of the stack, its part of the experience, its rows."""
         tensors, experience = self.experience.save(position)
         directory = self.cells[position].directory(self.stage)
         record = {**self.records[position], "experience": experience}
-        checkpoint.save(directory, self.step, {**self.state.replica(position), **tensors}, record, keep)
+        checkpoint.save(directory, self.step, {**self.state.replica(position), **tensors}, record)
 
 
 def load_pretrained(config: Config, run: Run) -> Tensors:

@@ -10,10 +10,11 @@ import safetensors.torch
 
 from trqam import checkpoint
 from trqam.agents import make_agent
-from trqam.artefacts import sha256, write_atomically
+from trqam.artefacts import sha256, sweep, write_atomically, writing
 from trqam.config import Config, Run
 from trqam.data.dataset import Dataset
 from trqam.errors import UserError
+from trqam.experience import REPLAY, check_saved
 from trqam.policy import acting_part
 from trqam.replicas import device_of, replicas_at_once
 from trqam.runs import Cell, cell_of, check_same, finished, locked, pretraining_cell, publish
@@ -38,7 +39,10 @@ def train(config: Config, task: str, method: str, stage: str, seeds: list[int]) 
 
 def _train_block(config: Config, run: Run, stage: str, total: int, cells: list[Cell]) -> None:
     with locked(cells):
-        left = [cell for cell in cells if finished(cell, run, stage, total) is None]
+        for cell in cells:
+            sweep(cell.path)
+            sweep(cell.directory(stage))
+        left = _unfinished(cells, run, stage, total)
         if skipped := [cell.seed for cell in cells if cell not in left]:
             print(f"{title(run, stage)}: seeds {skipped} have finished; not trained again", file=sys.stderr)
         device = device_of(config.scale.device)
@@ -67,7 +71,8 @@ def _keep_policy(config: Config, run: Run, cell: Cell) -> None:
                 agent = make_agent(run.at(stage), sizes["observations"][1], sizes["actions"][1])
                 kept = acting_part(agent, tensors)
                 checkpoint.save(directory, step, kept, {**record, "kept": "policy"}, keep=1)
-        (directory / "replay.bin").unlink(missing_ok=True)
+        with writing(replay := directory / REPLAY):
+            replay.unlink(missing_ok=True)
 
 
 def _publish_base(cell: Cell, run: Run) -> str:
@@ -83,6 +88,40 @@ def _publish_base(cell: Cell, run: Run) -> str:
     return sha256(path)
 
 
+def _unfinished(cells: list[Cell], run: Run, stage: str, total: int) -> list[Cell]:
+    """Cells that have not ended, and those that have beside one that was stacked with them and has not.
+
+    Those were killed amid the stage's last save. They go back to a step that they share: what a seed alone computes
+    differs in the last bit from what it does in its stack.
+    """
+    left = [cell for cell in cells if finished(cell, run, stage, total) is None]
+    saved = {cell: _saved(cell, run, stage) for cell in left}
+    for cell in cells:
+        if cell in left or cell.diverged.exists():
+            continue
+        mates = [steps for block, steps in saved.values() if cell.seed in block]
+        if mates and set(_saved(cell, run, stage)[1]).intersection(*mates):
+            left.append(cell)
+    return [cell for cell in cells if cell in left]
+
+
+def _saved(cell: Cell, run: Run, stage: str) -> tuple[tuple[int, ...], list[int]]:
+    """The block in which a cell was trained, and the steps that it can go on from, newest first."""
+    directory, steps, problem = cell.directory(stage), [], None
+    for step in checkpoint.steps(directory):
+        record = checkpoint.record(directory, step)
+        check_same(record, run, stage, directory)
+        try:
+            check_saved(record, directory)
+            steps.append(step)
+        except UserError as error:
+            problem = error
+            checkpoint.warn(f"warning: {error}; the checkpoint before it is used")
+    if problem and not steps:
+        raise problem
+    return tuple(record["block"]) if steps else (), steps
+
+
 def _groups(cells: list[Cell], run: Run, stage: str, at_once: int) -> list[tuple[list[Cell], int | None]]:
     """Cells that can be stacked, each group with the newest step that all its members have saved (None: the start).
 
@@ -91,13 +130,8 @@ def _groups(cells: list[Cell], run: Run, stage: str, at_once: int) -> list[tuple
     """
     blocks: dict[tuple[int, ...], list[tuple[Cell, list[int]]]] = {}
     for cell in cells:
-        steps = checkpoint.steps(cell.directory(stage))
-        block: list[int] = []
-        if steps:
-            record = checkpoint.load(cell.directory(stage), steps[0])[1]
-            check_same(record, run, stage, cell.directory(stage))
-            block = record["block"]
-        blocks.setdefault(tuple(block), []).append((cell, steps))
+        block, steps = _saved(cell, run, stage)
+        blocks.setdefault(block, []).append((cell, steps))
     groups: list[tuple[list[Cell], int | None]] = []
     for members in blocks.values():
         common = set.intersection(*(set(steps) for _, steps in members))

@@ -1,7 +1,7 @@
 """Offline data followed by the transitions of online training, which also live in an append-only file.
 
 The file holds rows of little-endian float32: observation, action, reward, mask, terminal, next observation. A
-checkpoint keeps what ``flush`` returned, the number of rows and their CRC-32, so that a resumed run cuts off what
+checkpoint keeps what ``flush`` returned, rows, width and CRC-32, so that a resumed run forgets what
 was written after its checkpoint and knows that the rest is intact.
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trqam.artefacts import writing
 from trqam.data.dataset import Source
 from trqam.errors import UserError
 
@@ -38,22 +39,16 @@ class Replay:
 
     @classmethod
     def resume(cls, dataset: Source, path: Path | str, flushed: dict[str, int]) -> "Replay":
-        """The replay as it was when ``flush`` returned ``flushed``; rows written later are cut off.
+        """The replay as it was when ``flush`` returned ``flushed``; the next ``flush`` cuts off what was written later.
 
-        Raises UserError if the file is missing, too short or not what was flushed.
+        Until then the file is left alone: a newer checkpoint may need it. Raises UserError if the file is missing, too
+        short or not what was flushed.
         """
-        replay, fix = cls(dataset, path), "restore it or start the run again"
-        rows, length = flushed["rows"], flushed["rows"] * replay._width * 4
+        replay = cls(dataset, path)
+        rows = flushed["rows"]
         if rows == 0:
-            return replay  # the file need not exist
-        try:
-            with open(path, "r+b") as file:
-                content = file.read(length)
-                file.truncate(min(length, os.fstat(file.fileno()).st_size))
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); {fix}") from error
-        if len(content) < length or zlib.crc32(content) != flushed["crc32"]:
-            raise UserError(f"{path}: damaged, not the {rows} rows of the checkpoint (key 'crc32'); {fix}")
+            return replay
+        content = _read(path, flushed, replay._width)
         replay._rows = np.frombuffer(content, "<f4").reshape(rows, replay._width).copy()
         replay._count = replay._flushed = rows
         replay._crc = flushed["crc32"]
@@ -93,16 +88,36 @@ class Replay:
         self._count += 1
 
     def flush(self) -> dict[str, int]:
-        """Write the new rows durably; what ``resume`` needs: the number of rows and their running CRC-32."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        """Write the new rows durably; what ``resume`` needs: the number of rows, their width and running CRC-32."""
         content = self._rows[self._flushed : self._count].tobytes()
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o666)
-        with os.fdopen(descriptor, "wb") as file:
-            file.seek(self._flushed * self._width * 4)
-            file.truncate()
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        with writing(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o666)
+            with os.fdopen(descriptor, "wb") as file:
+                file.seek(self._flushed * self._width * 4)
+                file.write(content)  # over rows of a lost attempt, which were the same
+                file.truncate()
+                os.fsync(file.fileno())
         self._crc = zlib.crc32(content, self._crc)
         self._flushed = self._count
-        return {"rows": self._count, "crc32": self._crc}
+        return {"rows": self._count, "width": self._width, "crc32": self._crc}
+
+
+def check(path: Path | str, flushed: dict[str, int]) -> None:
+    """A UserError if the file at ``path`` does not hold what was ``flushed``."""
+    _read(path, flushed, flushed["width"])
+
+
+def _read(path: Path | str, flushed: dict[str, int], width: int) -> bytes:
+    """The rows of a checkpoint; a UserError if they are missing, too few or not what was flushed."""
+    fix, length = "restore it or start the run again", flushed["rows"] * width * 4
+    if length == 0:
+        return b""  # the file need not exist
+    try:
+        with open(path, "rb") as file:
+            content = file.read(length)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {fix}") from error
+    if len(content) < length or zlib.crc32(content) != flushed["crc32"]:
+        raise UserError(f"{path}: damaged, not the {flushed['rows']} rows of the checkpoint (key 'crc32'); {fix}")
+    return content
