@@ -48,9 +48,21 @@ class Offline:
         seeds, as the authors have it: a function of the step, so that a resumed run samples what it would have.
         """
         source = self.source(position)
+        return source if self.run.sampling == "uniform" else Window(source, self.dataset, self._shard(step))
+
+    def _shard(self, step: int) -> int:
+        return self.first_shard + step // SHARD_STEPS
+
+    def window(self, step: int) -> tuple[int, int]:
+        """The dataset's transitions [start, stop) that an update draws from, beside all new ones."""
         if self.run.sampling == "uniform":
-            return source
-        return Window(source, self.dataset, self.first_shard + step // SHARD_STEPS)
+            return 0, self.dataset.size
+        return self.dataset.shards[self._shard(step) % len(self.dataset.shards)]
+
+    @property
+    def replays(self) -> list[Replay]:
+        """The seeds' new transitions; none offline."""
+        return []
 
     def advance(self, step: int, policy: Policy, state: State) -> None:
         """Nothing happens in an environment."""
@@ -138,6 +150,11 @@ class Online(Offline):
     def source(self, position: int) -> Source:
         """The seed's replay."""
         return self.explorers[position].replay
+
+    @property
+    def replays(self) -> list[Replay]:
+        """Every seed's."""
+        return [explorer.replay for explorer in self.explorers]
 
     def advance(self, step: int, policy: Policy, state: State) -> None:
         """One environment step of every seed; the policy is asked when a seed has finished its chunk.

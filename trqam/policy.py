@@ -53,8 +53,13 @@ class Policy:
 
     def batch(self, chunks: dict[str, np.ndarray]) -> dict[str, Tensor]:
         """A training batch [R, B, ...] as normalised tensors."""
+        return {key: tensor.to(self.device) for key, tensor in self.host(chunks).items()}
+
+    def host(self, chunks: dict[str, np.ndarray]) -> dict[str, Tensor]:
+        """The same on the CPU."""
         observed = ("observations", "next_observations")
-        return {k: self.tensor(self.normalise(v) if k in observed else v) for k, v in chunks.items()}
+        arrays = {k: self.normalise(v) if k in observed else v for k, v in chunks.items()}
+        return {k: torch.from_numpy(np.ascontiguousarray(array, np.float32)) for k, array in arrays.items()}
 
     def act(self, state: State, observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Chunks [R, S, D] for observations [R, S, O] and noise [R, S, noise_size]."""

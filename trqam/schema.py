@@ -66,6 +66,7 @@ class Scale(Strict):
     replicas: Count | Literal["auto"]
     keep: Literal["policy", "all"]
     device: Literal["auto", "cpu", "cuda"]
+    step: Literal["auto", "eager", "captured", "compiled"]
     data_dir: str
     data_source: Literal["generated", "official"]
     transitions: Count

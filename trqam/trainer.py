@@ -16,11 +16,15 @@ from trqam import checkpoint
 from trqam.agents import make_agent
 from trqam.agents.base import Tensors
 from trqam.artefacts import read_json, sha256, write_json
+from trqam.capture import kind_of
 from trqam.config import Config, Run
 from trqam.data.dataset import Dataset
+from trqam.data.resident import place
 from trqam.errors import UserError
 from trqam.evaluation import Evaluator
 from trqam.experience import REPLAY, Offline, Online
+from trqam.feed import DEVICES, feed_of
+from trqam.learner import Learner
 from trqam.policy import Policy
 from trqam.progress import Progress
 from trqam.replicas import all_finite, assemble, device_of
@@ -52,8 +56,9 @@ class Trainer:
             [{k: v for k, v in t.items() if not k.startswith("environment/")} for t in tensors], self.device
         )
         self.step = start or 0
-        self.sums: Tensors = {}
-        self.updates = 0
+        replays = len(self.experience.replays)
+        self.resident = place(self.dataset, replays, total, self.device) if self.device.type in DEVICES else None
+        self.learner = self._learner()
         spent = (
             self.records[0]["timing"][-1] if self.records[0]["timing"] else {"seconds": 0.0, "evaluation_seconds": 0.0}
         )
@@ -104,7 +109,7 @@ class Trainer:
                 self.step += 1
                 self.experience.advance(self.step, self.policy, self.state)
                 if self.step > self.experience.warm_up:
-                    self._update()
+                    self.learner.update(self.step)
                 self.progress.advance()
                 if self.step % run.log_interval == 0:
                     self._end_interval()
@@ -121,8 +126,7 @@ class Trainer:
     def _end_interval(self) -> None:
         """Averages the metrics since the last row, ends diverged seeds, evaluates, logs and saves, as is due."""
         run = self.run
-        means = {name: (value / self.updates).tolist() for name, value in self.sums.items()}
-        self.sums, self.updates = {}, 0
+        means = self.learner.means()
         casualties = self._drop_diverged(means)
         if self.cells:
             evaluate = self.stage != "pretrain" and self.step % run.eval_interval == 0
@@ -135,13 +139,11 @@ class Trainer:
             record["rows"].append({"step": self.step, "status": "DIVERGED"})
             write_json(cell.diverged, record)
 
-    def _update(self) -> None:
-        batch = self.policy.batch(self.experience.batch(self.step))
-        noise = self.agent.draw_noise(self.seeds, f"noise/{self.stage}", self.step, self.run.batch_size)
-        metrics = self.agent.update(self.state, batch, {k: v.to(self.device) for k, v in noise.items()})
-        for name, value in metrics.items():  # stays on the device until the interval ends
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.updates += 1
+    def _learner(self) -> Learner:
+        """What updates the stack as it is now."""
+        feed = feed_of(self.policy, self.experience, self.resident, self.total)
+        kind = kind_of(self.config.scale.step, self.device)
+        return Learner(self.agent, self.state, feed, kind, self.device)
 
     def _evaluate(self) -> list[dict[str, float]]:
         """Success rate, mean length and mean return of every seed's policy."""
@@ -182,6 +184,8 @@ class Trainer:
         self.experience.keep(kept)
         if self.evaluator:
             self.evaluator.keep(kept)
+        if kept:
+            self.learner = self._learner()
         return casualties
 
     def _log(self, means: dict[str, list[float]], evaluate: bool) -> None:

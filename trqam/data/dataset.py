@@ -82,6 +82,16 @@ class Dataset:
         arrays = {key: _map(directory / f"{file}.npy", card["shapes"].get(file), fix) for key, file in files.items()}
         return cls(arrays, card)
 
+    @property
+    def raw(self) -> dict[str, np.ndarray]:
+        """The store's rows: observations, actions (not clipped), terminals, rewards and masks, [rows, ...]."""
+        return self._arrays
+
+    @property
+    def ends(self) -> np.ndarray:
+        """The number of transitions up to the end of each episode, [episodes]."""
+        return self._ends
+
     def gather(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """See ``Source``; actions are clipped to +-ACTION_BOUND."""
         rows = indices + np.searchsorted(self._ends, indices, side="right")  # one row more for each episode before
@@ -114,9 +124,14 @@ class Window:
 
 def draw_indices(rng: np.random.Generator, size: int, horizon: int, batch: int) -> np.ndarray:
     """First transitions [batch] of chunks, uniform over [0, size - horizon]."""
+    return rng.integers(first_transitions(size, horizon), size=batch)
+
+
+def first_transitions(size: int, horizon: int) -> int:
+    """How many chunks of ``horizon`` begin in ``size`` transitions."""
     if size < horizon:
         raise UserError(f"horizon: {horizon} is longer than the data, {size} transitions; shorten it or generate more")
-    return rng.integers(size - horizon + 1, size=batch)
+    return size - horizon + 1
 
 
 def sample_chunks(source: Source, indices: np.ndarray, horizon: int, discount: float) -> dict[str, np.ndarray]:

@@ -59,6 +59,20 @@ class Replay:
         """Transitions, old and new."""
         return self._dataset.size + self._count
 
+    @property
+    def count(self) -> int:
+        """New transitions."""
+        return self._count
+
+    @property
+    def columns(self) -> dict[str, int | slice]:
+        """Where each key stands in a row."""
+        return self._columns
+
+    def rows(self, first: int) -> np.ndarray:
+        """The new transitions from number ``first`` on, one a row; do not write into it."""
+        return self._rows[first : self._count]
+
     def gather(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """See ``Source``; an index of ``dataset.size`` or more is a new transition."""
         offline = self._dataset.size

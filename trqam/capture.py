@@ -1,0 +1,81 @@
+"""How an update is launched: operator by operator, as one captured CUDA graph, or compiled. The only file that knows.
+
+A step that can be captured takes no argument and returns nothing: what it reads and writes are tensors that stay where
+they are (the state, the batch or what it is drawn from, the clock, the sums of the metrics). Nothing in it waits for
+the device and nothing decides by a value.
+"""
+
+import gc
+import sys
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+WARM_UP = 3  # eager launches before the capture: libraries choose their algorithms and take their memory then
+
+
+def kind_of(setting: str, device: torch.device) -> str:
+    """ "eager", "captured" or "compiled" for the scale's ``step``; capturing needs CUDA and falls back to eager, in one
+    line on stderr."""
+    if setting == "auto":
+        return "captured" if device.type == "cuda" else "eager"
+    if setting == "captured" and device.type != "cuda":
+        _say(f"step: captured: a CUDA graph needs a GPU, and the device is {device.type}; going on with eager")
+        return "eager"
+    return setting
+
+
+def launcher(
+    update: Callable[[], dict[str, Tensor]],
+    account: Callable[[dict[str, Tensor]], None],
+    kind: str,
+    device: torch.device,
+) -> Callable[[], None]:
+    """What runs ``account(update())`` once a call, launched as ``kind`` says.
+
+    "compiled" compiles ``update`` with Inductor, for minutes at the first call; on CUDA the result is captured, too.
+    """
+    if kind == "compiled":
+        update = torch.compile(update)
+
+    def step() -> None:
+        account(update())
+
+    return Captured(step) if device.type == "cuda" and kind != "eager" else step
+
+
+class Captured:
+    """A step that runs eagerly ``WARM_UP`` times, on a side stream, and is one CUDA graph from then on.
+
+    The warm-up runs are steps like all others, so that nothing has to be undone: every call is one step.
+    """
+
+    def __init__(self, step: Callable[[], None]):
+        self._step = step
+        self._stream = torch.cuda.Stream()
+        self._left = WARM_UP
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self) -> None:
+        """One step, launched on the current stream; does not wait for it."""
+        if self._left:
+            self._left -= 1
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
+                self._step()
+            torch.cuda.current_stream().wait_stream(self._stream)
+            return
+        if self._graph is None:
+            gc.collect()  # a graph that dies while another is captured breaks the capture
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):  # records, and runs nothing
+                self._step()
+        self._graph.replay()
+
+
+@cache
+def _say(line: str) -> None:
+    """Once a process, however many stacks it trains."""
+    print(line, file=sys.stderr)

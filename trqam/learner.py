@@ -1,0 +1,53 @@
+"""The updates of one stack: fed, launched, and their metrics summed where they arise."""
+
+import torch
+from torch import Tensor
+
+from trqam.agents.base import Agent, Tensors
+from trqam.capture import launcher
+from trqam.feed import Feed
+from trqam.profiling import region
+from trqam.replicas import State
+
+
+class Learner:
+    """One stack that learns. Make a new one when the stack shrinks: a captured step holds the tensors of the old."""
+
+    def __init__(self, agent: Agent, state: State, feed: Feed, kind: str, device: torch.device):
+        """``kind``: how the step is launched, of `trqam.capture.kind_of`."""
+        self._agent, self._state, self._feed = agent, state, feed
+        self._names: tuple[str, ...] = ()
+        self._sums = torch.empty(0)
+        self._count = 0
+        self._launch = launcher(self._update, self._account, kind, device)
+
+    def update(self, step: int) -> None:
+        """The update of ``step``; does not wait for a GPU."""
+        self._feed.prepare(step)
+        with region("update"):
+            self._launch()
+        self._count += 1
+        self._feed.after(step)
+
+    def means(self) -> dict[str, list[float]]:
+        """Every metric's mean for each replica since the last call, in one copy from the device."""
+        if not self._count:
+            return {}
+        means = (self._sums / self._count).tolist()
+        self._sums.fill_(-0.0)
+        self._count = 0
+        return dict(zip(self._names, means, strict=True))
+
+    def _update(self) -> Tensors:
+        return self._agent.update(self._state, *self._feed())
+
+    def _account(self, metrics: Tensors) -> None:
+        if not self._names:  # the first launch, which is never captured
+            self._names = tuple(metrics)
+            self._sums = torch.full_like(_stacked(metrics), -0.0)  # -0 + x is x, also where x is -0
+        self._sums += _stacked(metrics)
+
+
+def _stacked(metrics: Tensors) -> Tensor:
+    """[metrics, R]."""
+    return torch.stack(tuple(metrics.values()))
