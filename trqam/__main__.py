@@ -98,6 +98,14 @@ def plan(arguments: argparse.Namespace, config: configuration.Config) -> None:
     print("\n".join(plan(config, arguments.cores)))
 
 
+def status(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Show what is done, running, waiting and diverged, how fast, until when, and what to do next."""
+    from trqam.status import status
+
+    width = min(max(shutil.get_terminal_size((100, 0)).columns, 80), 120)
+    print("\n".join(status(config, arguments.set, width)))
+
+
 def clean(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Delete runs, so that they train anew."""
     from trqam.runs import Cell, cell_of, locked, pretraining_cell
@@ -260,6 +268,7 @@ def parser() -> Parser:
     added.add_argument("--seeds", type=int, nargs="+", metavar="N", help="default: all of the scale")
     added = command(plan)
     added.add_argument("--cores", type=int, metavar="N", help="default: those of this machine")
+    command(status)
     added = command(clean)
     added.add_argument("name", help="a task, or a domain for its pretraining")
     added.add_argument("method", nargs="?")

@@ -28,7 +28,7 @@ from trqam.data.generate import EPISODE_TRANSITIONS, STATE
 from trqam.data.store import dtype
 from trqam.policy import acting_part
 from trqam.replicas import assemble, device_of, replicas_at_once
-from trqam.report import count, thousands
+from trqam.report import count, thousands, weight
 from trqam.streams import stream
 
 FLOAT = 4  # bytes
@@ -104,7 +104,7 @@ def _written(config: Config, lines: list[Stage], cores: int, final: float, peak:
     rows = [header] + [
         (
             line.name, *(thousands(n) if n else "" for n in (line.jobs, line.updates, line.environment_steps)),
-            _size(line.disk) if line.disk else "", f"{line.seconds / 3600:,.1f}",
+            weight(line.disk) if line.disk else "", f"{line.seconds / 3600:,.1f}",
         )
         for line in lines
     ]  # fmt: skip
@@ -124,8 +124,8 @@ def _written(config: Config, lines: list[Stage], cores: int, final: float, peak:
         "",
         f"time    {total / 3600:,.1f} core hours; {duration} on {count(cores, 'core')} at best (one job a core); "
         f"rates measured here on {device.type}",
-        f"disk    {_size(final)} when done (keep: {scale.keep}), {_size(peak)} at most on the way",
-        f"memory  {_size(measured + largest)} for the largest job, about (this process while measuring, and the state "
+        f"disk    {weight(final)} when done (keep: {scale.keep}), {weight(peak)} at most on the way",
+        f"memory  {weight(measured + largest)} for the largest job, about (this process while measuring, and the state "
         "of its seeds)",
     ]
 
@@ -241,11 +241,3 @@ def _kept_bytes(agent: Agent) -> float:
 
 def _numbers(shapes: Iterable[tuple[int, ...]]) -> int:
     return sum(math.prod(shape) for shape in shapes)
-
-
-def _size(number: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:,.3g} TB"

@@ -27,6 +27,15 @@ def count(number: int, noun: str) -> str:
     return f"{thousands(number)} {noun}{'' if number == 1 else 's'}"
 
 
+def weight(number: float) -> str:
+    """A number of bytes: `1.2 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"
+
+
 def words(key: str) -> str:
     """A configuration key as words."""
     return key.replace("_", " ").replace("kl ", "KL ")
