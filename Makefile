@@ -1,13 +1,14 @@
 # make paper   everything from an empty folder to results/small/paper/paper.pdf and report.html
 #   FROM=FILE   instead from an archive of `trqam archive`, without training: results/small-rebuilt/paper/
 # make test    the tests
-# Both create .venv and install the pinned requirements first.
+# make bench   how fast this machine trains, beside what is asked for: benchmarks/README.md says what the table means
+# They create .venv and install the pinned requirements first.
 
 PYTHON ?= python3
 CORES ?= all
 ACTIVATE = . .venv/bin/activate &&
 
-.PHONY: paper test lint clean-venv
+.PHONY: paper test bench lint clean-venv
 
 paper: .venv/installed
 ifdef FROM
@@ -18,6 +19,9 @@ endif
 
 test: .venv/installed lint
 	$(ACTIVATE) python -m pytest
+
+bench: .venv/installed
+	$(ACTIVATE) python -m trqam bench
 
 lint: .venv/installed
 	$(ACTIVATE) ruff check . && ruff format --check . && snakefmt --check workflow && snakemake --lint

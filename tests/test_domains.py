@@ -2,8 +2,9 @@
 
 import pytest
 
-from benchmarks.evaluation import fingerprint, linear, paper
+from benchmarks.evaluation import paper
 from trqam import envs
+from trqam.bench.environments import fingerprint, linear
 from trqam.evaluation import Evaluator
 
 DOMAINS = paper().task_domains

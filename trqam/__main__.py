@@ -14,6 +14,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 from trqam import config as configuration  # noqa: E402
+from trqam.bench import options as bench_options  # noqa: E402
 from trqam.errors import UserError  # noqa: E402
 
 
@@ -104,6 +105,13 @@ def status(arguments: argparse.Namespace, config: configuration.Config) -> None:
 
     width = min(max(shutil.get_terminal_size((100, 0)).columns, 80), 120)
     print("\n".join(status(config, arguments.set, width)))
+
+
+def bench(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Measure speed on this machine, print a table and save it as JSON."""
+    from trqam.bench import command
+
+    command.run(arguments, config)
 
 
 def clean(arguments: argparse.Namespace, config: configuration.Config) -> None:
@@ -269,6 +277,7 @@ def parser() -> Parser:
     added = command(plan)
     added.add_argument("--cores", type=int, metavar="N", help="default: those of this machine")
     command(status)
+    bench_options.add_to(command(bench))
     added = command(clean)
     added.add_argument("name", help="a task, or a domain for its pretraining")
     added.add_argument("method", nargs="?")

@@ -1,0 +1,53 @@
+"""The command: measure or read, print, save."""
+
+import argparse
+from pathlib import Path
+
+from trqam.artefacts import write_atomically
+from trqam.bench import record, tables
+from trqam.bench.measure import measure
+from trqam.bench.options import chosen
+from trqam.bench.record import Record
+from trqam.config import Config
+from trqam.errors import UserError
+
+BEGIN, END = "<!-- begin: trqam bench -->", "<!-- end: trqam bench -->"
+
+
+def run(arguments: argparse.Namespace, config: Config) -> None:
+    """All that was asked for; what a mistake would stop is read before anything is measured."""
+    before = record.load(arguments.compare) if arguments.compare else None
+    if arguments.into:
+        insert("", arguments.into, check=True)
+    found = record.load(arguments.show) if arguments.show else _measured(arguments, config)
+    text = tables.described(found)
+    print(text)
+    if before:
+        print("", tables.compared(before, found), sep="\n")
+    if arguments.into:
+        insert(text, arguments.into)
+
+
+def _measured(arguments: argparse.Namespace, config: Config) -> Record:
+    """Saved under a name that is free, or that --force frees."""
+    kind = "quick" if arguments.quick else "full" if arguments.full else ""
+    out = arguments.out or record.default_path(kind)
+    if out.exists() and not arguments.force:
+        raise UserError(f"{out}: exists; read it with --show {out}, measure again with --force, or give another --out")
+    found = measure(config, chosen(arguments))
+    record.save(found, out)
+    record.say(f"saved as {out}")
+    return found
+
+
+def insert(text: str, path: Path, check: bool = False) -> None:
+    """Replaces what stands between two marks in a Markdown file; with ``check`` only looks whether they are there."""
+    try:
+        before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give an existing file") from error
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(f"{path}: no marks; add the lines {BEGIN} and {END} where the table shall stand")
+    if not check:
+        write_atomically(path, f"{before}{BEGIN}\n{text}\n{END}{after}")
