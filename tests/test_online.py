@@ -174,7 +174,7 @@ def test_updates_begin_after_the_warm_up_one_a_step(load, monkeypatch):
         original = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *args: (done.append(letter), original(*args))[1])
 
-    monkeypatch.setattr(Trainer, "_evaluate", lambda self: [{}])
+    monkeypatch.setattr(Trainer, "_evaluate", lambda self, _: [{}])
     noting(envs, "step", "s")
     noting(Agent, "update", "u")
     train(config, POINT, "trqam", "online", [0])
@@ -278,7 +278,7 @@ def test_a_run_killed_inside_an_episode_ends_in_the_same_bytes(domain, load, tmp
     task = envs.task_name(domain, 1)
     store_of_random_actions(task, tmp_path / domain)
     shorten(monkeypatch, 12)
-    monkeypatch.setattr(Trainer, "_evaluate", lambda self: [{}] * len(self.seeds))
+    monkeypatch.setattr(Trainer, "_evaluate", lambda self, _: [{}] * len(self.seeds))
     configs = {}
     for scale in ("undisturbed", "disturbed"):
         configs[scale] = load(scale=scale, tasks=[task], seeds=1, data_dir=str(tmp_path), online_steps=30)

@@ -24,6 +24,7 @@ from trqam.artefacts import read_json
 from trqam.errors import UserError
 from trqam.report import STRIP_METHODS, rollout_tasks
 from trqam.runs import cell_of, pretraining_cell
+from trqam.stop import Stop
 from trqam.trainer import Trainer
 from trqam.training import pretrain, train
 
@@ -94,7 +95,7 @@ def test_a_kept_policy_is_the_one_that_was_trained(here, method, stage):
     policy = load(here, cell.path, stage)
     assert (policy.stage, policy.seed, policy.diverged) == (trained_stage, 0, False)
     run = here.run(POINT, method)
-    trainer = Trainer(here, run, trained_stage, policy.step, [cell], policy.step)
+    trainer = Trainer(here, run, trained_stage, policy.step, [cell], policy.step, Stop())
     trainer.experience.close()
     rng = np.random.default_rng(0)
     observations = rng.uniform(0, 20, (1, 3, 2)).astype(np.float32)

@@ -15,7 +15,9 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 from trqam import config as configuration  # noqa: E402
 from trqam.bench import options as bench_options  # noqa: E402
-from trqam.errors import UserError  # noqa: E402
+from trqam.errors import Stopped, UserError  # noqa: E402
+
+TIME_LIMIT = "save and exit with code 85 before 30m, 2h, seconds, slurm or none; auto: slurm in a job (default)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -79,17 +81,23 @@ def _official(config: configuration.Config) -> Path:
 
 def pretrain(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Behaviour cloning of a domain."""
-    from trqam.training import pretrain
+    from trqam.stop import listening
 
-    pretrain(config, arguments.domain)
+    with listening(arguments.time_limit) as stop:
+        from trqam.training import pretrain
+
+        pretrain(config, arguments.domain, stop)
 
 
 def train(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Fine-tune some seeds of one task and method."""
-    from trqam.training import train
+    from trqam.stop import listening
 
     seeds = arguments.seeds if arguments.seeds is not None else list(range(config.scale.seeds))
-    train(config, arguments.task, arguments.method, arguments.stage, seeds)
+    with listening(arguments.time_limit) as stop:
+        from trqam.training import train
+
+        train(config, arguments.task, arguments.method, arguments.stage, seeds, stop)
 
 
 def plan(arguments: argparse.Namespace, config: configuration.Config) -> None:
@@ -274,6 +282,8 @@ def parser() -> Parser:
     added.add_argument("method")
     added.add_argument("--stage", choices=("offline", "online"), required=True)
     added.add_argument("--seeds", type=int, nargs="+", metavar="N", help="default: all of the scale")
+    for name in ("pretrain", "train"):
+        commands.choices[name].add_argument("--time-limit", default="auto", metavar="TIME", help=TIME_LIMIT)
     added = command(plan)
     added.add_argument("--cores", type=int, metavar="N", help="default: those of this machine")
     command(status)
@@ -341,6 +351,9 @@ def main() -> None:
     except UserError as error:
         print(f"trqam: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Stopped as stopped:
+        print(f"trqam: {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except KeyboardInterrupt:
         print("trqam: interrupted; run the same command to go on from the last checkpoint", file=sys.stderr)
         sys.exit(130)

@@ -11,6 +11,7 @@ step 0 what had begun is for people to decide.
 import hashlib
 import json
 import sys
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,17 @@ GENERATIONS = 2
 
 
 def save(
-    directory: Path, step: int, tensors: dict[str, Tensor], record: dict[str, Any], keep: int = GENERATIONS
+    directory: Path,
+    step: int,
+    tensors: dict[str, Tensor],
+    record: dict[str, Any],
+    keep: int = GENERATIONS,
+    abandoned: Collection[int] = (),
 ) -> None:
     """Writes the checkpoint of ``step`` and then deletes all but the newest ``keep``.
 
-    Deletes also those of later steps: who saves this one has gone back behind them, and means to come there again.
+    Deletes also the ``abandoned``, and those of later steps: who saves this one has gone back behind them, and means
+    to come there again.
     """
     weights, sealed = _paths(directory, step)
     content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
@@ -38,17 +45,18 @@ def save(
         write_json(sealed, {**old, "tensors": f"{old['tensors']} {new['tensors']}"})
     write_atomically(weights, content)
     write_json(sealed, new)
-    prune(directory, step, keep)
+    prune(directory, step, keep, abandoned)
 
 
-def prune(directory: Path, step: int, keep: int) -> None:
-    """Deletes all checkpoints but that of ``step`` and the ``keep`` - 1 before it."""
-    recorded = _recorded(directory)
-    later = [other for other in recorded if other > step]
-    for other in [*later, *recorded[len(later) :][keep:]]:
-        for path in reversed(_paths(directory, other)):  # first the record, which makes it count
-            with writing(path):
-                path.unlink(missing_ok=True)
+def prune(directory: Path, step: int, keep: int, abandoned: Collection[int] = ()) -> None:
+    """Deletes all checkpoints but that of ``step`` and the ``keep`` - 1 before it that are not ``abandoned``."""
+    found = recorded(directory)
+    lasting = [other for other in found if other == step or (other < step and other not in abandoned)][:keep]
+    for other in found:
+        if other not in lasting:
+            for path in reversed(_paths(directory, other)):  # first the record, which makes it count
+                with writing(path):
+                    path.unlink(missing_ok=True)
 
 
 def steps(directory: Path) -> list[int]:
@@ -56,14 +64,14 @@ def steps(directory: Path) -> list[int]:
 
     A UserError if there are checkpoints and all are damaged.
     """
-    recorded = _recorded(directory)
-    problems = {step: problem for step in recorded if (problem := _damage(directory, step))}
-    if problems and len(problems) == len(recorded):
+    found = recorded(directory)
+    problems = {step: problem for step in found if (problem := _damage(directory, step))}
+    if problems and len(problems) == len(found):
         fix = "restore one, or `trqam clean` the run to train it anew"
-        raise UserError(f"{problems[recorded[0]]}; no undamaged checkpoint is left in {directory}; {fix}")
+        raise UserError(f"{problems[found[0]]}; no undamaged checkpoint is left in {directory}; {fix}")
     for problem in problems.values():
         warn(f"warning: {problem}; the checkpoint before it is used")
-    return [step for step in recorded if step not in problems]
+    return [step for step in found if step not in problems]
 
 
 @cache
@@ -88,7 +96,7 @@ def _paths(directory: Path, step: int) -> tuple[Path, Path]:
     return directory / f"step{step:09d}.safetensors", directory / f"step{step:09d}.json"
 
 
-def _recorded(directory: Path) -> list[int]:
+def recorded(directory: Path) -> list[int]:
     """Steps that have a record, newest first, damaged or not."""
     return sorted((int(path.stem[4:]) for path in directory.glob("step*.json")), reverse=True)
 

@@ -11,3 +11,9 @@ class Busy(UserError):
     """Another process is writing the same run; trying again later is right (EX_TEMPFAIL)."""
 
     exit_code = 75
+
+
+class Stopped(Exception):
+    """A training saved and stopped before it was done, as asked; the same command goes on where it stopped."""
+
+    exit_code = 85

@@ -1,5 +1,7 @@
 """The updates of one stack: fed, launched, and their metrics summed where they arise."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ class Learner:
 
     def __init__(self, agent: Agent, state: State, feed: Feed, kind: str, device: torch.device):
         """``kind``: how the step is launched, of `trqam.capture.kind_of`."""
-        self._agent, self._state, self._feed = agent, state, feed
+        self._agent, self._state, self._feed, self._device = agent, state, feed, device
         self._names: tuple[str, ...] = ()
         self._sums = torch.empty(0)
         self._count = 0
@@ -30,13 +32,27 @@ class Learner:
         self._feed.after(step)
 
     def means(self) -> dict[str, list[float]]:
-        """Every metric's mean for each replica since the last call, in one copy from the device."""
+        """Every metric's mean for each replica over the logging interval, in one copy from the device."""
         if not self._count:
             return {}
-        means = (self._sums / self._count).tolist()
+        return dict(zip(self._names, (self._sums / self._count).tolist(), strict=True))
+
+    def begin_interval(self) -> None:
+        """A logging interval begins."""
         self._sums.fill_(-0.0)
         self._count = 0
-        return dict(zip(self._names, means, strict=True))
+
+    def interval(self, replica: int) -> dict[str, Any]:
+        """The interval so far, of one replica, exactly, in JSON's types; for `resume_interval`."""
+        sums = self._sums[:, replica].tolist() if self._names else []
+        return {"updates": self._count, "names": list(self._names), "sums": sums}
+
+    def resume_interval(self, saved: list[dict[str, Any]]) -> None:
+        """Goes on in the interval that `interval` told of every replica; before the first update."""
+        self._count, self._names = saved[0]["updates"], tuple(saved[0]["names"])
+        if self._names:
+            sums = [part["sums"] for part in saved]
+            self._sums = torch.tensor(sums, dtype=torch.get_default_dtype(), device=self._device).T.contiguous()
 
     def _update(self) -> Tensors:
         return self._agent.update(self._state, *self._feed())

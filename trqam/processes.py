@@ -106,7 +106,8 @@ class Process:
 
 def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
     """The loop of a process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller decides what an interrupt means
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # a group gets them all; the caller decides
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:

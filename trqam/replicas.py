@@ -43,16 +43,19 @@ class State:
 
 
 def assemble(replicas: list[dict[str, Tensor]], device: torch.device | str = "cpu") -> State:
-    """The inverse of `State.replica`: stacks replicas of equal step into one state."""
+    """The inverse of `State.replica`: stacks replicas of equal step into one state.
+
+    What else a checkpoint holds, of the environment, is left out.
+    """
     step = replicas[0]["step"].to(device)
     assert all(torch.equal(step.cpu(), r["step"].cpu()) for r in replicas), "replicas of different steps"
     groups: dict[str, dict[str, Parameters]] = {g: {} for g in ("online", "target", "first_moment", "second_moment")}
     dual = {}
     for name in sorted(replicas[0]):  # one order, whoever made the dict: sums over all tensors depend on it
-        if name == "step":
+        group, _, rest = name.partition("/")
+        if group not in (*groups, "dual"):
             continue
         tensor = torch.stack([r[name] for r in replicas]).to(device)
-        group, _, rest = name.partition("/")
         if group == "dual":
             dual[rest] = tensor
         else:

@@ -85,7 +85,7 @@ def finished(cell: Cell, run: Run, stage: str, total: int) -> dict[str, Any] | N
         return None
     record = checkpoint.load(directory, total)[1]
     check_same(record, run, stage, directory)
-    return record
+    return None if "interval" in record else record  # stopped in the last evaluation
 
 
 def publish(cell: Cell, run: Run, stage: str, record: dict[str, Any]) -> None:

@@ -2,14 +2,16 @@
 
 What is exact: a run killed at any instant and started again ends in the same bytes, because every random number is a
 function of (seed, purpose, step), the learner's whole state is in the checkpoint, and an environment is restored by
-replaying its episode.
+replaying its episode. Checkpoints are saved at the end of logging intervals; when a `Stop` is due, at any step, with
+the sums of the metrics so far. An evaluation that it interrupts begins anew.
 """
 
 import math
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 
+import numpy as np
 import safetensors.torch
 
 from trqam import checkpoint
@@ -20,7 +22,7 @@ from trqam.capture import kind_of
 from trqam.config import Config, Run
 from trqam.data.dataset import Dataset
 from trqam.data.resident import place
-from trqam.errors import UserError
+from trqam.errors import Stopped, UserError
 from trqam.evaluation import Evaluator
 from trqam.experience import REPLAY, Offline, Online
 from trqam.feed import DEVICES, feed_of
@@ -28,15 +30,22 @@ from trqam.learner import Learner
 from trqam.policy import Policy
 from trqam.progress import Progress
 from trqam.replicas import all_finite, assemble, device_of
-from trqam.runs import Cell, check_same, new_record, pretraining_cell
+from trqam.runs import Cell, finished, new_record, pretraining_cell
+from trqam.stop import Stop
+
+
+class Interrupted(Exception):
+    """An evaluation was given up because a stop is due."""
 
 
 class Trainer:
     """One stack of seeds going through one stage."""
 
-    def __init__(self, config: Config, run: Run, stage: str, total: int, cells: list[Cell], start: int | None):
+    def __init__(
+        self, config: Config, run: Run, stage: str, total: int, cells: list[Cell], start: int | None, stop: Stop
+    ):
         self.config, self.run, self.stage, self.total = config, run, stage, total
-        self.cells, self.start = cells, start
+        self.cells, self.start, self.stop = cells, start, stop
         self.device = device_of(config.scale.device)
         self.dataset = Dataset.open(config.data_directory(run.domain), run.task)
         sizes = self.dataset.card["shapes"]
@@ -52,18 +61,16 @@ class Trainer:
             loaded = [checkpoint.load(cell.directory(stage), start) for cell in cells]
             tensors, self.records = [list(part) for part in zip(*loaded, strict=True)]
         self.experience = self._experience(tensors)
-        self.state = assemble(
-            [{k: v for k, v in t.items() if not k.startswith("environment/")} for t in tensors], self.device
-        )
+        self.state = assemble(tensors, self.device)
         self.step = start or 0
         replays = len(self.experience.replays)
         self.resident = place(self.dataset, replays, total, self.device) if self.device.type in DEVICES else None
         self.learner = self._learner()
-        spent = (
-            self.records[0]["timing"][-1] if self.records[0]["timing"] else {"seconds": 0.0, "evaluation_seconds": 0.0}
-        )
-        self.seconds, self.evaluation_seconds = spent["seconds"], spent["evaluation_seconds"]
-        self.clock = time.monotonic()
+        self._resume_interval()
+        # Later than what the seeds have in common: of a save that was cut short. Kept until there is another, but not
+        # counted, or the next save cut short could leave the seeds without a step in common.
+        found = [checkpoint.recorded(cell.directory(stage)) for cell in cells]
+        self.abandoned = {later for steps in found for later in steps if later > self.step}
         self.progress = Progress(title(run, stage, block), total, self.step)
 
     @property
@@ -75,12 +82,10 @@ class Trainer:
         """The learner at step 0 of the stage."""
         if self.stage == "online":
             directory = cell.directory("offline")
-            steps = checkpoint.steps(directory)
-            if self.run.offline_steps not in steps:
+            if finished(cell, self.run, "offline", self.run.offline_steps) is None:
                 fix = f"train it first: python -m trqam train {self.run.task} {self.run.method} --stage offline"
                 raise UserError(f"{directory}: the offline stage has not finished; {fix} --seeds {cell.seed}")
             tensors, record = checkpoint.load(directory, self.run.offline_steps)
-            check_same(record, self.run, "offline", directory)
             if record.get("kept") == "policy":
                 clean = f"python -m trqam clean {self.run.task} {self.run.method} --seed {cell.seed}"
                 raise UserError(f"{directory}: only the policy was kept (keep: policy); run `{clean}` to train anew")
@@ -89,6 +94,20 @@ class Trainer:
         if self.stage == "offline" and "pretrain" in self.config.methods[self.run.method].stages:
             pretrained = load_pretrained(self.config, self.run)
         return self.agent.initialise(cell.seed, pretrained)
+
+    def _resume_interval(self) -> None:
+        """The clock, and within a logging interval its sums, as they were when it was stopped there."""
+        saved = [record.pop("interval", None) for record in self.records]
+        self.within_interval = saved[0] is not None  # and for all: they were saved at one look
+        seconds = 0.0
+        if self.within_interval:
+            self.learner.resume_interval(saved)
+            seconds = saved[0]["seconds"]
+        rows = self.records[0]["timing"]
+        spent = rows[-1] if rows else {"seconds": 0.0, "evaluation_seconds": 0.0}
+        self.seconds, self.evaluation_seconds = spent["seconds"], spent["evaluation_seconds"]
+        self.saved = (self.start, self.within_interval)
+        self.clock = time.monotonic() - seconds
 
     def _experience(self, tensors: list[Tensors]) -> Offline:
         if self.stage != "online":
@@ -100,28 +119,46 @@ class Trainer:
         return Online(self.run, self.dataset, self.seeds, paths, saved, self.config.scale.env_workers)
 
     def train(self) -> None:
-        """Runs to the end of the stage; every seed ends finished or diverged."""
-        run = self.run
+        """Runs to the end of the stage; every seed ends finished or diverged. Stopped if it had to stop before."""
         try:
-            if self.start is None and self.stage == "offline":
-                self._log({}, evaluate=True)
-            while self.step < self.total and self.cells:
-                self.step += 1
-                self.experience.advance(self.step, self.policy, self.state)
-                if self.step > self.experience.warm_up:
-                    self.learner.update(self.step)
-                self.progress.advance()
-                if self.step % run.log_interval == 0:
-                    self._end_interval()
-            for position in range(len(self.cells)):
-                self._save(position)
-            for cell in self.cells:  # when all have ended: killed in between, they go back together
-                checkpoint.prune(cell.directory(self.stage), self.total, keep=1)
+            self._train()
+        except Interrupted:
+            self._stop("in an evaluation ")
         finally:
             self.progress.close()
             self.experience.close()
             if self.evaluator:
                 self.evaluator.close()
+
+    def _train(self) -> None:
+        run = self.run
+        if self.start is None and self.stage == "offline":
+            self._log({}, evaluate=True, interruptible=True)
+        if self.within_interval and self.step % run.log_interval == 0:
+            self._end_interval()
+        while self.step < self.total and self.cells:
+            self.step += 1
+            self.within_interval = True
+            self.experience.advance(self.step, self.policy, self.state)
+            if self.step > self.experience.warm_up:
+                self.learner.update(self.step)
+            self.progress.advance()
+            if self.step % run.log_interval == 0:
+                self._end_interval()
+            if self.stop.due() and self.step < self.total and self.cells:
+                self._stop()
+        self._save()
+        for cell in self.cells:  # when all have ended: killed in between, they go back together
+            checkpoint.prune(cell.directory(self.stage), self.total, keep=1)
+
+    def _stop(self, where: str = "") -> NoReturn:
+        """Saves, unless nothing is new since the last save, and raises Stopped."""
+        if self.step and self.saved != (self.step, self.within_interval):
+            self._save()
+        what = f"{title(self.run, self.stage, self.seeds)}: stopped {where}at step {self.step} of {self.total}"
+        if self.step == (self.start or 0):
+            what += ", where it began: give it more time"
+        raise Stopped(f"{what} ({self.stop.reason}); run the same command to go on from there")
 
     def _end_interval(self) -> None:
         """Averages the metrics since the last row, ends diverged seeds, evaluates, logs and saves, as is due."""
@@ -130,10 +167,11 @@ class Trainer:
         casualties = self._drop_diverged(means)
         if self.cells:
             evaluate = self.stage != "pretrain" and self.step % run.eval_interval == 0
-            self._log(means, evaluate)
+            self._log(means, evaluate, interruptible=not casualties)  # else the sums are of another stack
+        self.learner.begin_interval()
+        self.within_interval = False
         if casualties or self.step % run.checkpoint_interval == 0:
-            for position in range(len(self.cells)):
-                self._save(position)
+            self._save()
         for cell, record in casualties:  # after the others are saved: killed in between, all go back together
             print(f"{title(run, self.stage)}: seed {cell.seed} DIVERGED at step {self.step}", file=sys.stderr)
             record["rows"].append({"step": self.step, "status": "DIVERGED"})
@@ -145,8 +183,8 @@ class Trainer:
         kind = kind_of(self.config.scale.step, self.device)
         return Learner(self.agent, self.state, feed, kind, self.device)
 
-    def _evaluate(self) -> list[dict[str, float]]:
-        """Success rate, mean length and mean return of every seed's policy."""
+    def _evaluate(self, interruptible: bool) -> list[dict[str, float]]:
+        """Success rate, mean length and mean return of every seed's policy; Interrupted if a stop is due."""
         if self.evaluator is None:
             run, workers = self.run, self.config.scale.env_workers
             self.evaluator = Evaluator(
@@ -160,7 +198,13 @@ class Trainer:
                 self.agent.noise_size,
             )
         step = self.step + (self.run.offline_steps if self.stage == "online" else 0)
-        outcomes = self.evaluator.evaluate(lambda s, noise: self.policy.act(self.state, s, noise), step)
+
+        def act(observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
+            if self.stop.due() and interruptible:
+                raise Interrupted
+            return self.policy.act(self.state, observations, noise)
+
+        outcomes = self.evaluator.evaluate(act, step)
         names = {"success": "success", "episode_length": "length", "episode_return": "return_"}
         return [{name: float(getattr(o, field).mean()) for name, field in names.items()} for o in outcomes]
 
@@ -188,10 +232,10 @@ class Trainer:
             self.learner = self._learner()
         return casualties
 
-    def _log(self, means: dict[str, list[float]], evaluate: bool) -> None:
+    def _log(self, means: dict[str, list[float]], evaluate: bool, interruptible: bool) -> None:
         """Appends one row a seed to metrics and timing."""
         evaluation_began = time.monotonic()
-        evaluations = self._evaluate() if evaluate else [{}] * len(self.cells)
+        evaluations = self._evaluate(interruptible) if evaluate else [{}] * len(self.cells)
         now = time.monotonic()
         interval, self.clock = now - self.clock, now
         self.seconds += interval
@@ -210,12 +254,24 @@ class Trainer:
         speed = len(self.cells) * self.run.eval_episodes / (now - evaluation_began) if evaluate else None
         self.progress.report(self.records, speed)
 
-    def _save(self, position: int) -> None:
-        """The checkpoint of one seed: its slice of the stack, its part of the experience, its rows."""
+    def _save(self) -> None:
+        """A checkpoint of every seed."""
+        self.stop.begin_saving()
+        self.abandoned.discard(self.step)
+        for position in range(len(self.cells)):
+            self._save_one(position)
+        self.saved = (self.step, self.within_interval)
+        self.stop.end_saving()
+
+    def _save_one(self, position: int) -> None:
+        """One seed: its slice of the stack, its part of the experience, its rows and the interval so far."""
         tensors, experience = self.experience.save(position)
-        directory = self.cells[position].directory(self.stage)
         record = {**self.records[position], "experience": experience}
-        checkpoint.save(directory, self.step, {**self.state.replica(position), **tensors}, record)
+        if self.within_interval:
+            record["interval"] = {**self.learner.interval(position), "seconds": time.monotonic() - self.clock}
+        tensors = {**self.state.replica(position), **tensors}
+        directory = self.cells[position].directory(self.stage)
+        checkpoint.save(directory, self.step, tensors, record, abandoned=self.abandoned)
 
 
 def load_pretrained(config: Config, run: Run) -> Tensors:

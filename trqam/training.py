@@ -13,31 +13,36 @@ from trqam.agents import make_agent
 from trqam.artefacts import sha256, sweep, write_atomically, writing
 from trqam.config import Config, Run
 from trqam.data.dataset import Dataset
-from trqam.errors import UserError
+from trqam.errors import Stopped, UserError
 from trqam.experience import REPLAY, check_saved
 from trqam.policy import acting_part
 from trqam.replicas import device_of, replicas_at_once
 from trqam.runs import Cell, cell_of, check_same, finished, locked, pretraining_cell, publish
+from trqam.stop import Stop
 from trqam.trainer import Trainer, title
 
+# A step, and whether it was saved with its logging interval ended, or before that (in an evaluation).
+Place = tuple[int, bool]
 
-def pretrain(config: Config, domain: str) -> None:
+
+def pretrain(config: Config, domain: str, stop: Stop | None = None) -> None:
     """Behaviour cloning of one domain; publishes its velocity field as ``base.safetensors``."""
     run, cell = config.pretraining(domain), pretraining_cell(config, domain)
-    _train_block(config, run, "pretrain", run.pretrain_steps, [cell])
+    _train_block(config, run, "pretrain", run.pretrain_steps, [cell], stop)
 
 
-def train(config: Config, task: str, method: str, stage: str, seeds: list[int]) -> None:
-    """The offline or online stage of some seeds of one cell."""
+def train(config: Config, task: str, method: str, stage: str, seeds: list[int], stop: Stop | None = None) -> None:
+    """The offline or online stage of some seeds of one cell; Stopped when ``stop`` was due before all had finished."""
     run = config.run(task, method)
     if stage not in config.stages(method):
         where = "ablation_stages" if method in config.ablated else f"{config.scale.methods_file}: {method}: stages"
         raise UserError(f"{config.path}: {where}: {stage!r} is not listed, so {method} has none; add it there")
     total = run.offline_steps if stage == "offline" else run.online_steps
-    _train_block(config, run, stage, total, [cell_of(config, task, method, seed) for seed in seeds])
+    _train_block(config, run, stage, total, [cell_of(config, task, method, seed) for seed in seeds], stop)
 
 
-def _train_block(config: Config, run: Run, stage: str, total: int, cells: list[Cell]) -> None:
+def _train_block(config: Config, run: Run, stage: str, total: int, cells: list[Cell], stop: Stop | None) -> None:
+    stop = stop or Stop()
     with locked(cells):
         for cell in cells:
             sweep(cell.path)
@@ -47,7 +52,10 @@ def _train_block(config: Config, run: Run, stage: str, total: int, cells: list[C
             print(f"{title(run, stage)}: seeds {skipped} have finished; not trained again", file=sys.stderr)
         device = device_of(config.scale.device)
         for group, start in _groups(left, run, stage, replicas_at_once(config.scale.replicas, run, device)):
-            Trainer(config, run, stage, total, group, start).train()
+            if stop.due():
+                seeds = [cell.seed for cell in group]
+                raise Stopped(f"{title(run, stage, seeds)}: not begun ({stop.reason}); run the same command to go on")
+            Trainer(config, run, stage, total, group, start, stop).train()
         for cell in cells:
             record = finished(cell, run, stage, total)
             if stage == "pretrain":
@@ -105,15 +113,15 @@ def _unfinished(cells: list[Cell], run: Run, stage: str, total: int) -> list[Cel
     return [cell for cell in cells if cell in left]
 
 
-def _saved(cell: Cell, run: Run, stage: str) -> tuple[tuple[int, ...], list[int]]:
-    """The block in which a cell was trained, and the steps that it can go on from, newest first."""
+def _saved(cell: Cell, run: Run, stage: str) -> tuple[tuple[int, ...], list[Place]]:
+    """The block in which a cell was trained, and the places that it can go on from, newest first."""
     directory, steps, problem = cell.directory(stage), [], None
     for step in checkpoint.steps(directory):
         record = checkpoint.record(directory, step)
         check_same(record, run, stage, directory)
         try:
             check_saved(record, directory)
-            steps.append(step)
+            steps.append((step, "interval" not in record))
         except UserError as error:
             problem = error
             checkpoint.warn(f"warning: {error}; the checkpoint before it is used")
@@ -128,7 +136,7 @@ def _groups(cells: list[Cell], run: Run, stage: str, at_once: int) -> list[tuple
     Seeds that were stacked before stay together, at a step both of whose generations still hold; seeds that cannot
     agree on a step go on alone, each from its own; those that have not begun are stacked ``at_once`` a group.
     """
-    blocks: dict[tuple[int, ...], list[tuple[Cell, list[int]]]] = {}
+    blocks: dict[tuple[int, ...], list[tuple[Cell, list[Place]]]] = {}
     for cell in cells:
         block, steps = _saved(cell, run, stage)
         blocks.setdefault(block, []).append((cell, steps))
@@ -139,7 +147,7 @@ def _groups(cells: list[Cell], run: Run, stage: str, at_once: int) -> list[tuple
             fresh = [cell for cell, _ in members]
             groups += [(fresh[first : first + at_once], None) for first in range(0, len(fresh), at_once)]
         elif common:
-            groups.append(([cell for cell, _ in members], max(common)))
+            groups.append(([cell for cell, _ in members], max(common)[0]))
         else:
-            groups += [([cell], max(steps)) for cell, steps in members]
+            groups += [([cell], max(steps)[0]) for cell, steps in members]
     return groups
