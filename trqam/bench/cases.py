@@ -8,7 +8,6 @@ seconds, answered by a `Turn`.
 import resource
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +20,7 @@ from trqam.streams import stream
 from trqam.strict import Strict
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from trqam.agents.base import Agent
@@ -33,6 +33,7 @@ SIZES: dict[str, tuple[int, int, dict[str, int]]] = {
     "small": (40, 4, {"hidden_width": 128, "hidden_layers": 3, "critics": 2, "batch_size": 128}),
     "paper": (40, 5, {"hidden_width": 512, "hidden_layers": 4, "critics": 10, "batch_size": 256}),
 }
+WARM_UP = 4  # updates: the fourth is the first that a captured step launches as a graph
 SHARED = {"horizon": 5, "flow_steps": 10, "actor_layer_norm": False}
 
 
@@ -87,7 +88,7 @@ class Case(Strict):
 
 @dataclass
 class Updates:
-    """Updates of a case, noise drawn as the trainer does, always on the same batch.
+    """Updates of a case, launched as in training, noise included; only the batch is always the same.
 
     "prepare" sets up and answers how many bytes of memory that took; "facts" asks for what no turn changes: peak memory
     in bytes; operators, FLOPs counted and FLOPs multiplied by one update.
@@ -108,27 +109,29 @@ class Updates:
         return timed(self._update, float(message), self.case.device)
 
     def _prepare(self) -> None:
+        import torch
+
         from trqam.agents import make_agent
+        from trqam.learner import Learner
         from trqam.replicas import assemble
 
-        size = self.case.size
+        case, size = self.case, self.case.size
         agent = make_agent(size.run, size.observation, size.action)
-        state = assemble([agent.initialise(seed, None) for seed in range(self.case.replicas)], self.case.device)
-        batch = random_batch(agent, self.case.replicas, self.case.device)
-        self._parts = {"agent": agent, "state": state, "batch": batch, "step": 0}
-        for _ in range(2):
+        state = assemble([agent.initialise(seed, None) for seed in range(case.replicas)], case.device)
+        device = torch.device(case.device)
+        feed = Same(agent, case.replicas, device)
+        self._parts = {"agent": agent, "state": state, "feed": feed, "step": 0}
+        self._parts["learner"] = Learner(agent, state, feed, case.mode, device)
+        for _ in range(WARM_UP):
             self._update()
 
     def _update(self) -> float:
         import torch
 
-        parts, case = self._parts, self.case
-        parts["step"] += 1
-        noise = parts["agent"].draw_noise(list(range(case.replicas)), "bench", parts["step"], case.size.run.batch_size)
-        noise = {name: tensor.to(case.device) for name, tensor in noise.items()}
-        half = torch.autocast(case.device, torch.bfloat16) if case.precision == "bf16" else nullcontext()
-        with half:
-            parts["agent"].update(parts["state"], parts["batch"], noise)
+        self._parts["step"] += 1
+        half = self.case.precision == "bf16"
+        with torch.autocast(self.case.device, torch.bfloat16, enabled=half, cache_enabled=False):
+            self._parts["learner"].update(self._parts["step"])
         return 1
 
     def _facts(self) -> dict[str, int]:
@@ -137,11 +140,45 @@ class Updates:
         from trqam import operators
         from trqam.flops import update_flops
 
-        parts, case = self._parts, self.case
-        peak = resident_peak() if case.device == "cpu" else torch.cuda.max_memory_allocated()
-        flops = case.replicas * update_flops(parts["agent"])
-        counts = operators.count(lambda state: self._update(), parts["state"])
+        agent, state, feed = (self._parts[key] for key in ("agent", "state", "feed"))
+        peak = resident_peak() if self.case.device == "cpu" else torch.cuda.max_memory_allocated()
+        flops = self.case.replicas * update_flops(agent)
+        counts = operators.count(agent.update, state, *feed())  # as if eager: a graph's launch is one call
         return {"peak": peak, "operators": counts.total, "flops": flops, "multiplied": counts.products.total()}
+
+
+class Same:
+    """A `trqam.feed.Feed` whose batch, of random numbers, stays; noise is drawn as in training, where it is."""
+
+    def __init__(self, agent: "Agent", replicas: int, device: "torch.device"):
+        import torch
+
+        from trqam.feed import DEVICES
+        from trqam.philox import Draws
+
+        self._agent, self._seeds, rows = agent, list(range(replicas)), agent.run.batch_size
+        self._batch = random_batch(agent, replicas, device)
+        self._noise: dict[str, Tensor] = {}
+        self._draws = None
+        if device.type in DEVICES:
+            self._draws = Draws(self._seeds, "bench", rows, agent.noise_shapes(rows), device)
+            self._clock, self._range = torch.zeros(2, dtype=torch.int64, device=device).unbind()
+            self._range.fill_(1)
+
+    def prepare(self, step: int) -> None:
+        """Draws, or tells the device the step."""
+        if self._draws:
+            self._clock.fill_(step)
+        else:
+            self._noise = self._agent.draw_noise(self._seeds, "bench", step, self._agent.run.batch_size)
+
+    def __call__(self) -> tuple[dict[str, "Tensor"], dict[str, "Tensor"]]:
+        """See `trqam.feed.Feed`."""
+        noise = self._draws(self._clock, self._range)[1] if self._draws else self._noise
+        return self._batch, noise
+
+    def after(self, step: int) -> None:
+        """Nothing is drawn ahead."""
 
 
 @dataclass
@@ -212,7 +249,7 @@ def use_precision(name: str) -> None:
     torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
 
 
-def random_batch(agent: "Agent", replicas: int, device: str) -> dict[str, "Tensor"]:
+def random_batch(agent: "Agent", replicas: int, device: "torch.device") -> dict[str, "Tensor"]:
     """Chunks [R, B, ...] of random numbers, all valid."""
     import torch
 
