@@ -11,10 +11,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from trqam import envs
 from trqam.bench import environments, record
 from trqam.bench.cases import Case, Products, Size, Turn, Updates, sized
-from trqam.bench.options import MODES, PRECISIONS, Options
+from trqam.bench.options import PRECISIONS, Options
 from trqam.bench.record import Concurrent, Environment, Peak, Record, Row, say
 from trqam.config import Config, domain_of
 from trqam.data.workers import cores
@@ -44,6 +46,11 @@ class _Bench:
     def __init__(self, config: Config, options: Options):
         self.config, self.options = config, options
         self.device = device_of(options.device).type
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("--device cuda: PyTorch sees no GPU here; leave it out")
+        for domain in options.domains:
+            if domain not in config.domains:
+                raise UserError(f"--domains {domain}: unknown; it can be one of {', '.join(config.domains)}")
         self.task = config.tasks[0]
         spaces = environments.sizes(self.task)
         self.methods = options.methods or self._methods()
@@ -70,7 +77,10 @@ class _Bench:
         """The groups of updates: replicas, modes and precisions of one method; and all methods beside it."""
         for name in self.options.sizes:
             for method in self.methods if self.options.full else (REFERENCE,):
-                self.group(f"{name}: replicas of {method}", self._variants(self.sizes[name, method]))
+                cases = self._variants(self.sizes[name, method])
+                for precision in dict.fromkeys(case.precision for case in cases):  # all at once would need much memory
+                    group = f"{name}: replicas of {method}" + f", {precision}" * (precision != "float32")
+                    self.group(group, [case for case in cases if case.precision == precision])
             if len(self.methods) > 1 and not self.options.full:
                 cases = [self._case(self.sizes[name, method]) for method in self.methods]
                 self.group(f"{name}: methods", cases)
@@ -84,7 +94,7 @@ class _Bench:
         modes = self.options.modes or (("eager",) if self.device == "cpu" else ("eager", "captured"))
         precisions = self.options.precisions or PRECISIONS
         if self.device == "cpu":
-            self.skip(set(MODES) - set(modes) - {"compiled"}, "a CUDA graph needs a GPU")
+            self.skip({"captured"}, "a CUDA graph needs a GPU")
             self.skip(set(PRECISIONS) - {"float32"}, "on a CPU updates are float32")
             modes = tuple(mode for mode in modes if mode != "captured")
             precisions = ("float32",)
@@ -98,6 +108,8 @@ class _Bench:
 
     def group(self, name: str, cases: list[Case]) -> None:
         """Turns of all cases and of the products in their precisions, one after another, round and round."""
+        if not cases:
+            return
         with ExitStack() as stack:
             peaks = [
                 (precision, self._start(stack, Products(self.device, precision), f"products in {precision}"))
@@ -152,9 +164,8 @@ class _Bench:
         """Episodes by worker processes, on the profile's first domain and on others with dearer steps."""
         for task in (self.task, *(envs.task_name(domain, 1) for domain in self.options.domains)):
             say(f"evaluation of {domain_of(task)}")
-            workers = sorted({0, 1, cores()})
             horizon = self.config.domains[domain_of(task)].horizon
-            self.environments += environments.measure(task, horizon, workers, self.options.repeats)
+            self.environments += environments.measure(task, horizon, worker_counts(), self.options.repeats)
 
     def record(self, load: list[float]) -> Record:
         """All that was found."""
@@ -177,6 +188,11 @@ class _Bench:
         process = Process(function, name)
         stack.callback(process.close)
         return process
+
+
+def worker_counts() -> list[int]:
+    """Processes that step environments: none, one, and one a core."""
+    return sorted({0, 1, cores()})
 
 
 def take_turns(processes: list[Process], options: Options) -> list[list[Turn]]:

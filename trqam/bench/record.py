@@ -12,6 +12,7 @@ import msgspec
 from trqam.artefacts import read_json, write_json
 from trqam.bench.cases import Turn, seconds_a_unit
 from trqam.data.workers import cores
+from trqam.errors import UserError
 from trqam.provenance import provenance
 from trqam.strict import Strict, convert
 
@@ -159,7 +160,13 @@ def save(record: Record, path: Path) -> None:
 
 def load(path: Path) -> Record:
     """Read what `save` wrote."""
-    return convert(read_json(path), Record, str(path))
+    found = convert(read_json(path), Record, str(path))
+    groups: dict[str, set[int]] = {}
+    for part in (*found.peaks, *found.rows):
+        groups.setdefault(part.group, set()).add(len(part.turns))
+    if any(len(lengths) > 1 or 0 in lengths for lengths in groups.values()):
+        raise UserError(f"{path}: turns of unequal number in a group; the file was changed: measure again")
+    return found
 
 
 def make(**values) -> Record:
