@@ -2,13 +2,16 @@
 #   FROM=FILE   instead from an archive of `trqam archive`, without training: results/small-rebuilt/paper/
 # make test    the tests
 # make bench   how fast this machine trains, beside what is asked for: benchmarks/README.md says what the table means
+# make status  what is done, running and waiting, until when, and what to do next
+# make doctor  whether everything is here that a run needs; CLEAR=1 clears what killed processes left
+#   CONFIG=FILE   of another scale, such as config/paper.yaml
 # They create .venv and install the pinned requirements first.
 
 PYTHON ?= python3
 CORES ?= all
 ACTIVATE = . .venv/bin/activate &&
 
-.PHONY: paper test bench lint clean-venv
+.PHONY: paper test bench status doctor lint clean-venv
 
 paper: .venv/installed
 ifdef FROM
@@ -22,6 +25,12 @@ test: .venv/installed lint
 
 bench: .venv/installed
 	$(ACTIVATE) python -m trqam bench
+
+status: .venv/installed
+	@$(ACTIVATE) python -m trqam $(if $(CONFIG),--config "$(CONFIG)") status
+
+doctor: .venv/installed
+	@$(ACTIVATE) python -m trqam $(if $(CONFIG),--config "$(CONFIG)") doctor $(if $(CLEAR),--clear)
 
 lint: .venv/installed
 	$(ACTIVATE) ruff check . && ruff format --check . && snakefmt --check workflow && snakemake --lint
