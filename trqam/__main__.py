@@ -122,6 +122,17 @@ def bench(arguments: argparse.Namespace, config: configuration.Config) -> None:
     command.run(arguments, config)
 
 
+def doctor(arguments: argparse.Namespace, config: configuration.Config) -> None:
+    """Check all that a run needs; exit code 1 if something would stop it."""
+    from trqam.doctor import FAIL, examine
+
+    failed = False
+    for finding in examine(config, arguments.clear):
+        failed |= finding.verdict == FAIL
+        print(f"{finding.verdict:5} {finding.name:12} {finding.text}", flush=True)
+    sys.exit(failed)
+
+
 def clean(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Delete runs, so that they train anew."""
     from trqam.runs import Cell, cell_of, locked, pretraining_cell
@@ -288,6 +299,8 @@ def parser() -> Parser:
     added.add_argument("--cores", type=int, metavar="N", help="default: those of this machine")
     command(status)
     bench_options.add_to(command(bench))
+    added = command(doctor)
+    added.add_argument("--clear", action="store_true", help="remove stale locks and files that no live process holds")
     added = command(clean)
     added.add_argument("name", help="a task, or a domain for its pretraining")
     added.add_argument("method", nargs="?")

@@ -1,0 +1,299 @@
+"""Whether everything is here that a run of a scale needs: one line a check, with what to do about it."""
+
+import importlib
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from trqam import leftovers
+from trqam.config import Config
+from trqam.errors import UserError
+from trqam.holders import flock_holder
+from trqam.report import count, weight
+
+OK, WARN, FAIL = "ok", "warn", "FAIL"
+ROOT = Path(__file__).parents[1]
+PYTHON = (3, 11)
+LITTLE_ROOM, NO_ROOM = 10e9, 1e9  # bytes free
+SLURM_PROFILE = Path("workflow/profiles/slurm/config.yaml")
+
+
+class Finding(NamedTuple):
+    """What a check says."""
+
+    verdict: str
+    name: str
+    text: str
+
+
+def examine(config: Config, clear: bool = False) -> Iterator[Finding]:
+    """All findings, as they come; with ``clear`` what killed processes left is removed where nobody holds it.
+
+    Python and packages first: without them the others are not tried.
+    """
+    broken = False
+    for finding in packages(ROOT / "requirements.txt"):
+        broken |= finding.verdict == FAIL
+        yield finding
+    if broken:
+        return
+    checks: list[Callable[[], Finding]] = [
+        lambda: processor(config), lambda: gpu(config), rendering, lambda: environments(config), tex, slurm,
+        lambda: disk(config), lambda: data(config), lambda: runs(config),
+        lambda: snakemake(Path(), clear), lambda: temporary(config, clear),
+    ]  # fmt: skip
+    for check in checks:
+        yield check()
+
+
+def packages(requirements: Path) -> Iterator[Finding]:
+    """Python, then what requirements.txt pins: missing is a failure, another version a warning."""
+    text = platform.python_version()
+    if tuple(map(int, platform.python_version_tuple()[:2])) < PYTHON:
+        yield Finding(FAIL, "python", f"{text}; 3.11 or newer is needed: make clean-venv; make PYTHON=python3.12")
+    else:
+        yield Finding(OK, "python", text)
+    if not requirements.is_file():
+        yield Finding(WARN, "packages", f"{requirements}: not here, so versions cannot be compared; work in a checkout")
+        return
+    needed, _, checks = requirements.read_text().partition("\n# checks\n")
+    missing, other, pins = [], [], _pins(needed)
+    for name, version in pins.items():
+        try:
+            found = metadata.version(name).partition("+")[0]  # 2.13.0+cpu is torch 2.13.0
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+            continue
+        if found != version:
+            other.append(f"{name} {found} instead of {version}")
+    fix = "pip install -r requirements.txt"
+    if missing:
+        yield Finding(FAIL, "packages", f"missing: {', '.join(missing)}; {fix}")
+    elif other:
+        yield Finding(WARN, "packages", f"{', '.join(other)}: numbers may differ from those of the pins; {fix}")
+    else:
+        absent = [name for name in _pins(checks) if not _installed(name)]
+        note = f"; for the tests also {', '.join(absent)}" if absent else ""
+        yield Finding(OK, "packages", f"all {len(pins)} as pinned{note}")
+
+
+def _pins(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
+
+
+def _installed(name: str) -> bool:
+    try:
+        return bool(metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def processor(config: Config) -> Finding:
+    """Cores that may be used against what one job takes, and memory."""
+    from trqam.data.workers import cores
+
+    threads, workers = os.environ.get("OMP_NUM_THREADS", "not set"), config.scale.env_workers
+    text = f"{count(cores(), 'core')} may be used, OMP_NUM_THREADS {threads}, {_memory()}"
+    if threads != "1":
+        return Finding(WARN, "processor", f"{text}: more threads a process are slower here; unset it")
+    if workers > cores():
+        fix = f"--set env_workers={cores()}, which changes no result"
+        return Finding(WARN, "processor", f"{text}: one job steps environments in {workers} processes; {fix}")
+    return Finding(OK, "processor", text)
+
+
+def _memory() -> str:
+    try:
+        found = re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return f"{weight(int(found[1]) * 1024)} of memory free" if found else "memory unknown"
+
+
+def gpu(config: Config) -> Finding:
+    """The device that the scale asks for."""
+    import torch
+
+    asked, there = config.scale.device, torch.cuda.is_available()
+    names = ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())) or "none"
+    text = f"{names}; torch {torch.__version__}; device: {asked}"
+    if asked == "cuda" and not there:
+        return Finding(FAIL, "gpu", f"{text}: torch sees no GPU here; --set device=auto, or run where there is one")
+    if asked == "auto" and not there:
+        return Finding(WARN, "gpu", f"{text}: will train on the CPU; `trqam plan` says how long that takes")
+    return Finding(OK, "gpu", text)
+
+
+def rendering() -> Finding:
+    """What film strips and videos are drawn with."""
+    from trqam import rendering
+
+    before = os.environ.get("MUJOCO_GL")
+    trouble, backend = rendering.prepare(), os.environ["MUJOCO_GL"]
+    os.environ.pop("MUJOCO_GL")  # the environments below are not to render
+    if before is not None:
+        os.environ["MUJOCO_GL"] = before
+    if trouble:
+        return Finding(WARN, "rendering", f"{trouble}; only film strips and videos need it")
+    return Finding(OK, "rendering", rendering.BACKENDS.get(backend, backend))
+
+
+def environments(config: Config) -> Finding:
+    """Whether the scale's first task starts."""
+    from trqam import envs
+
+    try:
+        env = envs.make(config.tasks[0])
+        envs.reset(env, 0)
+        env.close()
+    except Exception as error:  # whatever a broken installation raises
+        return Finding(FAIL, "environment", f"{config.tasks[0]}: {_line(error)}; pip install -r requirements.txt")
+    return Finding(OK, "environment", f"{config.tasks[0]} starts")
+
+
+def tex() -> Finding:
+    """The pdflatex that the paper is made with, started once."""
+    from trqam.report.latex import find_pdflatex
+
+    try:
+        pdflatex = find_pdflatex()
+        done = subprocess.run([pdflatex, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    except UserError as error:
+        return Finding(FAIL, "latex", f"{error}; trainings need none")
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding(FAIL, "latex", f"does not start ({_line(error)}); take it off PATH for the bundled one")
+    version = re.search(r"TeX Live [^\s)]+", done.stdout)
+    return Finding(OK, "latex", f"{pdflatex} ({version[0] if version else done.stdout.splitlines()[0]})")
+
+
+def slurm() -> Finding:
+    """A cluster's commands and the profile's lines that are to be edited."""
+    if not shutil.which("sbatch"):
+        return Finding(OK, "slurm", "no sbatch on PATH: jobs run on this machine")
+    if not SLURM_PROFILE.is_file():
+        return Finding(WARN, "slurm", f"sbatch is here, but no {SLURM_PROFILE}; work in a checkout")
+    if not importlib.util.find_spec("snakemake_executor_plugin_slurm"):
+        return Finding(FAIL, "slurm", "snakemake-executor-plugin-slurm is missing; pip install -r requirements.txt")
+    try:
+        asked = subprocess.run(["sinfo", "-h", "-o", "%P"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding(WARN, "slurm", f"sbatch is here, but sinfo does not answer ({_line(error)})")
+    text = f"partitions {', '.join(asked.stdout.split()) or 'none'}"
+    lines = re.findall(r"^\s*(\w+): *(\S*) .*# EDIT", SLURM_PROFILE.read_text(), re.MULTILINE)
+    if unedited := [key for key, value in lines if value in ('""', "''", "")]:
+        return Finding(WARN, "slurm", f"{text}; {SLURM_PROFILE}: {', '.join(unedited)}: as shipped; edit the lines")
+    return Finding(OK, "slurm", f"{text}; {SLURM_PROFILE} edited")
+
+
+def disk(config: Config) -> Finding:
+    """Room and the right to write where results and data go."""
+    places, texts, verdict = [config.results, Path(config.scale.data_dir)], [], OK
+    for place in places:
+        there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+        if not os.access(there, os.W_OK):
+            return Finding(FAIL, "disk", f"{there}: cannot be written; correct its permissions, or data_dir")
+        room = os.statvfs(there)
+        free = room.f_bavail * room.f_frsize
+        texts.append(f"{weight(free)} free for {place}")
+        if room.f_files and room.f_favail < 10_000:
+            return Finding(FAIL, "disk", f"{there}: only {room.f_favail} more files fit; delete some")
+        verdict = FAIL if free < NO_ROOM else WARN if free < LITTLE_ROOM and verdict == OK else verdict
+    fix = "" if verdict == OK else "; `trqam plan` says what is needed: make room"
+    return Finding(verdict, "disk", ", ".join(texts) + fix)
+
+
+def data(config: Config) -> Finding:
+    """Each dataset: stored whole, by the sizes of its files; being made; or to come."""
+    from trqam.artefacts import read_json
+
+    there, coming = [], []
+    for domain in config.task_domains:
+        folder = config.data_directory(domain)
+        if holder := flock_holder(folder / ".lock"):
+            coming.append(f"{domain} (process {holder.pid} is writing it)")
+        elif not (folder / "card.json").is_file():
+            coming.append(domain)
+        else:
+            try:
+                short = _short(folder, read_json(folder / "card.json"))
+            except UserError as error:
+                short = str(error)
+            if short:
+                return Finding(FAIL, "data", f"{short}; delete {folder}/card.json and make it again")
+            there.append(domain)
+    text = f"{len(there)} of {count(len(config.task_domains), 'dataset')} in {config.scale.data_dir}"
+    if not coming:
+        return Finding(OK, "data", text)
+    if config.scale.data_source == "generated":
+        return Finding(OK, "data", f"{text}; will be generated: {', '.join(coming)}")
+    fix = "`trqam fetch` brings them, or names what to place where"
+    return Finding(WARN, "data", f"{text}; to come from OGBench's servers: {', '.join(coming)}; {fix}")
+
+
+def _short(folder: Path, card: dict) -> str | None:
+    """An array of a store that is missing, cut short or of another shape than its card says."""
+    import numpy as np
+
+    for key, shape in card["shapes"].items():
+        path = folder / f"{key}.npy"
+        try:
+            found = list(np.load(path, mmap_mode="r", allow_pickle=False).shape)
+        except (OSError, ValueError, EOFError):
+            return f"{path}: missing or damaged"
+        if found != shape:
+            return f"{path}: {found} where card.json says {shape}"
+    return None
+
+
+def runs(config: Config) -> Finding:
+    """Which runs live processes hold; a dead one's lock is no hindrance, since the system lets go of it."""
+    from trqam.survey import survey
+
+    holders = {standing.holder for standing in survey(config) if standing.holder}
+    if not holders:
+        return Finding(OK, "runs", "none is locked")
+    named = ", ".join(sorted(f"{holder.host}:{holder.pid}" for holder in holders))
+    return Finding(OK, "runs", f"{count(len(holders), 'live job')}: {named}; `trqam status` shows them")
+
+
+def snakemake(folder: Path, clear: bool) -> Finding:
+    """Snakemake's locks and its marks of what it was making."""
+    locks, marks = leftovers.snakemake_locks(folder), leftovers.incomplete_outputs(folder)
+    if locks.paths and locks.holder:
+        return Finding(OK, "snakemake", f"locked by {locks.holder}")
+    void = [path for path, output in marks.items() if not (folder / output).exists()]
+    if clear:
+        number = leftovers.remove([*locks.paths, *void])
+        return Finding(OK, "snakemake", f"{count(number, 'stale file')} removed")
+    if locks.paths:
+        text = f"{count(len(locks.paths), 'stale lock')}: it was killed, and will not start; trqam doctor --clear"
+        return Finding(FAIL, "snakemake", text)
+    if marks and not leftovers.snakemakes(folder):
+        text = f"{count(len(marks), 'output')} marked as half made; the next run makes them again by itself"
+        return Finding(OK, "snakemake", text)
+    return Finding(OK, "snakemake", "no lock")
+
+
+def temporary(config: Config, clear: bool) -> Finding:
+    """Half-written files of processes that were killed."""
+    dead, alive = leftovers.temporary_files([config.results, Path(config.scale.data_dir)])
+    text = f"{count(len(alive), 'file')} being written" if alive else "none left"
+    if not dead:
+        return Finding(OK, "temporary", text)
+    size = sum(path.stat().st_size for path in dead if path.exists())
+    if clear:
+        return Finding(OK, "temporary", f"{count(leftovers.remove(dead), 'file')} removed, {weight(size)}; {text}")
+    text = f"{count(len(dead), 'file')} left by killed processes, {weight(size)}; trqam doctor --clear"
+    return Finding(WARN, "temporary", text)
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
