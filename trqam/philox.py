@@ -26,14 +26,14 @@ MASK = 0xFFFFFFFF
 
 
 class Philox:
-    """The bijection under one key a replica; what it needs lies ready on the key's device."""
+    """The bijection under one key a replica; what it needs lies ready on the device."""
 
-    def __init__(self, key: Tensor):
-        """``key`` [2, ...]: two words in int64."""
+    def __init__(self, key: Tensor, device: torch.device):
+        """``key`` [2, ...]: two words in int64, on the CPU."""
         lead = (2, *[1] * (key.dim() - 1))
         weyl = torch.tensor(WEYL).view(lead)
-        self._keys = [((key.cpu() + number * weyl) & MASK).to(key.device) for number in range(ROUNDS)]
-        self._multipliers = torch.tensor(MULTIPLIERS).view(lead).to(key.device)
+        self._keys = [((key + number * weyl) & MASK).to(device) for number in range(ROUNDS)]
+        self._multipliers = torch.tensor(MULTIPLIERS).view(lead).to(device)
 
     def __call__(self, even: Tensor, odd: Tensor) -> tuple[Tensor, Tensor]:
         """The words (0, 2) and (1, 3) [2, ...] for the counter's words ``even`` (0, 2) and ``odd`` (1, 3), in int64.
@@ -78,7 +78,7 @@ class Draws:
         numbers = (2 * batch, sum(self._uniform.values()), sum(self._normal.values()))
         self._blocks = [-(-number // 4) for number in numbers]  # an index takes two words, another number one
         word = torch.tensor([[seed & MASK for seed in seeds], [zlib.crc32(purpose.encode())] * len(seeds)])
-        self._philox = Philox(word[:, :, None].to(device))
+        self._philox = Philox(word[:, :, None], device)
         self._odd = torch.tensor([[0] * len(seeds), [seed >> 32 for seed in seeds]])[:, :, None].to(device)
         positions = torch.arange(sum(self._blocks))
         self._even = torch.stack([positions, torch.zeros_like(positions)])[:, None].to(device)

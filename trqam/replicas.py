@@ -47,8 +47,8 @@ def assemble(replicas: list[dict[str, Tensor]], device: torch.device | str = "cp
 
     What else a checkpoint holds, of the environment, is left out.
     """
-    step = replicas[0]["step"].to(device)
-    assert all(torch.equal(step.cpu(), r["step"].cpu()) for r in replicas), "replicas of different steps"
+    step = replicas[0]["step"]
+    assert all(torch.equal(step, r["step"]) for r in replicas), "replicas of different steps"
     groups: dict[str, dict[str, Parameters]] = {g: {} for g in ("online", "target", "first_moment", "second_moment")}
     dual = {}
     for name in sorted(replicas[0]):  # one order, whoever made the dict: sums over all tensors depend on it
@@ -61,7 +61,7 @@ def assemble(replicas: list[dict[str, Tensor]], device: torch.device | str = "cp
         else:
             network, _, parameter = rest.partition("/")
             groups[group].setdefault(network, {})[parameter] = tensor.requires_grad_(group == "online")
-    return State(**groups, dual=DualState(**dual), step=step)
+    return State(**groups, dual=DualState(**dual), step=step.to(device, copy=True))
 
 
 def leaves(networks: dict[str, Parameters]) -> list[Tensor]:
