@@ -15,14 +15,13 @@ from typing import Protocol
 import torch
 
 from trqam.agents.base import Agent, Tensors
+from trqam.data import resident
 from trqam.data.dataset import first_transitions
 from trqam.data.resident import Resident, Window, discount_powers
 from trqam.experience import Offline
 from trqam.philox import Draws
 from trqam.policy import Policy
 from trqam.profiling import region
-
-DEVICES = ("cuda",)  # those that draw their random numbers themselves
 
 
 class Feed(Protocol):
@@ -38,14 +37,14 @@ class Feed(Protocol):
         """Called when the update of ``step`` has been launched."""
 
 
-def feed_of(policy: Policy, experience: Offline, resident: Resident | None, capacity: int) -> Feed:
-    """The feed for the policy's device; ``resident`` holds the dataset there, if it fits, and room is made for
+def feed_of(policy: Policy, experience: Offline, placed: Resident | None, capacity: int) -> Feed:
+    """The feed for the policy's device; ``placed`` holds the dataset there, if it fits, and room is made for
     ``capacity`` new transitions of every seed that explores."""
-    if policy.device.type not in DEVICES:
+    if policy.device.type not in resident.DEVICES:
         return FromHost(policy, experience)
-    if resident is None:
+    if placed is None:
         return Streamed(policy, experience)
-    return FromDevice(policy, experience, resident, capacity)
+    return FromDevice(policy, experience, placed, capacity)
 
 
 class FromHost:
@@ -97,10 +96,10 @@ class _OnDevice:
 class FromDevice(_OnDevice):
     """Indices, noise and chunks made on the device, inside the step."""
 
-    def __init__(self, policy: Policy, experience: Offline, resident: Resident, capacity: int):
+    def __init__(self, policy: Policy, experience: Offline, placed: Resident, capacity: int):
         super().__init__(policy, experience)
-        self._resident, run = resident, policy.agent.run
-        resident.follow(experience.replays, capacity)
+        self._resident, run = placed, policy.agent.run
+        placed.follow(experience.replays, capacity)
         self._powers = discount_powers(run.discount, run.horizon, self._device)
         self._mean, self._std = policy.tensor(policy.mean), policy.tensor(policy.std)
 

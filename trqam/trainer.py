@@ -25,7 +25,7 @@ from trqam.data.resident import place
 from trqam.errors import Stopped, UserError
 from trqam.evaluation import Evaluator
 from trqam.experience import REPLAY, Offline, Online
-from trqam.feed import DEVICES, feed_of
+from trqam.feed import feed_of
 from trqam.learner import Learner
 from trqam.policy import Policy
 from trqam.progress import Progress
@@ -64,7 +64,7 @@ class Trainer:
         self.state = assemble(tensors, self.device)
         self.step = start or 0
         replays = len(self.experience.replays)
-        self.resident = place(self.dataset, replays, total, self.device) if self.device.type in DEVICES else None
+        self.resident = place(self.dataset, replays, total, self.device)
         self.learner = self._learner()
         self._resume_interval()
         # Later than what the seeds have in common: of a save that was cut short. Kept until there is another, but not

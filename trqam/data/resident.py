@@ -16,6 +16,7 @@ from torch import Tensor
 from trqam.data.dataset import ACTION_BOUND, Dataset
 from trqam.data.replay import Replay
 
+DEVICES = ("cuda",)  # those with memory of their own; they draw their random numbers themselves, too
 SHARE = 0.5  # of the device's free memory that data may take; the rest is for networks and activations
 FLOAT = 4
 PIECE = 1 << 20  # rows that are copied at once
@@ -49,13 +50,14 @@ def weight(dataset: Dataset, replicas: int, new: int) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes; of a device without memory of its own none, since its data are where they should be."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+    """Bytes that are free on a GPU."""
+    return torch.cuda.mem_get_info(device)[0]
 
 
 def place(dataset: Dataset, replicas: int, new: int, device: torch.device) -> "Resident | None":
-    """``dataset`` on ``device`` if it fits into ``SHARE`` of what is free there, with ``new`` transitions to come."""
-    if weight(dataset, replicas, new) > SHARE * free_memory(device):
+    """``dataset`` on ``device`` if it fits into ``SHARE`` of what is free there, with ``new`` transitions to come;
+    None where it does not, and on a CPU, whose memory it is mapped into already."""
+    if device.type not in DEVICES or weight(dataset, replicas, new) > SHARE * free_memory(device):
         return None
     return Resident(dataset, device)
 
