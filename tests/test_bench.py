@@ -84,7 +84,7 @@ def test_a_whole_benchmark_is_saved_and_read_back(here, tmp_path, capsys):
 
 @pytest.mark.parametrize("devices", [("cuda",), ("cpu",)])  # noise from NumPy, or drawn by the step itself
 def test_updates_learn_and_count_their_work(monkeypatch, devices):
-    monkeypatch.setattr("trqam.feed.DEVICES", devices)
+    monkeypatch.setattr("trqam.data.resident.DEVICES", devices)
     updates = Updates(Case(size=size(), replicas=3))
     assert updates("prepare") >= 0
     state, before = updates._parts["state"], updates._parts["state"].step.item()

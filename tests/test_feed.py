@@ -20,6 +20,7 @@ from trqam.learner import Learner
 from trqam.policy import Policy
 from trqam.replicas import assemble
 from trqam.runs import cell_of
+from trqam.stop import Stop
 from trqam.trainer import Trainer
 from trqam.training import pretrain, train
 
@@ -113,6 +114,7 @@ def test_means_are_those_of_the_metrics_and_begin_anew():
         for name, means in stack.means().items():
             total = sum(metrics[name] for metrics in expected)
             assert means == (total / len(steps)).tolist(), name
+        stack.begin_interval()
 
 
 class Watch(TorchDispatchMode):
@@ -183,7 +185,7 @@ def test_the_stack_goes_on_when_a_seed_is_dropped(load, monkeypatch):
     for seeds in ([0, 1], [1]):
         run = loaded.run(POINT, "trqam")
         cells = [cell_of(loaded, POINT, "trqam", seed) for seed in seeds]
-        trainer = Trainer(loaded, run, "online", 20, cells, None)
+        trainer = Trainer(loaded, run, "online", 20, cells, None, Stop())
         if len(seeds) == 2:
             original = trainer.learner.update
             trainer.learner.update = lambda step, t=trainer, o=original: (o(step), spoil(t.state, step))

@@ -153,7 +153,7 @@ class Same:
     def __init__(self, agent: "Agent", replicas: int, device: "torch.device"):
         import torch
 
-        from trqam.feed import DEVICES
+        from trqam.data.resident import DEVICES
         from trqam.philox import Draws
 
         self._agent, self._seeds, rows = agent, list(range(replicas)), agent.run.batch_size
