@@ -166,14 +166,17 @@ def test_the_share_of_products_is_judged(seconds, met):
     verdict = targets.verdicts(found)[0]
     assert (verdict.target, verdict.met) == (">= 69 %", met)
     assert targets.verdicts(found)[1].met is None  # the small size was not measured
+    assert targets.verdicts(found)[2][2:] == ("7", True)  # operators
 
 
 @pytest.mark.parametrize(("size", "replicas", "seconds", "met"), [
     ("small", 8, 5.5, True), ("small", 8, 5.7, False), ("profile", 8, 3.1, True), ("profile", 8, 3.3, False),
-    ("paper", 4, 4.1, True), ("paper", 4, 3.9, False),  # here the default stacks one
+    ("paper", 4, 3.9, True), ("paper", 4, 4.1, False),  # met with a default of one, whatever it brings
 ])  # fmt: skip
 def test_stacking_is_judged(size, replicas, seconds, met):
-    found = recorded([row(size), row(size, replicas, (seconds,))])
+    found = recorded([row(size), row(size, replicas, (seconds,))], packed={"paper": 4})
+    alone = targets.verdicts(msgspec.structs.replace(found, packed={"paper": 1}))
+    assert all(v.met is not False for v in alone if v.what.startswith("paper, R = 4:"))
     judged = [v for v in targets.verdicts(found) if v.what.startswith(f"{size}, R = {replicas}:")]
     assert [v.met for v in judged] == [met]
 

@@ -6,10 +6,10 @@ import torch
 from tests.learners import SIZES, TASK, make_batch
 from trqam import config, operators
 from trqam.agents import make_agent
+from trqam.bench.targets import OPERATORS
 from trqam.replicas import assemble
 
 STEPS, LAYERS, CRITICS = 10, 4, 10  # the paper's: these decide how many operators there are, not the width
-OPERATORS = {"behaviour_cloning": 130, "qam": 1620, "trqam": 1629}  # an update, views included, however many replicas
 
 
 def learner(method: str, seeds: list[int]):

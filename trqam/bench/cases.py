@@ -33,7 +33,6 @@ SIZES: dict[str, tuple[int, int, dict[str, int]]] = {
     "small": (40, 4, {"hidden_width": 128, "hidden_layers": 3, "critics": 2, "batch_size": 128}),
     "paper": (40, 5, {"hidden_width": 512, "hidden_layers": 4, "critics": 10, "batch_size": 256}),
 }
-WARM_UP = 4  # updates: the fourth is the first that a captured step launches as a graph
 SHARED = {"horizon": 5, "flow_steps": 10, "actor_layer_norm": False}
 
 
@@ -112,6 +111,7 @@ class Updates:
         import torch
 
         from trqam.agents import make_agent
+        from trqam.capture import WARM_UP
         from trqam.learner import Learner
         from trqam.replicas import assemble
 
@@ -122,7 +122,7 @@ class Updates:
         feed = Same(agent, case.replicas, device)
         self._parts = {"agent": agent, "state": state, "feed": feed, "step": 0}
         self._parts["learner"] = Learner(agent, state, feed, case.mode, device)
-        for _ in range(WARM_UP):
+        for _ in range(2 if case.mode == "eager" else WARM_UP + 1):
             self._update()
 
     def _update(self) -> float:
