@@ -147,3 +147,12 @@ def test_mistakes_are_one_line(tmp_path):
     pd.DataFrame({"domain": []}).to_csv(tmp_path / "less.csv")
     with pytest.raises(UserError, match="column missing"):
         read_reported(tmp_path / "less.csv")
+
+
+def test_every_table_of_results_says_that_its_data_are_generated():
+    for source, said in (("generated", True), ("official", False)):
+        config = small_config(data_source=source)
+        found = collected(config)
+        captions = [tables.make(name, found).caption for name in ("claims", "aggregates", "improvement")]
+        for text in [*captions, " ".join(success(config, found.metrics).notes)]:
+            assert ("Data: generated here, not OGBench's release." in text) == said

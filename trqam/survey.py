@@ -103,8 +103,9 @@ def _unfinished(run: Run, stage: str, cell: Cell, total: int, holder: Holder | N
         return Standing(run, stage, cell, WAITING, total, step, saved)
     step, saved, record = _record(cell.directory(stage))
     values = {"step": step, "saved": saved, "holder": holder}
-    if record and record["timing"] and step:
-        values["pace"] = record["timing"][-1]["seconds"] / (step * len(record["block"]))
+    timed = record["timing"][-1] if record.get("timing") else {"step": 0}  # of the last interval, maybe before `step`
+    if timed["step"]:
+        values["pace"] = timed["seconds"] / (timed["step"] * len(record["block"]))
     evaluated = [row["success"] for row in record.get("rows", []) if "success" in row]
     return Standing(run, stage, cell, RUNNING, total, success=evaluated[-1] if evaluated else None, **values)
 

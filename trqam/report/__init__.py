@@ -55,6 +55,11 @@ def task_label(config: Config, task: str) -> str:
     return f"{config.domains[domain_of(task)].label} task {task.split('-task')[-1].split('-')[0]}"
 
 
+def data_note(config: Config) -> str:
+    """What every table of results says of generated data; empty with OGBench's own."""
+    return "" if config.scale.data_source == "official" else " Data: generated here, not OGBench's release."
+
+
 def enumerated(names: list[str]) -> str:
     """`a, b and c`, each once."""
     names = list(dict.fromkeys(names))

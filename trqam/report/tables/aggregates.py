@@ -1,7 +1,7 @@
 """Mean and interquartile mean of every compared method, over the tasks that all of them run on."""
 
 from trqam.config import Config
-from trqam.report import compared, thousands
+from trqam.report import compared, data_note, thousands
 from trqam.report.collected import Collected
 from trqam.report.measures import STAGES, final_cell
 from trqam.report.statistics import round_half_up
@@ -72,4 +72,4 @@ def _caption(config: Config, rows: list[tuple[str, ...]]) -> str:
         text += " DIVERGED: so many runs diverged; each counts as success 0."
     if MISSING in cells.split():
         text += f" {MISSING}: no result."
-    return text + mark_notes(config)
+    return text + mark_notes(config) + data_note(config)

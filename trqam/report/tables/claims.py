@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from trqam.report import claim_statements, claims
+from trqam.report import claim_statements, claims, data_note
 from trqam.report.claim_statements import Interval
 from trqam.report.claims import Verdict
 from trqam.report.collected import Collected
@@ -34,6 +34,7 @@ def table(collected: Collected) -> ClaimsTable:
     """A row a claim, in the order of config/claims.yaml."""
     stated, verdicts = claim_statements.load(collected.claims), claims.claims(collected)
     caption = f"The claims of {stated.paper} against this run. {claims.summary(verdicts)} {intervals(stated.interval)}"
+    caption += data_note(collected.config)
     return ClaimsTable(caption, tuple(map(_row, verdicts)), tuple((v.title, rule(v)) for v in verdicts))
 
 

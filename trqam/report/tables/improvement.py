@@ -1,7 +1,7 @@
 """How probable it is that TRQAM succeeds more than each other compared method."""
 
 from trqam.config import Config
-from trqam.report import compared, count, thousands
+from trqam.report import compared, count, data_note, thousands
 from trqam.report.collected import Collected
 from trqam.report.measures import STAGES
 from trqam.report.tables import MISSING, Grid
@@ -60,4 +60,4 @@ def _caption(config: Config, own: str, rows: list[tuple[str, ...]]) -> str:
     text += width_note(rows)
     if any(MISSING in row for row in rows):
         text += f" {MISSING}: no result."
-    return text + mark_notes(config)
+    return text + mark_notes(config) + data_note(config)

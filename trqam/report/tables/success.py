@@ -11,6 +11,7 @@ from trqam.config import Config, domain_of
 from trqam.report import (
     BEYOND,
     count,
+    data_note,
     enumerated,
     lists_single_tasks,
     task_label,
@@ -109,7 +110,7 @@ def _notes(config: Config, methods: list[str], blocks, reported: pd.DataFrame) -
     seeds = config.scale.seeds
     spread = "mean ± sample standard deviation over" if seeds > 1 else "values of"
     notes = [f"Success in per cent at the stage's last evaluation: {spread} {count(seeds, 'seed')} (n = {seeds})."]
-    notes[0] += f" {count(config.scale.eval_episodes, 'episode')} a task and seed."
+    notes[0] += f" {count(config.scale.eval_episodes, 'episode')} a task and seed.{data_note(config)}"
     if any(entry.best for entry in entries):
         notes.append("Bold: best printed mean of the row, with its ties.")
     if "‡" in marks:
