@@ -87,6 +87,7 @@ def test_a_second_run_has_nothing_to_do(finished):
 EDITED = [
     "trqam/report/figures/overall_bars.py",
     "paper/main.tex",
+    "paper/templates/success.tex.j2",
     "config/methods.yaml",
     "trqam/sde.py",
     "trqam/training.py",
