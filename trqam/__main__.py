@@ -102,9 +102,13 @@ def train(arguments: argparse.Namespace, config: configuration.Config) -> None:
 
 def plan(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Say what a configuration will cost: jobs, steps, disk, memory, hours."""
-    from trqam.plan import plan
+    from trqam.plan import measure, plan, requests
+    from trqam.resources import save
 
-    print("\n".join(plan(config, arguments.cores)))
+    costs = measure(config)
+    print("\n".join(plan(config, arguments.cores, costs)))
+    if arguments.save:
+        print("\n".join(save(config, requests(config, costs, arguments.longest and 60 * arguments.longest))))
 
 
 def status(arguments: argparse.Namespace, config: configuration.Config) -> None:
@@ -297,6 +301,8 @@ def parser() -> Parser:
         commands.choices[name].add_argument("--time-limit", default="auto", metavar="TIME", help=TIME_LIMIT)
     added = command(plan)
     added.add_argument("--cores", type=int, metavar="N", help="default: those of this machine")
+    added.add_argument("--save", action="store_true", help="keep in results/SCALE/resources.json what jobs ask for")
+    added.add_argument("--longest", type=_number(1), metavar="HOURS", help="that the cluster allows a job, with --save")
     command(status)
     bench_options.add_to(command(bench))
     added = command(doctor)

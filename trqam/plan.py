@@ -8,6 +8,7 @@ episodes of full length, so hours are an upper end.
 
 import math
 import os
+import platform
 import resource
 import sys
 import time
@@ -29,12 +30,14 @@ from trqam.data.store import dtype
 from trqam.policy import acting_part
 from trqam.replicas import assemble, device_of, replicas_at_once
 from trqam.report import count, thousands, weight
+from trqam.resources import DEFAULTS, Request, Requests
 from trqam.streams import stream
 
 FLOAT = 4  # bytes
 LABELS = 2 * envs.TASKS + 1  # a row's rewards and masks of every task, and its terminal
 SECONDS = 0.5  # that an environment is stepped
 ROWS = 1_000_000  # of an official file or shard
+MARGIN = 1.5  # of what a job asks for, over what was measured
 
 
 class Spaces(NamedTuple):
@@ -57,49 +60,111 @@ class Stage:
     environment_steps: int = 0
     disk: float = 0.0  # bytes left when all is done
     seconds: float = 0.0
+    longest: float = 0.0  # seconds of its longest job, environments stepped by all its workers
+    state: float = 0.0  # bytes that the learners of its largest job hold
+
+    def counts(self, seconds: float, state: float) -> None:
+        """One job more, by its duration and its learners' state."""
+        self.longest, self.state = max(self.longest, seconds), max(self.state, state)
 
 
-def plan(config: Config, cores: int | None = None) -> list[str]:
-    """The lines of the plan; measures for a while (a minute at the paper's scale) and says so on stderr."""
-    cores = cores or len(os.sched_getaffinity(0))
+@dataclass
+class Costs:
+    """What a configuration costs."""
+
+    data: Stage
+    cloning: Stage
+    offline: Stage
+    online: Stage
+    evaluation: Stage
+    disk: float = 0.0  # bytes of all training's checkpoints, were none reduced or deleted
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The lines of the plan."""
+        return [self.data, self.cloning, self.offline, self.online, self.evaluation]
+
+
+def plan(config: Config, cores: int | None = None, costs: Costs | None = None) -> list[str]:
+    """The lines of the plan; measures first, unless given the ``costs``."""
+    return _written(config, costs or measure(config), cores or len(os.sched_getaffinity(0)))
+
+
+def measure(config: Config) -> Costs:
+    """Measures for a while (a minute at the paper's scale), and says so on stderr."""
     spaces = {domain: _spaces(domain) for domain in config.task_domains}
     rates = _Rates(config, spaces)
-    data, cloning = _datasets(config, spaces), Stage("behaviour cloning")
+    costs = Costs(_datasets(config, spaces), Stage("behaviour cloning"), Stage("offline"), Stage("online"),
+                  Stage("evaluation (in those jobs)"))  # fmt: skip
     for domain in config.task_domains:
-        run = config.pretraining(domain)
+        run, cloning = config.pretraining(domain), costs.cloning
+        seconds, whole = run.pretrain_steps * rates.update(run, 1), 4 * _policy_bytes(rates.agent(run))
         cloning.jobs += 1
         cloning.updates += run.pretrain_steps
-        cloning.seconds += run.pretrain_steps * rates.update(run, 1)
-        cloning.disk += 4 * _policy_bytes(rates.agent(run))
-    stages, evaluation = [Stage("offline"), Stage("online")], Stage("evaluation (in those jobs)")
-    largest = peak = 0.0
+        cloning.seconds += seconds
+        cloning.disk += whole
+        cloning.counts(seconds, whole)
     for task, method in config.cells:
-        run, seeds = config.run(task, method), config.scale.seeds
-        at_once = min(replicas_at_once(config.scale.replicas, run, device_of(config.scale.device)), seeds)
+        run = config.run(task, method)
         whole = 4 * _policy_bytes(rates.agent(run))  # parameters, targets and two moments, at most
-        peak += seeds * whole
-        largest = max(largest, min(at_once, seeds) * whole)
-        for stage, steps in zip(stages, (run.offline_steps, run.online_steps), strict=True):
-            if stage.name not in config.stages(method):
-                continue
-            stage.jobs += math.ceil(seeds / config.scale.seeds_per_job)
-            stage.updates += seeds * max(steps - run.online_start * (stage.name == "online"), 0)
-            stage.seconds += seeds * steps * rates.update(run, at_once)
-            stage.disk += seeds * (_kept_bytes(rates.agent(run)) if config.scale.keep == "policy" else whole)
-            evaluations = seeds * (steps // run.eval_interval + (stage.name == "offline"))
-            seen = evaluations * run.eval_episodes * spaces[run.domain].episode
-            evaluation.environment_steps += seen
-            evaluation.seconds += seen / spaces[run.domain].steps_per_second
-            if stage.name == "online":
-                stage.environment_steps += seeds * steps
-                stage.seconds += seeds * steps / spaces[run.domain].steps_per_second
-    lines = [data, cloning, *stages, evaluation]
-    final = sum(line.disk for line in lines)
-    return _written(config, lines, cores, final, data.disk + cloning.disk + max(peak, final), largest)
+        costs.disk += config.scale.seeds * whole
+        for stage, steps in ((costs.offline, run.offline_steps), (costs.online, run.online_steps)):
+            if stage.name in config.stages(method):
+                _add_cell(config, run, stage, steps, whole, costs.evaluation, rates)
+    return costs
 
 
-def _written(config: Config, lines: list[Stage], cores: int, final: float, peak: float, largest: float) -> list[str]:
+def _add_cell(
+    config: Config, run: Run, stage: Stage, steps: int, whole: float, evaluation: Stage, rates: "_Rates"
+) -> None:
+    """Adds one stage of one cell, all its seeds, each ``whole`` bytes."""
+    scale, space = config.scale, rates.spaces[run.domain]
+    seeds, block = scale.seeds, min(scale.seeds, scale.seeds_per_job)
+    at_once = min(replicas_at_once(scale.replicas, run, device_of(scale.device)), block)
+    learning = steps * rates.update(run, at_once)
+    stepping = steps / space.steps_per_second if stage.name == "online" else 0.0
+    evaluations = steps // run.eval_interval + (stage.name == "offline")
+    seen = evaluations * run.eval_episodes * space.episode
+    evaluating = seen / space.steps_per_second
+    stage.jobs += math.ceil(seeds / scale.seeds_per_job)
+    stage.updates += seeds * max(steps - run.online_start * (stage.name == "online"), 0)
+    stage.environment_steps += seeds * steps if stage.name == "online" else 0
+    stage.seconds += seeds * (learning + stepping)
+    stage.disk += seeds * (_kept_bytes(rates.agent(run)) if scale.keep == "policy" else whole)
+    stage.counts(block * (learning + (stepping + evaluating) / max(scale.env_workers, 1)), at_once * whole)
+    evaluation.environment_steps += seeds * seen
+    evaluation.seconds += seeds * evaluating
+
+
+def requests(config: Config, costs: Costs, longest: int | None = None) -> Requests:
+    """What each kind of job should ask a cluster for that lets a job run ``longest`` minutes at most (None: any).
+
+    Half as much again as was measured, and ten minutes to start; an environment's process counts as much as this one,
+    which is more than it takes. A download and a film strip are not measured.
+    """
+    here, workers = _resident_bytes(), config.scale.env_workers
+
+    def request(stage: Stage, workers: int = 0) -> Request:
+        memory = here * (1 + workers) + stage.state
+        return Request(runtime=math.ceil(MARGIN * stage.longest / 60) + 10, mem_mb=math.ceil(MARGIN * memory / 1e6))
+
+    return Requests(
+        measured_on=f"{platform.node()} ({device_of(config.scale.device).type})",
+        longest=longest,
+        dataset=request(costs.data) if config.scale.data_source == "generated" else DEFAULTS.dataset,
+        pretrain=request(costs.cloning),
+        offline=request(costs.offline, workers),
+        online=request(costs.online, workers),
+        rollouts=DEFAULTS.rollouts,
+    )
+
+
+def _written(config: Config, costs: Costs, cores: int) -> list[str]:
     """The table and what follows from it."""
+    lines = costs.stages
+    final = sum(line.disk for line in lines)
+    peak = costs.data.disk + costs.cloning.disk + max(costs.disk, final)
+    largest = max(line.state for line in lines)
     header = ("", "jobs", "gradient steps", "environment steps", "disk", "hours on one core")
     rows = [header] + [
         (
@@ -113,7 +178,7 @@ def _written(config: Config, lines: list[Stage], cores: int, final: float, peak:
     table = ["  ".join([row[0].ljust(widths[0]), *cells[1:]]) for row, cells in zip(rows, aligned, strict=True)]
     total = sum(line.seconds for line in lines)
     wall = total / cores
-    measured = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    measured = _resident_bytes()
     duration = f"{wall / 86400:.1f} days" if wall > 2 * 86400 else f"{wall / 3600:.1f} hours"
     scale, device = config.scale, device_of(config.scale.device)
     return [
@@ -141,6 +206,7 @@ def _datasets(config: Config, spaces: dict[str, Spaces]) -> Stage:
             rows = transitions + math.ceil(transitions / EPISODE_TRANSITIONS)  # an episode has one row more
             stage.environment_steps += rows
             stage.seconds += rows / space.steps_per_second
+            stage.counts(rows / space.steps_per_second, 0.0)
         stage.jobs += 1
         stage.disk += rows * (FLOAT * (space.observation + space.action + LABELS) + generated * space.state)
     return stage
@@ -223,6 +289,11 @@ def _time_updates(agent: Agent, run: Run, at_once: int, device: torch.device) ->
         metrics["loss"].sum().item()  # waits for a GPU
         times.append(clock() - began)
     return min(times[1:])
+
+
+def _resident_bytes() -> float:
+    """The most that this process has held in memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _policy_bytes(agent: Agent) -> float:

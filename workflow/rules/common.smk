@@ -12,6 +12,7 @@ import msgspec
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
 from trqam import config as configuration
+from trqam import resources as requested
 from trqam.errors import UserError
 from trqam.strict import read_yaml
 
@@ -30,6 +31,7 @@ def read_configuration():
 
 try:
     CONFIG, CONFIG_OPTIONS = read_configuration()
+    REQUESTS = requested.load(CONFIG)  # read once, not by every job's functions
 except UserError as error:
     print(f"trqam: error: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
@@ -38,6 +40,7 @@ TRQAM = f"python -m trqam {CONFIG_OPTIONS}"
 RESULTS = str(CONFIG.results)
 PAPER = f"{RESULTS}/paper"
 LOGS = f"{RESULTS}/logs"
+GPUS = 0 if CONFIG.scale.device == "cpu" else 1  # of a job that trains
 SEEDS = range(CONFIG.scale.seeds)
 BLOCKS = [
     list(SEEDS[first : first + CONFIG.scale.seeds_per_job])
@@ -73,3 +76,17 @@ def training_data(wildcards):
     if "pretrain" in CONFIG.methods[wildcards.method].stages:
         needed.append(f"{RESULTS}/pretrained/{domain}/base.safetensors")
     return needed
+
+
+# What a job asks a cluster for; on one machine these bind nothing. They depend on the rule and the attempt alone, not on
+# the wildcards: SLURM's executor asks for a whole job array what the first of its jobs needs.
+
+
+def runtime(kind):
+    """Minutes of a job of this kind, for `resources`."""
+    return lambda wildcards, attempt: REQUESTS.runtime(kind, attempt)
+
+
+def memory(kind):
+    """Megabytes of a job of this kind, for `resources`."""
+    return lambda wildcards, attempt: REQUESTS.mem_mb(kind, attempt)

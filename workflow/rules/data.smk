@@ -15,6 +15,11 @@ rule dataset:
     conda:
         "../../environment.yml"
     threads: 1
+    resources:
+        gpu=0,
+        gpu_model="",  # not the one that a profile asks for training with
+        mem_mb=memory("dataset"),
+        runtime=runtime("dataset"),
     params:
         command=lambda wildcards, threads: DATA_COMMANDS[
             CONFIG.scale.data_source

@@ -45,6 +45,7 @@ rule collect:
         COLLECTED,
     log:
         f"{LOGS}/collect.log",
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1
@@ -79,6 +80,7 @@ for figure in FIGURES:
             f"{PAPER}/figures/{figure}.png",
         log:
             f"{LOGS}/figure/{figure}.log",
+        localrule: True
         conda:
             "../../environment.yml"
         threads: 1
@@ -112,6 +114,7 @@ for table in TABLES:
             f"{PAPER}/tables/{table}.tex",
         log:
             f"{LOGS}/table/{table}.log",
+        localrule: True
         conda:
             "../../environment.yml"
         threads: 1
@@ -135,6 +138,7 @@ rule claims:
         f"{PAPER}/claims.json",
     log:
         f"{LOGS}/claims.log",
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1
@@ -162,6 +166,7 @@ rule facts:
         f"{PAPER}/facts.tex",
     log:
         f"{LOGS}/facts.log",
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1
@@ -185,6 +190,7 @@ rule pdf:
         report(f"{PAPER}/paper.pdf", category="Paper"),
     log:
         f"{LOGS}/pdf.log",
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1
@@ -224,6 +230,7 @@ rule html:
         f"{PAPER}/report.html",
     log:
         f"{LOGS}/html.log",
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1

@@ -34,6 +34,11 @@ rule rollouts:
     conda:
         "../../environment.yml"
     threads: 1
+    resources:
+        gpu=0,
+        gpu_model="",  # not the one that a profile asks for training with
+        mem_mb=memory("rollouts"),
+        runtime=runtime("rollouts"),
     params:
         trqam=TRQAM,
     shell:

@@ -26,6 +26,7 @@ rule theory_figure:
         f"{PAPER}/theory_facts.tex",
     log:
         f"{LOGS}/theory_figure.log",
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1

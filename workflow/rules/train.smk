@@ -15,6 +15,10 @@ rule pretrain:
     conda:
         "../../environment.yml"
     threads: 1
+    resources:
+        gpu=GPUS,
+        mem_mb=memory("pretrain"),
+        runtime=runtime("pretrain"),
     params:
         trqam=TRQAM,
     shell:
@@ -36,6 +40,10 @@ for block in BLOCKS:
         conda:
             "../../environment.yml"
         threads: max(1, CONFIG.scale.env_workers)  # the trainer mostly waits while they step
+        resources:
+            gpu=GPUS,
+            mem_mb=memory("offline"),
+            runtime=runtime("offline"),
         params:
             trqam=TRQAM,
             seeds=" ".join(map(str, block)),
@@ -57,6 +65,10 @@ for block in BLOCKS:
         conda:
             "../../environment.yml"
         threads: max(1, CONFIG.scale.env_workers)  # the trainer mostly waits while they step
+        resources:
+            gpu=GPUS,
+            mem_mb=memory("online"),
+            runtime=runtime("online"),
         params:
             trqam=TRQAM,
             seeds=" ".join(map(str, block)),
