@@ -1,6 +1,7 @@
 """The benchmark: that it measures what it says, that its arithmetic holds, and that no result is lost or replaced."""
 
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -266,6 +267,12 @@ def test_the_table_goes_between_the_marks(tmp_path):
     path.write_text(f"before\n{command.BEGIN}\nold\n{command.END}\nafter\n")
     command.insert("new", path)
     assert path.read_text() == f"before\n{command.BEGIN}\nnew\n{command.END}\nafter\n"
+
+
+def test_the_readme_holds_what_the_tool_prints():
+    kept = [tables.described(record.load(path)) for path in sorted(record.FOLDER.glob("*.json"))]
+    shown = Path("benchmarks/README.md").read_text().split(command.BEGIN)[1].split(command.END)[0].strip()
+    assert shown in (kept or [""])
 
 
 def test_numbers_have_three_digits_and_no_exponent():

@@ -64,6 +64,15 @@ def test_the_adjoint_takes_one_backward_pass_a_flow_step(method, monkeypatch):
     assert len(calls) <= STEPS + 2  # one a step, the critic's at the path's end, the loss's
 
 
+def test_an_ensemble_is_one_product_a_layer():
+    agent, state, batch, _ = learner("trqam", [0, 1])
+
+    def value(state) -> None:
+        agent.critic(state.target["critic"])(batch["observations"], batch["actions"])
+
+    assert operators.count(value, state).calls == {"target/critic": LAYERS + 1}
+
+
 def test_products_are_counted_by_the_network_whose_weights_they_take():
     agent, state, batch, noise = learner("behaviour_cloning", [0, 1])
     found = operators.count(

@@ -18,13 +18,15 @@ FACTORS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1}
 
 @dataclass
 class Counts:
-    """Of one call: ``operators`` by name; ``products``, the FLOPs of matrix products (2 x multiply-adds) by network.
+    """Of one call: ``operators`` by name; by network the matrix products, ``calls`` and ``products``, their FLOPs
+    (2 x multiply-adds).
 
     A network is named as "target/base". Products with its weights are forward passes and input gradients; those of two
     activations, which weight gradients are, stand under "activations".
     """
 
     operators: Counter = field(default_factory=Counter)
+    calls: Counter = field(default_factory=Counter)
     products: Counter = field(default_factory=Counter)
 
     @property
@@ -51,8 +53,9 @@ class Counting(TorchDispatchMode):
         self.counts.operators[name] += 1
         if name in FACTORS:
             left, right = arguments[FACTORS[name] :][:2]
-            owners = [owner for owner in map(self._owner, (left, right)) if owner]
-            self.counts.products[owners[0] if owners else "activations"] += 2 * left.numel() * right.shape[-1]
+            network = self._owner(left) or self._owner(right) or "activations"
+            self.counts.calls[network] += 1
+            self.counts.products[network] += 2 * left.numel() * right.shape[-1]
         return function(*arguments, **options or {})
 
     def _owner(self, tensor: Tensor) -> str | None:

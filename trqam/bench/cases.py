@@ -102,7 +102,7 @@ class Updates:
             use_precision(self.case.precision)
             before = resident_peak()
             self._prepare()
-            return resident_peak() - before
+            return max(resident_peak() - before, 0)  # the kernel counts in batches
         if message == "facts":
             return self._facts()
         return timed(self._update, float(message), self.case.device)
