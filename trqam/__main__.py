@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 # One thread a process: two on a busy two-core machine are many times slower, and Snakemake counts a process as a core.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -17,6 +17,10 @@ from trqam import config as configuration  # noqa: E402
 from trqam.bench import options as bench_options  # noqa: E402
 from trqam.errors import Stopped, UserError  # noqa: E402
 
+if TYPE_CHECKING:
+    from trqam.profiling import Request
+
+PROFILE = "trace 20 steps, unchanged, into run/ of the first seed's folder, and say in ten lines where the time goes"
 TIME_LIMIT = "save and exit with code 85 before 30m, 2h, seconds, slurm or none; auto: slurm in a job (default)"
 
 
@@ -86,7 +90,7 @@ def pretrain(arguments: argparse.Namespace, config: configuration.Config) -> Non
     with listening(arguments.time_limit) as stop:
         from trqam.training import pretrain
 
-        pretrain(config, arguments.domain, stop)
+        pretrain(config, arguments.domain, stop, _profile(arguments))
 
 
 def train(arguments: argparse.Namespace, config: configuration.Config) -> None:
@@ -97,7 +101,15 @@ def train(arguments: argparse.Namespace, config: configuration.Config) -> None:
     with listening(arguments.time_limit) as stop:
         from trqam.training import train
 
-        train(config, arguments.task, arguments.method, arguments.stage, seeds, stop)
+        train(config, arguments.task, arguments.method, arguments.stage, seeds, stop, _profile(arguments))
+
+
+def _profile(arguments: argparse.Namespace) -> "Request | None":
+    """What was asked for by --profile and --profile-folder."""
+    from trqam.profiling import Request
+
+    wanted = arguments.profile or arguments.profile_folder
+    return Request(arguments.profile_folder) if wanted else None
 
 
 def plan(arguments: argparse.Namespace, config: configuration.Config) -> None:
@@ -299,6 +311,8 @@ def parser() -> Parser:
     added.add_argument("--seeds", type=int, nargs="+", metavar="N", help="default: all of the scale")
     for name in ("pretrain", "train"):
         commands.choices[name].add_argument("--time-limit", default="auto", metavar="TIME", help=TIME_LIMIT)
+        commands.choices[name].add_argument("--profile", action="store_true", help=PROFILE)
+        commands.choices[name].add_argument("--profile-folder", type=Path, metavar="FOLDER", help="the same, to FOLDER")
     added = command(plan)
     added.add_argument("--cores", type=int, metavar="N", help="default: those of this machine")
     added.add_argument("--save", action="store_true", help="keep in results/SCALE/resources.json what jobs ask for")

@@ -16,6 +16,7 @@ from trqam.data.dataset import SHARD_STEPS, Dataset, Source, Window, draw_indice
 from trqam.data.replay import Replay, check
 from trqam.fleet import Fleet, Position, Reply
 from trqam.policy import Policy
+from trqam.profiling import region
 from trqam.replicas import State
 from trqam.streams import episode_seed, stream
 
@@ -165,11 +166,13 @@ class Online(Offline):
             size = policy.agent.noise_size
             noise = [stream(seed, "exploration", step).standard_normal((1, size), np.float32) for seed in self.seeds]
             observations = np.stack([explorer.observation[None] for explorer in self.explorers])
-            actions = policy.act(state, observations, np.stack(noise))
+            with region("acting"):
+                actions = policy.act(state, observations, np.stack(noise))
             for explorer, action in zip(self.explorers, actions, strict=True):
                 if not len(explorer.chunk):
                     explorer.chunk = action.reshape(self.run.horizon, -1)
-        replies = self.fleet.run({explorer.seed: explorer.order() for explorer in self.explorers})
+        with region("environments"):
+            replies = self.fleet.run({explorer.seed: explorer.order() for explorer in self.explorers})
         for explorer in self.explorers:
             explorer.record(replies[explorer.seed])
 

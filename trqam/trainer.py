@@ -28,6 +28,7 @@ from trqam.experience import REPLAY, Offline, Online
 from trqam.feed import feed_of
 from trqam.learner import Learner
 from trqam.policy import Policy
+from trqam.profiling import Profile, Request, region, window
 from trqam.progress import Progress
 from trqam.replicas import all_finite, assemble, device_of
 from trqam.runs import Cell, finished, new_record, pretraining_cell
@@ -42,7 +43,15 @@ class Trainer:
     """One stack of seeds going through one stage."""
 
     def __init__(
-        self, config: Config, run: Run, stage: str, total: int, cells: list[Cell], start: int | None, stop: Stop
+        self,
+        config: Config,
+        run: Run,
+        stage: str,
+        total: int,
+        cells: list[Cell],
+        start: int | None,
+        stop: Stop,
+        profile: Request | None = None,
     ):
         self.config, self.run, self.stage, self.total = config, run, stage, total
         self.cells, self.start, self.stop = cells, start, stop
@@ -72,6 +81,7 @@ class Trainer:
         found = [checkpoint.recorded(cell.directory(stage)) for cell in cells]
         self.abandoned = {later for steps in found for later in steps if later > self.step}
         self.progress = Progress(title(run, stage, block), total, self.step)
+        self.profile = self._profile(profile) if profile else None
 
     @property
     def seeds(self) -> list[int]:
@@ -125,6 +135,8 @@ class Trainer:
         except Interrupted:
             self._stop("in an evaluation ")
         finally:
+            if self.profile:
+                self.profile.close()
             self.progress.close()
             self.experience.close()
             if self.evaluator:
@@ -139,6 +151,8 @@ class Trainer:
         while self.step < self.total and self.cells:
             self.step += 1
             self.within_interval = True
+            if self.profile:
+                self.profile.begin_step(self.step)
             self.experience.advance(self.step, self.policy, self.state)
             if self.step > self.experience.warm_up:
                 self.learner.update(self.step)
@@ -183,6 +197,16 @@ class Trainer:
         kind = kind_of(self.config.scale.step, self.device)
         return Learner(self.agent, self.state, feed, kind, self.device)
 
+    def _profile(self, request: Request) -> Profile:
+        """Of some steps; its files are named by what trains, or simply where they lie with it."""
+        cell, name = self.cells[0], f"profile-{self.stage}"
+        if request.folder:
+            what = self.run.domain if self.stage == "pretrain" else f"{self.run.task}-{self.run.method}-seed{cell.seed}"
+            name = f"{name}-{what}"
+        path = (request.folder or cell.path / "run") / f"{name}.json"
+        steps = window(self.step, self.experience.warm_up, self.total)
+        return Profile(path, title(self.run, self.stage, self.seeds), steps, self.device)
+
     def _evaluate(self, interruptible: bool) -> list[dict[str, float]]:
         """Success rate, mean length and mean return of every seed's policy; Interrupted if a stop is due."""
         if self.evaluator is None:
@@ -204,7 +228,8 @@ class Trainer:
                 raise Interrupted
             return self.policy.act(self.state, observations, noise)
 
-        outcomes = self.evaluator.evaluate(act, step)
+        with region("evaluation"):
+            outcomes = self.evaluator.evaluate(act, step)
         names = {"success": "success", "episode_length": "length", "episode_return": "return_"}
         return [{name: float(getattr(o, field).mean()) for name, field in names.items()} for o in outcomes]
 
@@ -258,8 +283,9 @@ class Trainer:
         """A checkpoint of every seed."""
         self.stop.begin_saving()
         self.abandoned.discard(self.step)
-        for position in range(len(self.cells)):
-            self._save_one(position)
+        with region("saving"):
+            for position in range(len(self.cells)):
+                self._save_one(position)
         self.saved = (self.step, self.within_interval)
         self.stop.end_saving()
 

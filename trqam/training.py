@@ -16,6 +16,7 @@ from trqam.data.dataset import Dataset
 from trqam.errors import Stopped, UserError
 from trqam.experience import REPLAY, check_saved
 from trqam.policy import acting_part
+from trqam.profiling import Request
 from trqam.replicas import device_of, replicas_at_once
 from trqam.runs import Cell, cell_of, check_same, finished, locked, pretraining_cell, publish
 from trqam.stop import Stop
@@ -25,23 +26,33 @@ from trqam.trainer import Trainer, title
 Place = tuple[int, bool]
 
 
-def pretrain(config: Config, domain: str, stop: Stop | None = None) -> None:
+def pretrain(config: Config, domain: str, stop: Stop | None = None, profile: Request | None = None) -> None:
     """Behaviour cloning of one domain; publishes its velocity field as ``base.safetensors``."""
     run, cell = config.pretraining(domain), pretraining_cell(config, domain)
-    _train_block(config, run, "pretrain", run.pretrain_steps, [cell], stop)
+    _train_block(config, run, "pretrain", run.pretrain_steps, [cell], stop, profile)
 
 
-def train(config: Config, task: str, method: str, stage: str, seeds: list[int], stop: Stop | None = None) -> None:
+def train(
+    config: Config,
+    task: str,
+    method: str,
+    stage: str,
+    seeds: list[int],
+    stop: Stop | None = None,
+    profile: Request | None = None,
+) -> None:
     """The offline or online stage of some seeds of one cell; Stopped when ``stop`` was due before all had finished."""
     run = config.run(task, method)
     if stage not in config.stages(method):
         where = "ablation_stages" if method in config.ablated else f"{config.scale.methods_file}: {method}: stages"
         raise UserError(f"{config.path}: {where}: {stage!r} is not listed, so {method} has none; add it there")
     total = run.offline_steps if stage == "offline" else run.online_steps
-    _train_block(config, run, stage, total, [cell_of(config, task, method, seed) for seed in seeds], stop)
+    _train_block(config, run, stage, total, [cell_of(config, task, method, seed) for seed in seeds], stop, profile)
 
 
-def _train_block(config: Config, run: Run, stage: str, total: int, cells: list[Cell], stop: Stop | None) -> None:
+def _train_block(
+    config: Config, run: Run, stage: str, total: int, cells: list[Cell], stop: Stop | None, profile: Request | None
+) -> None:
     stop = stop or Stop()
     with locked(cells):
         for cell in cells:
@@ -55,7 +66,7 @@ def _train_block(config: Config, run: Run, stage: str, total: int, cells: list[C
             if stop.due():
                 seeds = [cell.seed for cell in group]
                 raise Stopped(f"{title(run, stage, seeds)}: not begun ({stop.reason}); run the same command to go on")
-            Trainer(config, run, stage, total, group, start, stop).train()
+            Trainer(config, run, stage, total, group, start, stop, profile).train()
         for cell in cells:
             record = finished(cell, run, stage, total)
             if stage == "pretrain":
