@@ -255,9 +255,9 @@ def test_every_dataset_of_the_paper_has_its_files():
     [
         ({"datasets": {}}, "no 'cube-double-play'"),
         ({"mirrors": {"b": "https://example.org"}}, "unknown 'a'"),
-        ({"mirrors": {"a": "https://me:secret@example.org"}}, "match"),
-        ({"mirrors": {"a": "ftp://example.org"}}, "match"),
-        ({"known": {NAME: {"bytes": 3, "sha256": "abc"}}}, "match"),
+        ({"mirrors": {"a": "https://me:secret@example.org"}}, "mirrors: a: found .*; write an address such"),
+        ({"mirrors": {"a": "ftp://example.org"}}, "mirrors: a: found .*; write an address such"),
+        ({"known": {NAME: {"bytes": 3, "sha256": "abc"}}}, "sha256: found .abc.; write 64 hexadecimal digits"),
         ({"more": 1}, "more: unknown key"),
     ],
 )

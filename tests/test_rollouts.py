@@ -194,7 +194,10 @@ SPOILT = [
     (lose_a_key, "run/online: configuration: flow_steps: missing"),
     (lambda run: resave(run, hidden_width=32), "run/online: .*: not what agent trqam has in this version"),
     (lambda run: resave(run, agent="magic"), "agent: no file trqam/agents/magic.py"),
-    (lambda run: resave(run, hidden_width="32"), "run/online: configuration: hidden_width: expected `int`"),
+    (
+        lambda run: resave(run, hidden_width="32"),
+        "run/online: configuration: hidden_width: found '32'; write 32, ",
+    ),
     (lambda run: resave(run, data_seed=7), "card.json: seed: 0, but the run was trained on 7"),
 ]
 

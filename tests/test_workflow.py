@@ -146,7 +146,9 @@ def test_a_mistake_in_the_configuration_is_one_line(tmp_path):
     folder = copy_of_the_project(tmp_path)
     output = snakemake(folder, "-n", "--config", "batch_size=many", code=2)
     errors = [line for line in output.splitlines() if "error" in line]
-    assert errors == ["trqam: error: config/config.yaml: batch_size: expected `int`, got `str`, found 'many'"]
+    assert errors == [
+        "trqam: error: config/config.yaml: batch_size: found 'many'; write a whole number from 1 to 1,048,576"
+    ]
     assert "Traceback" not in output
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from trqam import schema
 from trqam.errors import UserError
 from trqam.schema import Domain, Method, Run, Scale
 from trqam.strict import Strict, convert, parse_yaml, read_yaml
@@ -139,14 +140,15 @@ def expanded(names: list[str]) -> list[str]:
 def agent_parameters(agent: str, given: dict, inherited: dict, where: str) -> msgspec.Struct:
     """``given`` as the `Parameters` of the agent; ``inherited`` fills what the agent asks for and ``given`` lacks.
 
-    An agent's file imports torch, which Snakemake must not wait for, so only its class `Parameters` is compiled here.
+    An agent's file imports torch, which Snakemake must not wait for, so only its class `Parameters` is compiled here,
+    with the types of `trqam.schema`.
     """
     path = AGENTS / f"{agent}.py"
-    if not path.is_file():
+    if not path.is_file() or agent in ("__init__", "base"):
         known = ", ".join(sorted(p.stem for p in AGENTS.glob("*.py") if p.stem not in ("__init__", "base")))
         raise UserError(f"{where}: agent: no file trqam/agents/{agent}.py; agents are {known}")
     classes = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.ClassDef) and n.name == "Parameters"]
-    namespace: dict[str, Any] = {"Strict": Strict}
+    namespace: dict[str, Any] = {"Strict": Strict, **vars(schema)}
     exec(compile(ast.Module(classes, []), str(path), "exec"), namespace)
     struct = namespace.get("Parameters", Strict)
     wanted = {key: value for key, value in inherited.items() if key in struct.__struct_fields__}

@@ -8,24 +8,41 @@ import msgspec
 
 from trqam.strict import Strict
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
-Natural = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
+Width = Annotated[int, msgspec.Meta(ge=1, le=2**16)]
+Layers = Annotated[int, msgspec.Meta(ge=1, le=100)]
+Small = Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # of what there is a network, a process or a file each
+Natural = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
-Colour = Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}$")]
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}\Z", description="a name of small letters, digits, `_`, `-` and `.`"
+    ),
+]
+Label = Annotated[  # LaTeX and templates print it as it stands; no label needs what could be read as either
+    str,
+    msgspec.Meta(
+        pattern=r"^[^\\{}\x00-\x1f\x7f-\x9f\u2028\u2029]{1,100}\Z",
+        description="1 to 100 characters of plain text, without backslash and braces (no LaTeX, no templates)",
+    ),
+]
+FilePath = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f]+\Z", description="the path of a file or folder")]
+Colour = Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}\Z", description="a colour such as '#0072b2'")]
 
 
 class Domain(Strict):
     """A dataset of OGBench and what the experiment fixes for it (protocol: one row of the task table)."""
 
-    label: str
-    horizon: Count
-    hidden_width: Count
-    hidden_layers: Count
+    label: Label
+    horizon: Small
+    hidden_width: Width
+    hidden_layers: Layers
     actor_layer_norm: bool
     discount: Annotated[float, msgspec.Meta(gt=0, lt=1)]
-    pessimism: Annotated[float, msgspec.Meta(ge=0)]
+    pessimism: NotNegative
     kl_budget: Positive
     kl_budget_online: Positive | None
     normalise_observations: bool
@@ -37,10 +54,10 @@ class Method(Strict):
     """An agent, its hyper-parameters and how it is shown."""
 
     agent: Name
-    label: str
-    group: str
+    label: Label
+    group: Label
     colour: Colour
-    stages: list[Literal["pretrain", "offline", "online"]]
+    stages: Annotated[list[Literal["pretrain", "offline", "online"]], msgspec.Meta(min_length=1)]
     parameters: dict[str, bool | int | float | str]
     domains: dict[str, dict[str, bool | int | float | str]]
     known: tuple[str, ...] = ()
@@ -50,8 +67,8 @@ class Scale(Strict):
     """The keys of a scale file; config/config.yaml explains each."""
 
     scale: Name
-    domains_file: str
-    methods_file: str
+    domains_file: FilePath
+    methods_file: FilePath
     tasks: Annotated[list[Name], msgspec.Meta(min_length=1)]
     methods: Annotated[list[Name], msgspec.Meta(min_length=1)]
     baselines: list[Name]
@@ -61,13 +78,13 @@ class Scale(Strict):
     ablation_tasks: list[Name]
     ablation_stages: list[Literal["offline", "online"]]
     ablation_eval_interval: Count
-    seeds: Count
-    seeds_per_job: Count
-    replicas: Count | Literal["auto"]
+    seeds: Small
+    seeds_per_job: Small
+    replicas: Small | Literal["auto"]
     keep: Literal["policy", "all"]
     device: Literal["auto", "cpu", "cuda"]
     step: Literal["auto", "eager", "captured", "compiled"]
-    data_dir: str
+    data_dir: FilePath
     data_source: Literal["generated", "official"]
     transitions: Count
     data_seed: Natural
@@ -76,17 +93,17 @@ class Scale(Strict):
     offline_steps: Count
     online_steps: Count
     online_start: Natural
-    batch_size: Count
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=2**20)]
     learning_rate: Positive
     target_rate: Fraction
-    flow_steps: Annotated[int, msgspec.Meta(ge=2)]
-    critics: Annotated[int, msgspec.Meta(ge=2)]
-    hidden_width: Count | None
-    hidden_layers: Count | None
+    flow_steps: Annotated[int, msgspec.Meta(ge=2, le=10_000)]
+    critics: Annotated[int, msgspec.Meta(ge=2, le=1000)]
+    hidden_width: Width | None
+    hidden_layers: Layers | None
     eval_interval: Count
-    eval_episodes: Count
-    eval_environments: Count
-    env_workers: Natural
+    eval_episodes: Small
+    eval_environments: Small
+    env_workers: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
     log_interval: Count
     checkpoint_interval: Count
 

@@ -10,30 +10,39 @@ import yaml
 
 from trqam.errors import UserError
 
+LARGEST = 2**20  # bytes of a configuration file; ours have some 10 000
+
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A struct that refuses unknown keys and wrong types."""
 
 
 class StrictLoader(yaml.SafeLoader):
-    """YAML 1.1 without its traps: `010` is eight, .nan a number, and the first of two equal keys dropped in silence."""
+    """YAML 1.1 without its traps: `010` is eight, `1:30` ninety, .nan a number, and of two equal keys one is lost."""
 
     def construct_yaml_int(self, node):
         if re.fullmatch(r"[+-]?0\d+", node.value):
             raise yaml.constructor.ConstructorError(None, None, f"{node.value} would be octal", node.start_mark)
-        return super().construct_yaml_int(node)
+        return super().construct_yaml_int(_not_sexagesimal(node))
 
     def construct_yaml_float(self, node):
-        value = super().construct_yaml_float(node)
+        value = super().construct_yaml_float(_not_sexagesimal(node))
         if not math.isfinite(value):
             raise yaml.constructor.ConstructorError(None, None, f"{node.value} is not a finite number", node.start_mark)
         return value
 
     def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value]
-        if doubled := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(None, None, f"{doubled[0]} is given twice", node.start_mark)
+        keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
+        if len(set(keys)) < len(keys):
+            doubled = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.constructor.ConstructorError(None, None, f"{doubled} is given twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+def _not_sexagesimal(node):
+    if ":" in node.value:
+        raise yaml.constructor.ConstructorError(None, None, f"{node.value} would be base 60", node.start_mark)
+    return node
 
 
 StrictLoader.add_constructor("tag:yaml.org,2002:int", StrictLoader.construct_yaml_int)
@@ -41,13 +50,17 @@ StrictLoader.add_constructor("tag:yaml.org,2002:float", StrictLoader.construct_y
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping."""
+    """A YAML file that holds a mapping with keys of text."""
     try:
-        text = Path(path).read_text()
+        with open(path, "rb") as file:
+            content = file.read(LARGEST + 1)
+        text = content.decode("utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a configuration file") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not valid YAML (not text); mend the syntax") from None
+        raise UserError(f"{path}: not valid YAML (not text in UTF-8); save it as UTF-8") from None
+    if len(content) > LARGEST:
+        raise UserError(f"{path}: larger than {LARGEST >> 20} MiB; give the path of a configuration file")
     values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no mapping; write keys such as `scale: small`")
@@ -61,32 +74,25 @@ def parse_yaml(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
-        problem = getattr(error, "problem", None) or "not text"
+        problem = shown(getattr(error, "problem", None) or "a character that is no text", 160)
         raise UserError(f"{where}:{line} not valid YAML ({problem}); mend the syntax") from None
+    except RecursionError:
+        raise UserError(f"{where}: not valid YAML (nested too deeply); mend the syntax") from None
+    except (ValueError, LookupError, AttributeError, OverflowError):  # no such date, `!!bool maybe`, 5000 digits
+        raise UserError(f"{where}: not valid YAML (a value that its tag cannot read); write plain values") from None
 
 
 def convert(values: Any, struct: type, where: str) -> Any:
     """``values`` as ``struct``; a mismatch is one line with the key and what to write."""
-    if isinstance(values, dict) and (unknown := [k for k in values if k not in struct.__struct_fields__]):
-        known = ", ".join(struct.__struct_fields__) or "none"
-        raise UserError(f"{where}: {unknown[0]}: unknown key; known keys: {known}")
     try:
         return msgspec.convert(values, struct)
-    except msgspec.ValidationError as error:
-        message = str(error)
-        missing = re.fullmatch(r"Object missing required field `(\w+)`", message)
-        if missing:
-            raise UserError(f"{where}: {missing[1]}: missing; add it (config/config.yaml explains each key)") from None
-        problem, _, key = message.partition(" - at `$")
-        key = key.rstrip("`").lstrip(".") or "(whole)"
-        found = _lookup(values, key)
-        hint = ""
-        if isinstance(found, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", found):
-            hint = f"; YAML reads {found} as text: write {float(found)!r}"
-        shown = "" if isinstance(found, dict | list) or found is None else f", found {found!r}"
-        raise UserError(f"{where}: {key}: {problem[0].lower() + problem[1:]}{shown}{hint}") from None
+    except (msgspec.ValidationError, RecursionError):
+        from trqam.mistakes import mistake  # only now: most files have none
+
+        raise UserError(f"{where}: {mistake(values, struct)}") from None
 
 
-def _lookup(values: Any, key: str) -> Any:
-    """The offending value, for the message; None where the key is not a simple one."""
-    return values.get(key) if isinstance(values, dict) else None
+def shown(value: str, length: int = 60) -> str:
+    """Somebody's text as one printable line of bounded length."""
+    text = value if value.isprintable() else ascii(value)[1:-1]
+    return text if len(text) <= length else text[: length - 3] + "..."

@@ -12,20 +12,21 @@ import torch
 from torch import Tensor
 
 from trqam.agents.base import ActorCritic, Network, Tensors
-from trqam.config import Strict
 from trqam.flow import interpolate
 from trqam.networks import VelocityField
 from trqam.replicas import State
+from trqam.schema import NotNegative, Positive
+from trqam.strict import Strict
 from trqam.td import action_gradient, linex_loss
 
 
 class Parameters(Strict):
     """CGQL-L's hyper-parameters."""
 
-    inverse_temperature: float
-    guidance: float
-    noisy_weight: float  # of the loss on noised actions
-    exponent_clip: float  # beyond it LinEx is linear
+    inverse_temperature: Positive
+    guidance: NotNegative
+    noisy_weight: NotNegative  # of the loss on noised actions
+    exponent_clip: Positive  # beyond it LinEx is linear
 
 
 class CGQL(ActorCritic):

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 from trqam.agents.base import ActorCritic, Network, Tensors, entropy_terms
-from trqam.config import Strict
 from trqam.networks import Critic, LogScalar, frozen
 from trqam.replicas import State
+from trqam.schema import Positive
+from trqam.strict import Strict
 
 
 class Parameters(Strict):
     """DSRL's hyper-parameters."""
 
-    noise_scale: float
+    noise_scale: Positive
     entropy_per_dimension: float  # target entropy over D
 
 

@@ -9,22 +9,23 @@ from torch import Tensor
 
 from trqam.agents.base import Tensors
 from trqam.agents.trqam import TrustRegion
-from trqam.config import Strict
 from trqam.replicas import State
+from trqam.schema import Fraction, NotNegative, Positive
+from trqam.strict import Strict
 
 
 class Parameters(Strict):
     """QAM's inverse temperature (assumed: the domain's) and TRQAM's dual step, without its multiplier_scale."""
 
-    inverse_temperature: float
+    inverse_temperature: Positive
     clip_adjoint: bool
-    kl_budget: float
-    initial_multiplier: float
-    dual_rate: float
-    kl_ema_rate: float
-    kl_clip: float
-    multiplier_min: float
-    multiplier_max: float
+    kl_budget: Positive
+    initial_multiplier: Positive
+    dual_rate: NotNegative
+    kl_ema_rate: Fraction
+    kl_clip: Positive
+    multiplier_min: NotNegative
+    multiplier_max: Positive
 
 
 class ExternalKL(TrustRegion):

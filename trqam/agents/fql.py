@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from trqam.agents.base import ActorCritic, Network, Tensors
-from trqam.config import Strict
 from trqam.networks import MLP, frozen
 from trqam.replicas import State
+from trqam.schema import NotNegative
+from trqam.strict import Strict
 
 
 class Parameters(Strict):
     """FQL's hyper-parameter."""
 
-    distillation: float  # alpha
+    distillation: NotNegative  # alpha
 
 
 class FQL(ActorCritic):

@@ -10,17 +10,19 @@ import torch
 from torch import Tensor
 
 from trqam.agents.base import ActorCritic, Network, Tensors
-from trqam.config import Run, Strict
+from trqam.config import Run
 from trqam.networks import MLP
 from trqam.replicas import State
+from trqam.schema import Fraction, Small
+from trqam.strict import Strict
 from trqam.td import expectile_loss, pessimistic_value
 
 
 class Parameters(Strict):
     """IFQL's hyper-parameters."""
 
-    expectile: float  # kappa
-    samples: int  # N
+    expectile: Fraction  # kappa
+    samples: Small  # N
 
 
 class IFQL(ActorCritic):

@@ -11,15 +11,16 @@ from torch import Tensor
 
 from trqam.adjoint import adjoint_matching_loss, along_path, lean_adjoint, path_kl, terminal_adjoint
 from trqam.agents.base import ActorCritic, Network, Tensors
-from trqam.config import Strict
 from trqam.replicas import State
+from trqam.schema import Positive
 from trqam.sde import memoryless_schedule, sample_trajectory
+from trqam.strict import Strict
 
 
 class Parameters(Strict):
     """QAM's hyper-parameters."""
 
-    inverse_temperature: float
+    inverse_temperature: Positive
     clip_adjoint: bool
 
 

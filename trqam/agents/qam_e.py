@@ -9,17 +9,19 @@ from torch import Tensor
 
 from trqam.agents.base import Network, Tensors, entropy_terms
 from trqam.agents.qam import QAM
-from trqam.config import Run, Strict
+from trqam.config import Run
 from trqam.networks import LogScalar, frozen
 from trqam.replicas import State
+from trqam.schema import NotNegative, Positive
+from trqam.strict import Strict
 
 
 class Parameters(Strict):
     """QAM's hyper-parameters and the edit policy's."""
 
-    inverse_temperature: float
+    inverse_temperature: Positive
     clip_adjoint: bool
-    edit_scale: float
+    edit_scale: NotNegative
     entropy_per_dimension: float  # target entropy over D
 
 

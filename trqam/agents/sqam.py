@@ -13,24 +13,25 @@ from torch import Tensor
 from trqam.agents.base import Tensors
 from trqam.agents.qam import AdjointSamples
 from trqam.agents.trqam import TRQAM
-from trqam.config import Strict
 from trqam.flow import euler
 from trqam.replicas import State
+from trqam.schema import Fraction, NotNegative, Positive
+from trqam.strict import Strict
 
 
 class Parameters(Strict):
     """TRQAM's hyper-parameters and the weight c of the value penalty."""
 
-    value_penalty: float
+    value_penalty: NotNegative
     clip_adjoint: bool
-    kl_budget: float
-    initial_multiplier: float
-    multiplier_scale: float
-    dual_rate: float
-    kl_ema_rate: float
-    kl_clip: float
-    multiplier_min: float
-    multiplier_max: float
+    kl_budget: Positive
+    initial_multiplier: Positive
+    multiplier_scale: NotNegative
+    dual_rate: NotNegative
+    kl_ema_rate: Fraction
+    kl_clip: Positive
+    multiplier_min: NotNegative
+    multiplier_max: Positive
 
 
 class SQAM(TRQAM):

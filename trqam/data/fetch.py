@@ -26,27 +26,41 @@ import msgspec
 from trqam.artefacts import publish, read_json, sha256, write_json
 from trqam.data.download import Patience, Refused, discard, download, origin_of, say
 from trqam.errors import UserError
+from trqam.schema import Name
 from trqam.strict import Strict, convert, read_yaml
 
 MIRRORS = "config/mirrors.yaml"
 MEMBERS = {"observations.npy", "actions.npy", "terminals.npy", "qpos.npy", "qvel.npy"}  # of every official file
 
 # No user name or password in it, no slash at its end.
-Address = Annotated[str, msgspec.Meta(pattern=r"^https?://[^@\s]*[^@\s/]$")]
+Address = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^https?://[^@\s]*[^@\s/]\Z",
+        description="an address such as https://example.org/data, without user, password and a slash at its end",
+    ),
+]
+Folder = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^([A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*)?\Z",
+        description="a folder under the base address, such as cube-triple-play-100m-v0, or ''",
+    ),
+]
 
 
 class Known(Strict):
     """What is known of a file from outside."""
 
     bytes: Annotated[int, msgspec.Meta(ge=1)]
-    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 hexadecimal digits")]
 
 
 class Official(Strict):
     """One dataset; config/mirrors.yaml explains each key."""
 
     shards: Annotated[int, msgspec.Meta(ge=0, le=1000)]  # three digits name them
-    folder: str
+    folder: Folder
     mirrors: Annotated[list[str], msgspec.Meta(min_length=1)]
 
 
@@ -54,7 +68,7 @@ class Mirrors(Strict):
     """config/mirrors.yaml."""
 
     mirrors: dict[str, Address]
-    datasets: dict[str, Official]
+    datasets: dict[Name, Official]
     known: dict[str, Known]
 
 

@@ -2,6 +2,7 @@
 
 from inspect import Parameter, signature
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,7 +15,7 @@ from trqam.report.claim_rules import RULES, pooled_std
 from trqam.report.collected import REPORTED
 from trqam.report.statistics import round_half_up
 from trqam.schema import Count, Name, Scale
-from trqam.strict import Strict, convert, read_yaml
+from trqam.strict import Strict, convert, read_yaml, shown
 
 Published = dict[str, Any]
 
@@ -86,38 +87,12 @@ class Claims(Strict):
 
 def load(path: str | Path = CLAIMS) -> Claims:
     """Reads and checks the claims; a mistake is one line that names file, claim, key and fix."""
-    values = read_yaml(path)
-    claims = convert(_checked_parts(values, str(path)), Claims, str(path))
+    claims = convert(read_yaml(path), Claims, str(path))
     if unknown := [k for k in _keys(claims.paper_scale) if k not in Scale.__struct_fields__]:
         raise UserError(f"{path}: paper_scale: {unknown[0]}: no key of a scale file; see config/config.yaml")
     for name, claim in claims.claims.items():
-        _check_rule(claim, f"{path}: {name}")
+        _check_rule(claim, f"{path}: claims: {name}")
     return claims
-
-
-def _checked_parts(values: dict[str, Any], where: str) -> dict[str, Any]:
-    """``values``, once each nested mapping is known to be sound, so that a message names the claim and the key."""
-
-    def check(value: Any, struct: type, where: str) -> None:
-        if isinstance(value, dict):
-            for key, kind in NESTED.items():
-                if key in struct.__struct_fields__ and key in value:
-                    check(value[key], kind, f"{where}: {key}")
-            if struct is Claim and isinstance(value.get("thresholds"), dict):
-                for key, threshold in value["thresholds"].items():
-                    check(threshold, Threshold, f"{where}: thresholds: {key}")
-        convert(value, struct, where)
-
-    for key in ("paper_scale", "interval"):
-        if key in values:
-            check(values[key], NESTED[key], f"{where}: {key}")
-    if isinstance(values.get("claims"), dict):
-        for name, claim in values["claims"].items():
-            check(claim, Claim, f"{where}: {name}")
-    return values
-
-
-NESTED = {"paper_scale": PaperScale, "interval": Interval, "narrow_below": Threshold, "needs": Needs}
 
 
 def _keys(scale: PaperScale) -> list[str]:
@@ -180,12 +155,16 @@ UNITS = {"ours": " %", "best": " %", "lead": " points"}
 
 
 def filled(text: str, numbers: Published, thresholds: dict[str, Threshold], where: str) -> str:
-    """``text`` with its {names} replaced by published numbers and thresholds."""
+    """``text`` with its {names} replaced by published numbers and thresholds; in braces a name alone is read."""
     plain = {key: number for key, number in numbers.items() if not isinstance(number, dict)}
     values = {k: v if isinstance(v, str) else round_half_up(v) + UNITS.get(k, "") for k, v in plain.items()}
     values |= {key: threshold.text for key, threshold in thresholds.items()}
+    known = ", ".join(f"{{{key}}}" for key in values) or "none"
     try:
-        return text.format(**values)
-    except (KeyError, ValueError, IndexError, AttributeError) as error:
-        known = ", ".join(f"{{{key}}}" for key in values) or "none"
-        raise UserError(f"{where}: cannot fill in {error}; names that can be filled in: {known}") from None
+        parts = list(Formatter().parse(text))
+    except ValueError as error:
+        raise UserError(f"{where}: cannot fill in ({error}); names that can be filled in: {known}") from None
+    for _, name, form, conversion in parts:
+        if name is not None and (name not in values or form or conversion):
+            raise UserError(f"{where}: cannot fill in {{{shown(name)}}}; names that can be filled in: {known}")
+    return "".join(before + (values[name] if name is not None else "") for before, name, _, _ in parts)

@@ -65,7 +65,7 @@ def claims(collected: Collected, path: str | Path | None = None) -> tuple[Verdic
     """The verdict on every claim, in the order of the file: that of ``collected``, or ``path``."""
     path = path or collected.claims
     stated = claim_statements.load(path)
-    return tuple(judge(name, stated, collected, f"{path}: {name}") for name in stated.claims)
+    return tuple(judge(name, stated, collected, f"{path}: claims: {name}") for name in stated.claims)
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
