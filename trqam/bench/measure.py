@@ -27,7 +27,7 @@ from trqam.replicas import device_of, replicas_at_once
 REFERENCE = "trqam"  # the method whose replicas, modes and precisions are measured
 REPLICAS = {"cpu": (1, 2, 4, 8), "cuda": (1, 2, 4, 8, 16, 32)}
 PROCESSES, LONGER = 2, 4  # at once, and for so many times a turn, which their starts and ends blur
-PATIENCE = 600.0  # seconds for an answer: a compiled step takes minutes at first
+PATIENCE = 3600.0  # seconds for an answer: a compiled step takes minutes at first
 
 
 def measure(config: Config, options: Options) -> Record:
