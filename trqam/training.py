@@ -66,6 +66,9 @@ def _train_block(
             if stop.due():
                 seeds = [cell.seed for cell in group]
                 raise Stopped(f"{title(run, stage, seeds)}: not begun ({stop.reason}); run the same command to go on")
+            if start is None:  # nothing is there, but perhaps of a save that was killed
+                for cell in group:
+                    checkpoint.prune(cell.directory(stage), step=-1, keep=0)
             Trainer(config, run, stage, total, group, start, stop, profile).train()
         for cell in cells:
             record = finished(cell, run, stage, total)
@@ -89,7 +92,7 @@ def _keep_policy(config: Config, run: Run, cell: Cell) -> None:
             if record.get("kept") != "policy":
                 agent = make_agent(run.at(stage), sizes["observations"][1], sizes["actions"][1])
                 kept = acting_part(agent, tensors)
-                checkpoint.save(directory, step, kept, {**record, "kept": "policy"}, keep=1)
+                checkpoint.save(directory, step, kept, {**record, "kept": "policy", "experience": {}}, keep=1)
         with writing(replay := directory / REPLAY):
             replay.unlink(missing_ok=True)
 
@@ -147,18 +150,22 @@ def _groups(cells: list[Cell], run: Run, stage: str, at_once: int) -> list[tuple
     Seeds that were stacked before stay together, at a step both of whose generations still hold; seeds that cannot
     agree on a step go on alone, each from its own; those that have not begun are stacked ``at_once`` a group.
     """
-    blocks: dict[tuple[int, ...], list[tuple[Cell, list[Place]]]] = {}
-    for cell in cells:
-        block, steps = _saved(cell, run, stage)
-        blocks.setdefault(block, []).append((cell, steps))
+    saved = {cell: _saved(cell, run, stage) for cell in cells}
+    reached = {cell: max(places)[0] if places else 0 for cell, (_, places) in saved.items()}
+    early = [saved[cell][0] for cell in cells if 0 < reached[cell] <= run.checkpoint_interval]
+    blocks: dict[tuple[int, ...], list[Cell]] = {}
+    for cell, (block, _) in saved.items():  # killed amid its first save, a block begins again together
+        block = block or next((block for block in early if cell.seed in block), ())
+        blocks.setdefault(block, []).append(cell)
     groups: list[tuple[list[Cell], int | None]] = []
-    for members in blocks.values():
-        common = set.intersection(*(set(steps) for _, steps in members))
-        if not any(steps for _, steps in members):
-            fresh = [cell for cell, _ in members]
-            groups += [(fresh[first : first + at_once], None) for first in range(0, len(fresh), at_once)]
+    for block, members in blocks.items():
+        common = set.intersection(*(set(saved[cell][1]) for cell in members))
+        if not block:
+            groups += [(members[first : first + at_once], None) for first in range(0, len(members), at_once)]
         elif common:
-            groups.append(([cell for cell, _ in members], max(common)[0]))
+            groups.append((members, max(common)[0]))
+        elif max(reached[cell] for cell in members) <= run.checkpoint_interval:
+            groups.append((members, None))
         else:
-            groups += [([cell], max(steps)[0]) for cell, steps in members]
+            groups += [([cell], reached[cell] or None) for cell in members]
     return groups
