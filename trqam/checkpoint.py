@@ -49,10 +49,13 @@ def save(
 
 
 def prune(directory: Path, step: int, keep: int, abandoned: Collection[int] = ()) -> None:
-    """Deletes all checkpoints but that of ``step`` and the ``keep`` - 1 before it that are not ``abandoned``."""
+    """Deletes all checkpoints but that of ``step`` and the ``keep`` - 1 before it that are not ``abandoned``.
+
+    Also tensors without a record, which is what a kill leaves of a save or of this.
+    """
     found = recorded(directory)
     lasting = [other for other in found if other == step or (other < step and other not in abandoned)][:keep]
-    for other in found:
+    for other in {*found, *(int(path.stem[4:]) for path in directory.glob("step*.safetensors"))}:
         if other not in lasting:
             for path in reversed(_paths(directory, other)):  # first the record, which makes it count
                 with writing(path):
