@@ -255,7 +255,7 @@ def test_mistakes_are_found_before_anything_is_measured(monkeypatch, tmp_path, c
 def test_a_damaged_record_is_one_line(tmp_path):
     path = tmp_path / "bench.json"
     path.write_text('{"created": 3}')
-    with pytest.raises(UserError, match=r"bench\.json: created: "):
+    with pytest.raises(UserError, match=r"bench\.json: git_commit: missing"):
         record.load(path)
     record.save(recorded([row(seconds=(1.0, 2.0))], peaks=(1,)), path)
     with pytest.raises(UserError, match=r"bench\.json: turns of unequal number"):
