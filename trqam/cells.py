@@ -18,6 +18,11 @@ class Cell:
         return self.path / "run" / stage
 
     @property
+    def lock(self) -> Path:
+        """The lock of whoever trains the run (`trqam.lock`)."""
+        return self.path / "run" / "lock"
+
+    @property
     def diverged(self) -> Path:
         """Where a stage leaves its record when the seed diverged."""
         return self.path / "run" / "diverged.json"

@@ -9,18 +9,16 @@ results/{scale}/{task}/{method}/seed{n}/timing.csv     seconds and updates per s
 
 import csv
 import io
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import filelock
-
-from trqam import checkpoint
-from trqam.artefacts import read_json, write_atomically, write_json, writing
+from trqam import checkpoint, lock
+from trqam.artefacts import read_json, write_atomically, write_json
 from trqam.cells import Cell, cell_of, pretraining_cell  # noqa: F401 (the whole of a run is to be had here)
 from trqam.config import STAGES, Run
-from trqam.errors import Busy, UserError
+from trqam.errors import UserError
 from trqam.provenance import provenance
 
 METRICS = [
@@ -47,17 +45,12 @@ TIMING_COLUMNS = ["stage", "step", "seconds", "evaluation_seconds", "updates_per
 
 
 @contextmanager
-def locked(cells: list[Cell]) -> Iterator[None]:
-    """Exclusive use of the run directories; `Busy` if another process, even an orphaned one, is writing there."""
-    with ExitStack() as stack:
-        for cell in cells:
-            path = cell.path / "run" / "lock"
-            with writing(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    stack.enter_context(filelock.FileLock(path, blocking=False))
-                except filelock.Timeout:
-                    raise Busy(f"{path}: another process is training this run; wait for it or stop it") from None
+def locked(cells: list[Cell], look: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Exclusive use of the run directories; `Busy` if another process, even an orphaned one, is writing there.
+
+    ``look`` is called while a lock that may be stale is watched (`trqam.lock`).
+    """
+    with lock.held([cell.lock for cell in cells], look):
         yield
 
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 import safetensors.torch
 
-from trqam import checkpoint
+from trqam import checkpoint, lock
 from trqam.agents import make_agent
 from trqam.agents.base import Tensors
 from trqam.artefacts import read_json, sha256, write_json
@@ -280,8 +280,10 @@ class Trainer:
         self.progress.report(self.records, speed)
 
     def _save(self) -> None:
-        """A checkpoint of every seed."""
+        """A checkpoint of every seed; Busy if another process was told to go on instead."""
         self.stop.begin_saving()
+        for cell in self.cells:
+            lock.verify(cell.lock)
         self.abandoned.discard(self.step)
         with region("saving"):
             for position in range(len(self.cells)):

@@ -54,7 +54,12 @@ def _train_block(
     config: Config, run: Run, stage: str, total: int, cells: list[Cell], stop: Stop | None, profile: Request | None
 ) -> None:
     stop = stop or Stop()
-    with locked(cells):
+
+    def look() -> None:
+        if stop.due():
+            raise Stopped(f"{title(run, stage)}: not begun ({stop.reason}); run the same command to go on")
+
+    with locked(cells, look):
         for cell in cells:
             sweep(cell.path)
             sweep(cell.directory(stage))
@@ -63,9 +68,7 @@ def _train_block(
             print(f"{title(run, stage)}: seeds {skipped} have finished; not trained again", file=sys.stderr)
         device = device_of(config.scale.device)
         for group, start in _groups(left, run, stage, replicas_at_once(config.scale.replicas, run, device)):
-            if stop.due():
-                seeds = [cell.seed for cell in group]
-                raise Stopped(f"{title(run, stage, seeds)}: not begun ({stop.reason}); run the same command to go on")
+            look()
             if start is None:  # nothing is there, but perhaps of a save that was killed
                 for cell in group:
                     checkpoint.prune(cell.directory(stage), step=-1, keep=0)
