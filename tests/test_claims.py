@@ -596,7 +596,7 @@ def setting(*keys, value=None):
     [
         (setting("claims", "budget", "toleranse", value=1), "claims: budget: toleranse: unknown key; known keys:"),
         (setting("claims", "budget", "thresholds", "tolerance", "our", value=True),
-         "claims: budget: thresholds: tolerance: our: unknown key; known keys: value, unit, ours"),
+         "claims: budget: thresholds: tolerance: our: unknown key; did you mean ours?"),
         (setting("claims", "budget", "thresholds", "tolerance", "value", value="a tenth"),
          "claims: budget: thresholds: tolerance: value: found 'a tenth'; write a number"),
         (setting("claims", "budget", "thresholds", "slack", value={"value": 1, "unit": "share", "ours": True}),

@@ -128,7 +128,7 @@ def test_a_mistake_in_the_method_table(name, tmp_path):
     ("arguments", "expected"),
     [
         (["--config", "nowhere.yaml", "collect"], "nowhere.yaml"),
-        (["--set", "seeds", "collect"], "key=value"),
+        (["--set", "seeds", "collect"], "write such as seeds=5"),
         (["--set", "seeds=[", "collect"], "--set seeds: line 1: not valid YAML"),
         (["--set", "seeds=010", "collect"], "010 would be octal"),
         (["train", "pointmaze", "trqam", "--stage", "offline"], "pointmaze"),

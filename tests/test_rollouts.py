@@ -193,7 +193,7 @@ SPOILT = [
     (make_foreign, "run/online: configuration: missing, so this is no run of ours"),
     (lose_a_key, "run/online: configuration: flow_steps: missing"),
     (lambda run: resave(run, hidden_width=32), "run/online: .*: not what agent trqam has in this version"),
-    (lambda run: resave(run, agent="magic"), "agent: no file trqam/agents/magic.py"),
+    (lambda run: resave(run, agent="magic"), "agent: no file trqam/agents/magic.py of an agent"),
     (
         lambda run: resave(run, hidden_width="32"),
         "run/online: configuration: hidden_width: found '32'; write 32, ",

@@ -5,15 +5,15 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 # One thread a process: two on a busy two-core machine are many times slower, and Snakemake counts a process as a core.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 from trqam import config as configuration  # noqa: E402
+from trqam.arguments import SEEDS, Parser, tolerance, whole  # noqa: E402
 from trqam.bench import options as bench_options  # noqa: E402
 from trqam.errors import Stopped, UserError  # noqa: E402
 
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 
 PROFILE = "trace 20 steps, unchanged, into run/ of the first seed's folder, and say in ten lines where the time goes"
 TIME_LIMIT = "save and exit with code 85 before 30m, 2h, seconds, slurm or none; auto: slurm in a job (default)"
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exits with code 2."""
-        self.exit(2, f"{self.prog}: error: {message}; see `{self.prog} --help`\n")
 
 
 def generate(arguments: argparse.Namespace, config: configuration.Config) -> None:
@@ -98,6 +90,8 @@ def train(arguments: argparse.Namespace, config: configuration.Config) -> None:
     from trqam.stop import listening
 
     seeds = arguments.seeds if arguments.seeds is not None else list(range(config.scale.seeds))
+    if doubled := [seed for seed in seeds if seeds.count(seed) > 1]:
+        raise UserError(f"--seeds: {doubled[0]} is given twice; name each seed once")
     with listening(arguments.time_limit) as stop:
         from trqam.training import train
 
@@ -154,6 +148,7 @@ def clean(arguments: argparse.Namespace, config: configuration.Config) -> None:
     from trqam.runs import Cell, cell_of, locked, pretraining_cell
 
     if arguments.method is None:
+        config.pretraining(arguments.name)
         cells = [pretraining_cell(config, arguments.name)]
     else:
         config.run(arguments.name, arguments.method)
@@ -263,17 +258,6 @@ def golden(arguments: argparse.Namespace, config: configuration.Config) -> None:
         sys.exit(1)
 
 
-def _number(least: int) -> Callable[[str], int]:
-    """A type for argparse: whole numbers from ``least`` on."""
-
-    def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
-        return int(text)
-
-    return number
-
-
 def parser() -> Parser:
     """All commands."""
     top = Parser(prog="trqam", description="Replication of Trust Region Q Adjoint Matching (arXiv 2605.27079).")
@@ -291,7 +275,7 @@ def parser() -> Parser:
         added = command(function)
         added.add_argument("dataset", help="such as cube-double-play")
         added.add_argument("--out", metavar="FOLDER", help="default: the scale's data_dir")
-        added.add_argument("--workers", type=_number(1), default=1, metavar="N", help="processes (default: 1)")
+        added.add_argument("--workers", type=whole(1), default=1, metavar="N", help="processes (default: 1)")
     added.add_argument("files", nargs="*", help="npz files (default: in data_dir/official, all that the dataset has)")
     added.add_argument("--delete-npz", action="store_true", help="delete the npz files once they are stored")
     added.add_argument("--mirrors", default="config/mirrors.yaml", metavar="FILE", help="default: %(default)s")
@@ -300,23 +284,23 @@ def parser() -> Parser:
     added.add_argument("--offline", action="store_true", help="only verify, and name what is missing (TRQAM_OFFLINE=1)")
     added.add_argument("--mirrors", default="config/mirrors.yaml", metavar="FILE", help="default: %(default)s")
     added = commands.choices["generate"]
-    added.add_argument("--transitions", type=int, metavar="N", help="default: the scale's")
-    added.add_argument("--seed", type=int, help="default: the scale's data_seed")
+    added.add_argument("--transitions", type=whole(1, 10**9), metavar="N", help="default: the scale's")
+    added.add_argument("--seed", type=whole(0, SEEDS), help="default: the scale's data_seed")
     added = command(pretrain)
     added.add_argument("domain")
     added = command(train)
     added.add_argument("task")
     added.add_argument("method")
     added.add_argument("--stage", choices=("offline", "online"), required=True)
-    added.add_argument("--seeds", type=int, nargs="+", metavar="N", help="default: all of the scale")
+    added.add_argument("--seeds", type=whole(0, SEEDS), nargs="+", metavar="N", help="default: all of the scale")
     for name in ("pretrain", "train"):
         commands.choices[name].add_argument("--time-limit", default="auto", metavar="TIME", help=TIME_LIMIT)
         commands.choices[name].add_argument("--profile", action="store_true", help=PROFILE)
         commands.choices[name].add_argument("--profile-folder", type=Path, metavar="FOLDER", help="the same, to FOLDER")
     added = command(plan)
-    added.add_argument("--cores", type=int, metavar="N", help="default: those of this machine")
+    added.add_argument("--cores", type=whole(1), metavar="N", help="default: those of this machine")
     added.add_argument("--save", action="store_true", help="keep in results/SCALE/resources.json what jobs ask for")
-    added.add_argument("--longest", type=_number(1), metavar="HOURS", help="that the cluster allows a job, with --save")
+    added.add_argument("--longest", type=whole(1), metavar="HOURS", help="that the cluster allows a job, with --save")
     command(status)
     bench_options.add_to(command(bench))
     added = command(doctor)
@@ -324,20 +308,20 @@ def parser() -> Parser:
     added = command(clean)
     added.add_argument("name", help="a task, or a domain for its pretraining")
     added.add_argument("method", nargs="?")
-    added.add_argument("--seed", type=int, help="default: all")
+    added.add_argument("--seed", type=whole(0, SEEDS), help="default: all")
     added = command(evaluate)
     added.set_defaults(configured=False)  # a run carries its own configuration
     added.add_argument("run", type=Path, help="a folder: results/SCALE/TASK/METHOD/seedN, or .../pretrained/DOMAIN")
     added.add_argument("--stage", choices=("offline", "online"), help="default: the last that the run has")
     added.add_argument("--task", help="of a pretrained DOMAIN's cloned policy")
-    added.add_argument("--flow-steps", type=_number(2), metavar="K", help="of a cloned policy; default: the scale's")
-    added.add_argument("--episodes", type=_number(1), default=10, metavar="N", help="default: %(default)s")
-    added.add_argument("--seed", type=_number(0), default=0, help="of the episodes (default: %(default)s)")
+    added.add_argument("--flow-steps", type=whole(2), metavar="K", help="of a cloned policy; default: the scale's")
+    added.add_argument("--episodes", type=whole(1), default=10, metavar="N", help="default: %(default)s")
+    added.add_argument("--seed", type=whole(0, SEEDS), default=0, help="of the episodes (default: %(default)s)")
     added.add_argument(
         "--data", type=Path, metavar="FOLDER", help="of the datasets; default: data/SCALE by the results"
     )
     added.add_argument("--video", type=Path, metavar="FILE", help="film the first episodes as FILE.mp4 or FILE.gif")
-    added.add_argument("--filmed", type=_number(1), default=3, metavar="N", help="how many (default: %(default)s)")
+    added.add_argument("--filmed", type=whole(1), default=3, metavar="N", help="how many (default: %(default)s)")
     added.add_argument("--json", action="store_true", help="print JSON, with every episode's outcome")
     added = command(rollouts)
     added.add_argument("task")
@@ -358,12 +342,12 @@ def parser() -> Parser:
     added = command(import_)
     added.add_argument("file", help="a pickle of one dict {(task, domain or 'all', method): (evaluations, seeds)}")
     added.add_argument("--as", dest="name", required=True, metavar="NAME", help="of the source, as the report names it")
-    added.add_argument("--steps-from", type=_number(0), metavar="STEP", help="of the first row (default: by the rows)")
-    added.add_argument("--every", type=_number(1), default=50_000, metavar="N", help="steps (default: %(default)s)")
+    added.add_argument("--steps-from", type=whole(0), metavar="STEP", help="of the first row (default: by the rows)")
+    added.add_argument("--every", type=whole(1), default=50_000, metavar="N", help="steps (default: %(default)s)")
     added.add_argument("--force", action="store_true", help="replace the curves of another file under this name")
     added = command(golden)
     added.add_argument("file")
-    added.add_argument("--tolerance", type=float, default=1e-9)
+    added.add_argument("--tolerance", type=tolerance, default=1e-9)
     return top
 
 

@@ -8,6 +8,7 @@ Every mistake raises `UserError`, one line that names file, key and fix.
 """
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import msgspec
 from trqam import schema
 from trqam.errors import UserError
 from trqam.schema import Domain, Method, Run, Scale
-from trqam.strict import Strict, convert, parse_yaml, read_yaml
+from trqam.strict import Strict, check_key, convert, parse_yaml, read_yaml, shown
 
 AGENTS = Path(__file__).parent / "agents"
 STAGES = ("pretrain", "offline", "online")
@@ -146,7 +147,7 @@ def agent_parameters(agent: str, given: dict, inherited: dict, where: str) -> ms
     path = AGENTS / f"{agent}.py"
     if not path.is_file() or agent in ("__init__", "base"):
         known = ", ".join(sorted(p.stem for p in AGENTS.glob("*.py") if p.stem not in ("__init__", "base")))
-        raise UserError(f"{where}: agent: no file trqam/agents/{agent}.py; agents are {known}")
+        raise UserError(f"{where}: agent: no file trqam/agents/{agent}.py of an agent; agents are {known}")
     classes = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.ClassDef) and n.name == "Parameters"]
     namespace: dict[str, Any] = {"Strict": Strict, **vars(schema)}
     exec(compile(ast.Module(classes, []), str(path), "exec"), namespace)
@@ -167,8 +168,7 @@ def load(path: str | Path, overrides: dict[str, Any] | None = None) -> Config:
 
 def check(path: str, scale: Scale) -> Config:
     """Loads the tables that ``scale`` names and checks what no single file can be checked for."""
-    domains = {k: convert(v, Domain, f"{scale.domains_file}: {k}") for k, v in read_yaml(scale.domains_file).items()}
-    methods = {k: convert(v, Method, f"{scale.methods_file}: {k}") for k, v in read_yaml(scale.methods_file).items()}
+    domains, methods = _table(scale.domains_file, Domain, "domain"), _table(scale.methods_file, Method, "method")
     config = Config(path, scale, domains, methods)
     _check_tasks(config)
     _add_budget_sweep(config)
@@ -183,10 +183,22 @@ def check(path: str, scale: Scale) -> Config:
         ("pretrain_steps", "log_interval"),
     ):
         if getattr(scale, steps) % getattr(scale, interval):
-            raise UserError(f"{path}: {steps}: must be a multiple of {interval} ({getattr(scale, interval)})")
+            found, multiple = getattr(scale, steps), getattr(scale, interval)
+            raise UserError(f"{path}: {steps}: found {found}; write a multiple of {interval} ({multiple})")
     for task, method in config.cells:
         config.run(task, method)
     return config
+
+
+def _table(path: str, struct: type, noun: str) -> dict[str, Any]:
+    """A table of ``struct``, by name; names become parts of paths."""
+    values = read_yaml(path)
+    if not values:
+        raise UserError(f"{path}: holds no {noun}s; write a block a {noun}")
+    for name in values:
+        if not isinstance(name, str) or not re.fullmatch(schema.NAME, name):
+            raise UserError(f"{path}: {shown(str(name))}: no name of a {noun}; use small letters, digits, `_` and `-`")
+    return {name: convert(value, struct, f"{path}: {name}") for name, value in values.items()}
 
 
 def _check_tasks(config: Config) -> None:
@@ -243,5 +255,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     """``key=value`` of the command line, the value read as YAML."""
     key, separator, value = text.partition("=")
     if not separator or key not in Scale.__struct_fields__:
-        raise UserError(f"--set {text}: expected key=value with a key of the scale file, such as seeds=5")
-    return key, parse_yaml(value, f"--set {key}")
+        raise UserError(f"--set {shown(text)}: not a key of the scale file and its value; write such as seeds=5")
+    parsed = parse_yaml(value, f"--set {key}")
+    check_key(parsed, Scale, key, f"--set {key}")
+    return key, parsed

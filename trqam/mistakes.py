@@ -5,6 +5,7 @@ entry is meant. So the values are walked beside the type, and the first that doe
 """
 
 import re
+from difflib import get_close_matches
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -13,9 +14,9 @@ from msgspec import inspect
 from trqam.strict import shown
 
 
-def mistake(value: Any, wanted: Any) -> str:
-    """The first mistake of ``value``, which does not fit ``wanted``: `KEY: what; fix`."""
-    return _mistake(value, wanted, "") or "(whole): not as it should be; compare it with a file that works"
+def mistake(value: Any, wanted: Any, key: str = "") -> str:
+    """The first mistake of ``value``, at ``key``, which does not fit ``wanted``: `KEY: what; fix`."""
+    return _mistake(value, wanted, key) or "(whole): not as it should be; compare it with a file that works"
 
 
 def _mistake(value: Any, wanted: Any, key: str) -> str | None:
@@ -45,13 +46,20 @@ def _of_struct(values: dict, kind: inspect.StructType, key: str) -> str | None:
     fields = kind.cls.__struct_fields__
     unknown = [name for name in values if name not in fields] if kind.forbid_unknown_fields else []
     if unknown:
-        known = f"known keys: {', '.join(fields)}" if fields else "leave it out, for there are none here"
-        return f"{_joined(key, unknown[0])}: unknown key; {known}"
+        return f"{_joined(key, unknown[0])}: unknown key; {_instead(unknown[0], fields)}"
     if missing := [field.name for field in kind.fields if field.required and field.name not in values]:
         explained = " (config/config.yaml explains each key)" if kind.cls.__name__ == "Scale" else ""
         return f"{_joined(key, missing[0])}: missing; add it{explained}"
     hints = get_type_hints(kind.cls, include_extras=True)
     return _first((values[name], hints[name], _joined(key, name)) for name in fields if name in values)
+
+
+def _instead(unknown: Any, fields: tuple[str, ...]) -> str:
+    """What may have been meant."""
+    if close := get_close_matches(str(unknown), fields, 1, 0.75):
+        return f"did you mean {close[0]}?"
+    known = ", ".join(fields)
+    return f"known keys: {known}" if 0 < len(known) < 200 else "leave it out"
 
 
 def _line(key: str, value: Any, wanted: Any) -> str:
@@ -114,7 +122,7 @@ def _described(kind: inspect.Type) -> str:
 
 
 def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
-    low = f"at least {kind.ge:,}" if kind.ge is not None else f"above {kind.gt:g}" if kind.gt is not None else ""
+    low = f"of at least {kind.ge:,}" if kind.ge is not None else f"above {kind.gt:g}" if kind.gt is not None else ""
     high = f"at most {kind.le:,}" if kind.le is not None else f"below {kind.lt:g}" if kind.lt is not None else ""
     if kind.ge is not None and kind.le is not None:
         return f" from {kind.ge:,} to {kind.le:,}"

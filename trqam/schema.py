@@ -16,11 +16,10 @@ Natural = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+NAME = r"[a-z0-9][a-z0-9_.-]{0,99}"
 Name = Annotated[
     str,
-    msgspec.Meta(
-        pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}\Z", description="a name of small letters, digits, `_`, `-` and `.`"
-    ),
+    msgspec.Meta(pattern=rf"^{NAME}\Z", description="a name of small letters, digits, `_`, `-` and `.`"),
 ]
 Label = Annotated[  # LaTeX and templates print it as it stands; no label needs what could be read as either
     str,
@@ -86,7 +85,7 @@ class Scale(Strict):
     step: Literal["auto", "eager", "captured", "compiled"]
     data_dir: FilePath
     data_source: Literal["generated", "official"]
-    transitions: Count
+    transitions: Annotated[int, msgspec.Meta(ge=1, le=10**9)]
     data_seed: Natural
     sampling: Literal["uniform", "shards"]
     pretrain_steps: Count

@@ -3,7 +3,7 @@
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 import yaml
@@ -90,6 +90,17 @@ def convert(values: Any, struct: type, where: str) -> Any:
         from trqam.mistakes import mistake  # only now: most files have none
 
         raise UserError(f"{where}: {mistake(values, struct)}") from None
+
+
+def check_key(value: Any, struct: type, key: str, where: str) -> None:
+    """A UserError if ``value`` alone does not fit the field ``key`` of ``struct``."""
+    wanted = get_type_hints(struct, include_extras=True)[key]
+    try:
+        msgspec.convert(value, wanted)
+    except (msgspec.ValidationError, RecursionError):
+        from trqam.mistakes import mistake
+
+        raise UserError(mistake(value, wanted, where)) from None
 
 
 def shown(value: str, length: int = 60) -> str:
