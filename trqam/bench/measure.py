@@ -23,6 +23,7 @@ from trqam.data.workers import cores
 from trqam.errors import UserError
 from trqam.processes import Lost, Process
 from trqam.replicas import device_of, replicas_at_once
+from trqam.report import count
 
 REFERENCE = "trqam"  # the method whose replicas, modes and precisions are measured
 REPLICAS = {"cpu": (1, 2, 4, 8), "cuda": (1, 2, 4, 8, 16, 32)}
@@ -132,7 +133,7 @@ class _Bench:
                     continue
                 alone = max(alone, added if case.replicas == 1 else 0)
                 started.append((case, process))
-            say(f"{name}: {self.options.repeats} turns")
+            say(f"{name}: {count(self.options.repeats, 'turn')} of each")
             turns = take_turns([process for _, process in (*peaks, *started)], self.options)
             for (precision, _), found in zip(peaks, turns, strict=False):
                 self.peaks.append(Peak(group=name, device=self.device, precision=precision, turns=found))

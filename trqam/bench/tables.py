@@ -4,6 +4,7 @@ from statistics import median
 
 from trqam.bench.record import Record, ratio
 from trqam.bench.targets import verdicts
+from trqam.report import count
 
 VERDICT = {True: "met", False: "NOT met", None: "--"}
 
@@ -14,10 +15,11 @@ def described(record: Record) -> str:
     where = f"{hardware['cores']} cores of {hardware['cpu']}, {hardware['memory']} GB"
     where = f"{hardware['gpu']}; {where}" if hardware["gpu"] else where
     commit = record.git_commit[:8] + (" with changes" if record.git_changes else "")
+    turns = f"medians of {count(record.repeats, 'turn')} of at least {record.seconds:g} s"
+    load = "other work on the machine: load {:.1f} before, {:.1f} after".format(*record.load)
     parts = [
         f"{where}; one thread a process; PyTorch {versions['torch']}, Python {versions['python']}; commit `{commit}`, "
-        f"{record.created[:10]}; medians of {record.repeats} turns of at least {record.seconds:g} s; other work on the "
-        f"machine: load {record.load[0]:.1f} before, {record.load[1]:.1f} after.",
+        f"{record.created[:10]}; {turns}; {load}.",
         _targets(record),
         *(_group(record, name) for name in dict.fromkeys(row.group for row in record.rows)),
     ]
