@@ -15,7 +15,10 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from trqam import __main__, config, doctor, leftovers
+from tests.test_status import held
+from trqam import __main__, config, doctor, leftovers, lock
+from trqam.artefacts import write_json
+from trqam.cells import cell_of
 from trqam.doctor import FAIL, OK, WARN, Finding
 
 POINT = "pointmaze-medium-navigate"
@@ -98,6 +101,33 @@ def test_those_of_another_host_are_left_alone(locked, host, cleared):
     assert ("removed" in found.text) == cleared
     assert cleared or "a Snakemake on another-host" in found.text
     assert left(locked) == ((0, 1) if cleared else (1, 2))
+
+
+def test_locks_of_dead_trainings_are_cleared_and_no_living_ones(scale, monkeypatch):
+    loaded = scale()
+    method, tasks = "qam", loaded.tasks
+    alive, dead = (cell_of(loaded, tasks[0], method, seed) for seed in (0, 1))
+    away, gone = (cell_of(loaded, tasks[1], method, seed) for seed in (0, 1))
+    for cell in (away, gone):
+        holder = {"host": "node17", "machine": "another", "pid": os.getpid(), "started": 1, "since": 1.0, "token": "x"}
+        write_json(cell.lock, holder)
+    os.utime(gone.lock, (time.time() - 2 * lock.STALE,) * 2)
+    with held(dead), held(alive) as pid:
+        content = dead.lock.read_text()
+        assert doctor.runs(loaded, clear=False).text.startswith("3 live jobs: process ")
+    dead.lock.write_text(content)
+    with held(alive) as pid:
+        found = doctor.runs(loaded, clear=False)
+        assert found.verdict == WARN
+        assert f"process {pid} on " in found.text
+        assert "; 2 stale locks of dead processes" in found.text
+        monkeypatch.setattr(lock, "HEARTBEAT", 0.05)
+        monkeypatch.setattr(lock, "PATIENCE", 0.02)
+        assert doctor.runs(loaded, clear=True).text.endswith("; 2 stale locks removed")
+        assert [cell.lock.exists() for cell in (alive, dead, away, gone)] == [True, False, True, False]
+        assert lock.standing(alive.lock)[1].holder["pid"] == pid
+    away.lock.unlink()
+    assert doctor.runs(loaded, clear=False) == Finding(OK, "runs", "no live job")
 
 
 def test_temporary_files_of_the_dead(scale):

@@ -20,9 +20,8 @@ POINT = "pointmaze-medium-navigate-singletask-task2-v0"
 HOLD = """
 import sys
 from pathlib import Path
-from trqam.runs import locked
-from trqam.cells import Cell
-with locked([Cell(Path(path), 0) for path in sys.argv[1:]]):
+from trqam.lock import held
+with held([Path(path) for path in sys.argv[1:]]):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -58,7 +57,7 @@ def diverge(cell, run, stage, step, block):
 @contextmanager
 def held(*cells):
     """Another process that trains ``cells``, as far as locks tell; its id."""
-    paths = [str(cell.path) for cell in cells]
+    paths = [str(cell.lock) for cell in cells]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", HOLD, *paths], text=True, **pipes)
     try:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trqam import leftovers
+from trqam.cells import cell_of, pretraining_cell
 from trqam.config import Config
 from trqam.errors import UserError
-from trqam.holders import flock_holder
+from trqam.lock import standing
 from trqam.report import count, weight
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
@@ -46,7 +47,7 @@ def examine(config: Config, clear: bool = False) -> Iterator[Finding]:
         return
     checks: list[Callable[[], Finding]] = [
         lambda: processor(config), lambda: gpu(config), rendering, lambda: environments(config), tex, slurm,
-        lambda: disk(config), lambda: data(config), lambda: runs(config),
+        lambda: disk(config), lambda: data(config), lambda: runs(config, clear),
         lambda: snakemake(Path(), clear), lambda: temporary(config, clear),
     ]  # fmt: skip
     for check in checks:
@@ -216,8 +217,8 @@ def data(config: Config) -> Finding:
     there, coming = [], []
     for domain in config.task_domains:
         folder = config.data_directory(domain)
-        if holder := flock_holder(folder / ".lock"):
-            coming.append(f"{domain} (process {holder.pid} is writing it)")
+        if pid := leftovers.flock_holder(folder / ".lock"):
+            coming.append(f"{domain} (process {pid} is writing it)")
         elif not (folder / "card.json").is_file():
             coming.append(domain)
         else:
@@ -252,15 +253,20 @@ def _short(folder: Path, card: dict) -> str | None:
     return None
 
 
-def runs(config: Config) -> Finding:
-    """Which runs live processes hold; a dead one's lock is no hindrance, since the system lets go of it."""
-    from trqam.survey import survey
-
-    holders = {standing.holder for standing in survey(config) if standing.holder}
-    if not holders:
-        return Finding(OK, "runs", "none is locked")
-    named = ", ".join(sorted(f"{holder.host}:{holder.pid}" for holder in holders))
-    return Finding(OK, "runs", f"{count(len(holders), 'live job')}: {named}; `trqam status` shows them")
+def runs(config: Config, clear: bool) -> Finding:
+    """Which runs live processes hold, and the locks of dead ones, which the next training takes over by itself."""
+    cells = [pretraining_cell(config, domain) for domain in config.task_domains]
+    cells += [cell_of(config, *names, seed) for names in config.cells for seed in range(config.scale.seeds)]
+    found = [(cell.lock, *standing(cell.lock)) for cell in cells if cell.path.exists()]
+    holders = sorted({mark.who for _, state, mark in found if state == "held"})
+    stale = [path for path, state, _ in found if state == "stale"]
+    text = f"{count(len(holders), 'live job')}: {', '.join(holders)}" if holders else "no live job"
+    if not stale:
+        return Finding(OK, "runs", text)
+    if clear:
+        return Finding(OK, "runs", f"{text}; {count(leftovers.release(stale), 'stale lock')} removed")
+    text += f"; {count(len(stale), 'stale lock')} of dead processes"
+    return Finding(WARN, "runs", f"{text}, which the next training takes over, or trqam doctor --clear removes")
 
 
 def snakemake(folder: Path, clear: bool) -> Finding:

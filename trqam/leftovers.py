@@ -1,7 +1,7 @@
 """What killed processes leave behind, and its removal where no live process holds it.
 
-Runs and datasets need none of this: they go on by themselves. Snakemake's lock has to go before it starts again, and
-temporary files take room.
+Runs and datasets need none of this: the next training takes a dead one's lock over, and the system lets go of a dead
+process's file locks. Snakemake's locks have to go before it starts again, and temporary files take room.
 """
 
 import base64
@@ -12,10 +12,15 @@ import re
 import socket
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from trqam import lock
+from trqam.errors import Busy
+
 TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)\.tmp")  # see `trqam.artefacts.temporary_name`
+WATCHED = 100  # locks of other hosts that are watched for a sign of life at once
 OLD = 3600  # seconds; a younger temporary file may be that of a process on another host
 
 
@@ -95,6 +100,38 @@ def _temporary(folders: Iterable[Path]) -> Iterator[tuple[Path, int]]:
             for name in names:
                 if found := TEMPORARY.fullmatch(name):
                     yield Path(top) / name, int(found["pid"])
+
+
+def flock_holder(path: Path) -> int | None:
+    """The process of this host that holds the system's file lock at ``path``, from Linux's table of locks.
+
+    Trying the lock would tell as much, and for that moment keep out whoever wants it.
+    """
+    try:
+        file = os.stat(path)
+        table = Path("/proc/locks").read_text()
+    except OSError:
+        return None
+    wanted = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+    for line in table.splitlines():
+        words = line.split()  # 1: FLOCK ADVISORY WRITE pid device:inode 0 EOF
+        if wanted in words and "->" not in words:
+            return int(words[words.index(wanted) - 1])
+    return None
+
+
+def release(locks: Iterable[Path]) -> int:
+    """Takes over runs' locks that are stale, as a training would, and lets go of them; how many there were."""
+    with ThreadPoolExecutor(WATCHED) as pool:
+        return sum(pool.map(_released, locks))
+
+
+def _released(path: Path) -> bool:
+    try:
+        with lock.held([path]):
+            return True
+    except Busy:  # it has given a sign of life
+        return False
 
 
 def remove(paths: Iterable[Path]) -> int:
