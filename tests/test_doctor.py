@@ -238,7 +238,7 @@ def test_slurm(scale, monkeypatch, tmp_path):
     profile.write_text(lines.format('"mine"', '"training"'))
     assert doctor.slurm().verdict == OK
     programs(tmp_path, sinfo="echo no controller >&2; exit 1")
-    assert "sinfo does not answer" in doctor.slurm().text
+    assert doctor.slurm().text.endswith("sinfo does not answer (no controller)")
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     assert doctor.slurm().verdict == FAIL
 

@@ -104,7 +104,7 @@ def test_every_state_is_seen(tiny):
     assert "next wait; 1 run running" in said
     runs.publish(cells[2], run, "offline", record)
     assert {(s.stage, s.cell.seed): s.state for s in survey.survey(loaded)}["offline", 2] == DIVERGED
-    assert row(status(loaded), "TRQAM", "Offline") == ["1", "·", "2", "1", "5", "50", "%"]  # let go of: interrupted
+    assert row(status(loaded), "TRQAM", "Offline") == ["1", "·", "2", "1", "4", "50", "%"]  # let go of: interrupted
 
 
 def test_what_is_left_takes_as_long_as_what_was_timed(tiny):
@@ -181,7 +181,7 @@ def test_a_checkpoint_that_is_replaced_meanwhile_is_looked_for_again(tiny, monke
     answers = [(5, 0.0), (10, 1.0)]
     monkeypatch.setattr(survey, "newest", lambda directory: answers.pop(0))
     step, saved, record = survey._record(cell.directory("offline"))
-    assert (step, saved, record["seed"]) == (10, 1.0, 0)
+    assert (step, saved, record.block) == (10, 1.0, [0])
 
 
 def test_beside_a_training(load, tmp_path):

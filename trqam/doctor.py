@@ -301,5 +301,6 @@ def temporary(config: Config, clear: bool) -> Finding:
 
 
 def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    """The last line of what went wrong."""
+    lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
     return lines[-1] if lines else type(error).__name__
