@@ -7,6 +7,7 @@ reading from the device: it can be part of a captured step. Which transitions it
     length <= index < length + new    new transition index - length of the replica
 """
 
+import gc
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,9 @@ def weight(dataset: Dataset, replicas: int, new: int) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a GPU."""
+    """Bytes that are free on a GPU, once those are given back that a stack before this one held."""
+    gc.collect()  # a learner and its captured step refer to each other
+    torch.cuda.empty_cache()
     return torch.cuda.mem_get_info(device)[0]
 
 
