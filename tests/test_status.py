@@ -11,6 +11,7 @@ import torch
 from tests.conftest import ROOT
 from tests.fake_results import full_config, paper_config
 from trqam import checkpoint, config, runs, survey
+from trqam import status as screen
 from trqam.artefacts import write_json
 from trqam.cells import cell_of, pretraining_cell
 from trqam.status import status
@@ -119,11 +120,22 @@ def test_what_is_left_takes_as_long_as_what_was_timed(tiny):
     assert "63 min of training so far, 3.0 h left for one job at a time" in text(loaded)
 
 
-def survey_left(loaded):
-    from trqam.status import Paces
+def test_two_jobs_take_half_as_long(tiny, monkeypatch):
+    loaded = tiny(seeds=2, offline_steps=100, methods=["trqam"])
+    run, cells = loaded.run(POINT, "trqam"), [cell_of(loaded, POINT, "trqam", seed) for seed in range(2)]
+    for cell in cells:
+        save(cell, run, "offline", 50, 100, [cell.seed], seconds=50 * 3600.0)
+    monkeypatch.setattr(survey, "holder_of", lambda cell: survey.Holder("host", cell.seed, 0.0))
+    found, now = list(survey.survey(loaded)), 1.8e9
+    left = 3600 * (20 + 2 * (100 - 50 + 20))  # pretraining, offline and online
+    assert survey_left(loaded) == left
+    text = screen._time(found, screen.Paces(found), now)
+    assert text.endswith(f"; with 2 jobs at a time, as now, until {screen._clock(now + left / 2, now)}")
 
+
+def survey_left(loaded):
     found = list(survey.survey(loaded))
-    return pytest.approx(Paces(found).left(found))
+    return pytest.approx(screen.Paces(found).left(found))
 
 
 def test_what_to_do_next(tiny):
