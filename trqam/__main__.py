@@ -201,7 +201,7 @@ def collect(arguments: argparse.Namespace, config: configuration.Config) -> None
     """Gather all runs into tidy tables."""
     from trqam.results import collect
 
-    collect(config, _folder(arguments, config))
+    collect(config, _folder(arguments, config), arguments.mixed or config.scale.mixed)
 
 
 def render(arguments: argparse.Namespace, config: configuration.Config) -> None:
@@ -327,6 +327,7 @@ def parser() -> Parser:
     added.add_argument("task")
     added.add_argument("--folder", help="writes to FOLDER/rollouts (default: results/SCALE/paper)")
     added = command(collect)
+    added.add_argument("--mixed", action="store_true", help="accept and mark runs that do not belong together")
     added.add_argument("--folder", help="default: results/SCALE/paper")
     added = command(render)
     added.add_argument("what", choices=("figure", "table", "claims", "facts", "theory", "pdf", "html"))

@@ -30,7 +30,7 @@ import pandas as pd
 
 from trqam import config as configuration
 from trqam import published
-from trqam.artefacts import write_atomically
+from trqam.artefacts import read_json, write_atomically
 from trqam.config import Config
 from trqam.errors import UserError
 from trqam.provenance import provenance
@@ -78,7 +78,7 @@ class Manifest(Strict):
 def pack(config: Config, folder: str | Path, out: str | Path, imported: str | Path = published.FOLDER) -> Path:
     """Writes the archive of ``folder``, which `trqam collect` filled, and of the configuration in use, to ``out``."""
     sources = _sources(config, folder, imported)
-    _check_belongs(config, Path(folder) / "runs.csv")
+    _check_belongs(config, Path(folder))
     contents = {name: path.read_bytes() for name, path in sorted(sources.items())}
     members = {name: Member(sha256=hashlib.sha256(c).hexdigest(), size=len(c)) for name, c in contents.items()}
     written = convert(read_yaml(config.path), Scale, config.path)
@@ -119,8 +119,11 @@ def _sources(config: Config, folder: str | Path, imported: str | Path) -> dict[s
     return sources
 
 
-def _check_belongs(config: Config, path: Path) -> None:
-    """Results and configuration go together: nothing in runs.csv was trained otherwise than the configuration says."""
+def _check_belongs(config: Config, folder: Path) -> None:
+    """Results and configuration go together: nothing in runs.csv was trained otherwise than the configuration says,
+    but for cells that are marked as mixed."""
+    path = folder / "runs.csv"
+    mixed = {(cell["task"], cell["method"]) for cell in read_json(folder / "manifests.json").get("mixed", [])}
     same = f"give the --config and --set that made it, or run `snakemake --cores all paper --configfile {config.path}`"
     cells, runs = set(config.cells), pd.read_csv(path).sort_values("seed")
     for row in runs.drop_duplicates(["task", "method", "stage", "digest"], keep="last").itertuples():
@@ -128,7 +131,8 @@ def _check_belongs(config: Config, path: Path) -> None:
         known = (row.task, row.method) in cells and row.stage in config.stages(row.method)
         if not known or row.seed >= config.scale.seeds:
             raise UserError(f"{what}: is not asked for by {config.path}; {same}")
-        if row.digest != config.run(row.task, row.method).digest(row.stage):
+        other = row.digest != config.run(row.task, row.method).digest(row.stage)
+        if other and (row.task, row.method) not in mixed:
             raise UserError(f"{what}: trained with another configuration than {config.path} has now; {same}")
 
 

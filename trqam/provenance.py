@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from trqam.sources import code_digest
+
 PACKAGES = ("torch", "mujoco", "ogbench", "gymnasium", "numpy")
 
 
@@ -21,6 +23,12 @@ def provenance() -> dict[str, Any]:
         "hardware": {"cpu": _cpu(), "machine": platform.machine(), "system": platform.system()},
         "command": " ".join(["python", "-m", "trqam", *sys.argv[1:]]),
     }
+
+
+def environment(agent: str) -> dict[str, Any]:
+    """What a run of ``agent`` is made by: that of `provenance` which a run that goes on may find changed."""
+    known = {key: provenance()[key] for key in ("git_commit", "git_changes", "versions", "hardware")}
+    return {**known, "code": code_digest(agent)}
 
 
 def _git(*arguments: str) -> str:

@@ -10,7 +10,9 @@ import pandas
 
 from trqam.artefacts import read_json, write_atomically, write_json
 from trqam.config import Config, domain_of
-from trqam.runs import COLUMNS, Cell, cell_of, check_same
+from trqam.errors import UserError
+from trqam.mixing import SHAPE, mixture, unknown
+from trqam.runs import COLUMNS, Cell, Changed, cell_of, changes, check_same, pretraining_cell
 
 RUN_COLUMNS = [
     "task",
@@ -20,6 +22,7 @@ RUN_COLUMNS = [
     "status",
     "digest",
     "environment",
+    "mixed",
     "wall_time_s",
     "updates_per_s",
     "git_commit",
@@ -28,18 +31,25 @@ RUN_COLUMNS = [
 ]
 
 
-def collect(config: Config, out: Path) -> None:
+def collect(config: Config, out: Path, mixed: bool = False) -> None:
     """Writes ``metrics.csv`` (tidy), ``runs.csv`` (a line a run), ``datasets.json`` (the cards) and ``manifests.json``.
 
     The last holds what manifests share, each once: the configurations by their digest, and the environments (commit,
     versions, hardware) by theirs, both of which a line of runs.csv names.
 
-    Raises UserError if a run was trained with another configuration than today's. A seed whose files are missing is
-    named on stderr and left out, which reduces n; a diverged seed counts as success 0 at every later evaluation.
+    Raises UserError if a run was trained with another configuration than today's, or the runs of a cell by different
+    code or versions; with ``mixed`` they are accepted where they can share a table, and marked in both files. A seed
+    whose files are missing is named on stderr and left out, which reduces n; a diverged seed counts as success 0 at
+    every later evaluation.
     """
-    tables, runs = [], []
-    manifests: dict[str, dict] = {"configurations": {}, "environments": {}}
+    tables, runs, silent = [], [], []
+    manifests: dict[str, Any] = {"configurations": {}, "environments": {}, "mixed": []}
     for task, method in config.cells:
+        made, changed = _made(config, task, method)
+        silent += unknown(made)
+        reason = _mixture(config, task, method, made, changed, mixed)
+        if reason:
+            manifests["mixed"].append({"task": task, "method": method, "reason": reason})
         for stage in config.stages(method):
             for seed in range(config.scale.seeds):
                 cell = cell_of(config, task, method, seed)
@@ -47,7 +57,10 @@ def collect(config: Config, out: Path) -> None:
                     print(f"warning: {cell.path}/{stage}.csv is missing; its seed is left out", file=sys.stderr)
                     continue
                 tables.append(_read(config, cell, task, method, stage))
-                runs.append(_run(config, cell, task, method, stage, manifests))
+                runs.append({**_run(config, cell, task, method, stage, manifests), "mixed": reason})
+    if silent:
+        what = f"{len(silent)} manifests, such as {silent[0]}"
+        print(f"warning: {what}: code: not recorded (older than this check); not compared", file=sys.stderr)
     metrics = pandas.concat(tables, ignore_index=True)
     cards = {domain: _card(config.data_directory(domain)) for domain in config.task_domains}
     write_json(out / "datasets.json", cards)
@@ -56,10 +69,39 @@ def collect(config: Config, out: Path) -> None:
     write_atomically(out / "metrics.csv", metrics.to_csv(index=False))
 
 
+def _made(
+    config: Config, task: str, method: str
+) -> tuple[list[tuple[Path, dict[str, Any]]], list[tuple[Path, Changed]]]:
+    """The manifests of a cell, its pretraining's last; and those keys in which one differs from the configuration."""
+    run, made, changed = config.run(task, method), [], []
+    for stage in config.stages(method):
+        for seed in range(config.scale.seeds):
+            folder = cell_of(config, task, method, seed).path
+            if (folder / f"{stage}.csv").exists():
+                where = folder / f"{stage}.json"
+                made.append((where, read_json(where)))
+                changed += [(where, change) for change in changes(made[-1][1], run, stage)]
+    pretraining = pretraining_cell(config, run.domain).path / "pretrain.json"
+    if made and "pretrain" in config.methods[method].stages and pretraining.is_file():
+        made.append((pretraining, read_json(pretraining)))
+    return made, changed
+
+
+def _mixture(config: Config, task: str, method: str, made: list, changed: list, accepted: bool) -> str:
+    """Why the runs of a cell do not belong together, or nothing; UserError unless that is ``accepted`` and can be."""
+    by_path = dict(made)
+    for where, change in changed:
+        if not accepted or change.key in SHAPE:
+            check_same(by_path[where], config.run(task, method), by_path[where]["stage"], where)
+    found = mixture(made, changed)
+    if found and not accepted:
+        raise UserError(found.refusal(task, method))
+    return found.reason if found else ""
+
+
 def _read(config: Config, cell: Cell, task: str, method: str, stage: str) -> pandas.DataFrame:
     """One run's rows with its identity, and the evaluations that a diverged seed did not live to see, as success 0."""
     run = config.run(task, method)
-    check_same(read_json(cell.path / f"{stage}.json"), run, stage, cell.path / f"{stage}.json")
     table = pandas.read_csv(
         cell.path / f"{stage}.csv", dtype={c: float for c in COLUMNS if c not in ("step", "status")}
     )
@@ -80,7 +122,8 @@ def _read(config: Config, cell: Cell, task: str, method: str, stage: str) -> pan
 def _run(config: Config, cell: Cell, task: str, method: str, stage: str, manifests: dict) -> dict[str, Any]:
     """One line about a run: what it was and how long it took; what it shares with others goes to ``manifests``."""
     manifest = read_json(cell.path / f"{stage}.json")
-    environment = {key: manifest[key] for key in ("git_commit", "git_changes", "versions", "hardware")}
+    known = ("git_commit", "git_changes", "versions", "hardware", "code", "resumed")
+    environment = {key: manifest[key] for key in known if key in manifest}
     named = hashlib.sha256(json.dumps(environment, sort_keys=True).encode()).hexdigest()[:16]
     manifests["configurations"][manifest["digest"]] = manifest["configuration"]
     manifests["environments"][named] = environment

@@ -12,14 +12,14 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from trqam import checkpoint, lock
 from trqam.artefacts import read_json, write_atomically, write_json
 from trqam.cells import Cell, cell_of, pretraining_cell  # noqa: F401 (the whole of a run is to be had here)
 from trqam.config import STAGES, Run
 from trqam.errors import UserError
-from trqam.provenance import provenance
+from trqam.provenance import environment, provenance
 
 METRICS = [
     "loss",
@@ -54,16 +54,29 @@ def locked(cells: list[Cell], look: Callable[[], None] = lambda: None) -> Iterat
         yield
 
 
+class Changed(NamedTuple):
+    """A key in which two configurations differ."""
+
+    key: str
+    old: Any
+    new: Any
+
+
+def changes(record: dict[str, Any], run: Run, stage: str) -> list[Changed]:
+    """Where a recorded configuration differs from ``run``."""
+    old, new = record["configuration"], run.resolved(stage)
+    keys = sorted(old.keys() | new.keys())
+    return [Changed(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
+
+
 def check_same(record: dict[str, Any], run: Run, stage: str, where: Path) -> None:
     """A UserError that names the first key in which a recorded configuration differs from ``run``."""
-    old, new = record["configuration"], run.resolved(stage)
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key):
-            clean = f"python -m trqam clean {run.task} {run.method} --seed {record['seed']}"
-            if stage == "pretrain":
-                clean = f"python -m trqam clean {run.domain}"
-            message = f"{where}: {key}: trained with {old.get(key)!r}, the configuration now says {new.get(key)!r}"
-            raise UserError(f"{message}; restore it, or run `{clean}` to train anew")
+    for key, old, new in changes(record, run, stage):
+        clean = f"python -m trqam clean {run.task} {run.method} --seed {record['seed']}"
+        if stage == "pretrain":
+            clean = f"python -m trqam clean {run.domain}"
+        message = f"{where}: {key}: trained with {old!r}, the configuration now says {new!r}"
+        raise UserError(f"{message}; restore it, or run `{clean}` to train anew")
 
 
 def finished(cell: Cell, run: Run, stage: str, total: int) -> dict[str, Any] | None:
@@ -104,8 +117,17 @@ def new_record(run: Run, stage: str, seed: int, block: list[int]) -> dict[str, A
         "stage": stage,
         "seed": seed,
         "block": block,
-        **provenance(),
+        "command": provenance()["command"],
+        **environment(run.agent),
     }
+
+
+def note_environment(record: dict[str, Any], run: Run, step: int) -> None:
+    """Adds to the record what makes the run from ``step`` on, where that is not what made it before."""
+    now = environment(run.agent)
+    before = [record, *record.get("resumed", [])][-1]
+    if any(before.get(key) != value for key, value in now.items()):
+        record["resumed"] = [*record.get("resumed", []), {"step": step, **now}]
 
 
 def _timing(cell: Cell, stage: str, record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -81,6 +81,7 @@ class Scale(Strict):
     seeds_per_job: Small
     replicas: Small | Literal["auto"]
     keep: Literal["policy", "all"]
+    mixed: bool
     device: Literal["auto", "cpu", "cuda"]
     step: Literal["auto", "eager", "captured", "compiled"]
     data_dir: FilePath

@@ -31,7 +31,7 @@ from trqam.policy import Policy
 from trqam.profiling import Profile, Request, region, window
 from trqam.progress import Progress
 from trqam.replicas import all_finite, assemble, device_of
-from trqam.runs import Cell, finished, new_record, pretraining_cell
+from trqam.runs import Cell, finished, new_record, note_environment, pretraining_cell
 from trqam.stop import Stop
 
 
@@ -69,6 +69,8 @@ class Trainer:
         else:
             loaded = [checkpoint.load(cell.directory(stage), start) for cell in cells]
             tensors, self.records = [list(part) for part in zip(*loaded, strict=True)]
+            for record in self.records:
+                note_environment(record, run, start)
         self.experience = self._experience(tensors)
         self.state = assemble(tensors, self.device)
         self.step = start or 0

@@ -43,6 +43,11 @@ class Collected:
         """The metrics of each (task, method) that has any."""
         return dict(iter(self.metrics.groupby(["task", "method"], sort=False)))
 
+    @cached_property
+    def mixed(self) -> dict[tuple[str, str], str]:
+        """The (task, method) whose runs do not belong together, and why."""
+        return {(cell["task"], cell["method"]): cell["reason"] for cell in self.manifests.get("mixed", [])}
+
     @classmethod
     def load(
         cls,

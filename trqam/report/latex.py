@@ -23,7 +23,7 @@ ESCAPES = {
     "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", '"': "\\textquotedbl{}",
     "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", "`": "\\textasciigrave{}",
     "[": "{[}", "]": "{]}", "*": "{*}",  # after \\ these would be read as its arguments
-    "§": "\\textsection{}",
+    "§": "\\textsection{}", "¶": "\\textparagraph{}",
     "±": "\\textpm{}", "†": "\\textdagger{}", "‡": "\\textdaggerdbl{}", "×": "\\texttimes{}", "µ": "\\textmu{}",
     "\u00a0": "~", "–": "--", "—": "---", "λ": "$\\lambda$", "\n": " ", "\t": " ",
 }  # fmt: skip

@@ -4,6 +4,7 @@ from trqam.config import Config
 from trqam.report import compared, data_note, thousands
 from trqam.report.collected import Collected
 from trqam.report.measures import STAGES, final_cell
+from trqam.report.mixed import mixed_mark, mixed_note
 from trqam.report.statistics import round_half_up
 from trqam.report.tables import MISSING, Grid
 from trqam.report.uncertainty import (
@@ -26,10 +27,10 @@ def table(collected: Collected) -> Grid:
     rows = []
     for method in compared(config):
         cells = [text for stage in STAGES for text in _cells(collected, tasks, method, stage)]
-        rows.append((marked(config, method), *cells, str(len(tasks))))
+        rows.append((marked(config, method) + mixed_mark(collected, tasks, method), *cells, str(len(tasks))))
     header = ("method", *("mean ± std", "IQM [95 %]", "n") * len(STAGES), "tasks")
     groups = (("", 1), *((stage, 3) for stage in STAGES), ("", 1))
-    return Grid(_caption(config, rows), "lrrlrrlr", header, tuple(rows), groups=groups)
+    return Grid(_caption(config, rows) + mixed_note(collected), "lrrlrrlr", header, tuple(rows), groups=groups)
 
 
 def _cells(collected: Collected, tasks: list[str], method: str, stage: str) -> tuple[str, str, str]:

@@ -6,6 +6,7 @@ from trqam.report import claim_statements, claims, data_note
 from trqam.report.claim_statements import Interval
 from trqam.report.claims import Verdict
 from trqam.report.collected import Collected
+from trqam.report.mixed import mixed_note
 from trqam.report.tables import MISSING
 
 
@@ -34,7 +35,7 @@ def table(collected: Collected) -> ClaimsTable:
     """A row a claim, in the order of config/claims.yaml."""
     stated, verdicts = claim_statements.load(collected.claims), claims.claims(collected)
     caption = f"The claims of {stated.paper} against this run. {claims.summary(verdicts)} {intervals(stated.interval)}"
-    caption += data_note(collected.config)
+    caption += data_note(collected.config) + mixed_note(collected)
     return ClaimsTable(caption, tuple(map(_row, verdicts)), tuple((v.title, rule(v)) for v in verdicts))
 
 

@@ -4,6 +4,7 @@ from trqam.config import Config
 from trqam.report import compared, count, data_note, thousands
 from trqam.report.collected import Collected
 from trqam.report.measures import STAGES
+from trqam.report.mixed import mixed_mark, mixed_note
 from trqam.report.tables import MISSING, Grid
 from trqam.report.uncertainty import (
     FEW,
@@ -31,10 +32,11 @@ def table(collected: Collected) -> Grid:
         for stage in STAGES:
             found = improvement(collected, own, rival, stage)
             cells += [str(found), _runs(collected, own, rival, stage)] if found else [MISSING, MISSING]
-        rows.append((marked(config, rival), *cells, str(len(tasks))))
-    header = (f"{marked(config, own)} over", *("% [95 %]", "runs") * len(STAGES), "tasks")
+        rows.append((marked(config, rival) + mixed_mark(collected, tasks, rival), *cells, str(len(tasks))))
+    over = f"{marked(config, own)}{mixed_mark(collected, tasks, own)} over"
+    header = (over, *("% [95 %]", "runs") * len(STAGES), "tasks")
     groups = (("", 1), *((stage, 2) for stage in STAGES), ("", 1))
-    return Grid(_caption(config, own, rows), "lrrrrr", header, tuple(rows), groups=groups)
+    return Grid(_caption(config, own, rows) + mixed_note(collected), "lrrrrr", header, tuple(rows), groups=groups)
 
 
 def _runs(collected: Collected, own: str, rival: str, stage: str) -> str:

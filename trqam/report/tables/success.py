@@ -21,6 +21,7 @@ from trqam.report import (
 )
 from trqam.report.collected import Collected
 from trqam.report.measures import STAGES, Cell, final_cell, is_pretraining
+from trqam.report.mixed import mixed_mark, mixed_note
 from trqam.report.statistics import round_half_up
 from trqam.report.tables import MISSING, Entry, Row, SuccessTable, by_group, printed
 
@@ -45,34 +46,41 @@ def success_table(collected: Collected, caption: str, every_task=False) -> Succe
             tasks = [task for task in config.tasks if domain_of(task) == domain]
             cells = [final_cell(metrics, config, tasks, m, stage) for m in methods]
             if not every_task:
-                rows.append(_row(config, config.domains[domain].label, "domain", methods, cells))
+                rows.append(_row(collected, config.domains[domain].label, "domain", methods, tasks, cells))
                 if config.domains[domain].in_paper:
                     rows += _published(config, reported, domain, methods, stage)
             if every_task or lists_single_tasks(config):
                 for task in tasks:
                     cells = [final_cell(metrics, config, [task], m, stage) for m in methods]
-                    rows.append(_row(config, task_label(config, task), "task", methods, cells))
+                    rows.append(_row(collected, task_label(config, task), "task", methods, [task], cells))
         if len(config.task_domains) > 1 and not every_task:
             rows.append(mean_of_domains(rows))
             if set(config.task_domains) == set(reported.domain) - {"all"}:
                 rows += _published(config, reported, "all", methods, stage)
         blocks.append((steps[stage], tuple(rows)))
     groups = [(group, len(list(members))) for group, members in groupby(config.methods[m].group for m in methods)]
+    notes = [*_notes(config, methods, blocks, reported), *([mixed_note(collected).strip()] if collected.mixed else [])]
     labels = tuple(config.methods[m].label + "§" * (config.methods[m].group == BEYOND) for m in methods)
-    return SuccessTable(caption, labels, tuple(groups), tuple(blocks), tuple(_notes(config, methods, blocks, reported)))
+    return SuccessTable(caption, labels, tuple(groups), tuple(blocks), tuple(notes))
 
 
-def _row(config: Config, label: str, kind: str, methods: list[str], cells: list[Cell | None]) -> Row:
-    entries = [_entry(config, method, cell) for method, cell in zip(methods, cells, strict=True)]
+def _row(
+    collected: Collected, label: str, kind: str, methods: list[str], tasks: list[str], cells: list[Cell | None]
+) -> Row:
+    entries = [
+        _entry(collected.config, method, cell, mixed_mark(collected, tasks, method))
+        for method, cell in zip(methods, cells, strict=True)
+    ]
     return Row(label, kind, tuple(mark_best(entries)))
 
 
-def _entry(config: Config, method: str, cell: Cell | None) -> Entry:
+def _entry(config: Config, method: str, cell: Cell | None, mixed: str) -> Entry:
     if cell is None:
         return Entry(MISSING)
     mean = round_half_up(cell.mean)
     marks = ["‡"] if is_pretraining(config, method) and cell.n > 1 else []
     marks += [f"†{cell.diverged}"] if cell.diverged else []
+    marks += [mixed] if mixed else []
     marks += [f"n={cell.n}"] if cell.n != config.scale.seeds else []
     return Entry(mean if cell.n == 1 else f"{mean} ± {round_half_up(cell.std)}", int(mean), marks=tuple(marks))
 
