@@ -55,7 +55,8 @@ def prune(directory: Path, step: int, keep: int, abandoned: Collection[int] = ()
     """
     found = recorded(directory)
     lasting = [other for other in found if other == step or (other < step and other not in abandoned)][:keep]
-    for other in {*found, *(int(path.stem[4:]) for path in directory.glob("step*.safetensors"))}:
+    parted = (int(path.stem[4:]) for path in directory.glob("step*.safetensors"))
+    for other in sorted({*found, *parted}):
         if other not in lasting:
             for path in reversed(_paths(directory, other)):  # first the record, which makes it count
                 with writing(path):

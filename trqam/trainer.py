@@ -164,8 +164,6 @@ class Trainer:
             if self.stop.due() and self.step < self.total and self.cells:
                 self._stop()
         self._save()
-        for cell in self.cells:  # when all have ended: killed in between, they go back together
-            checkpoint.prune(cell.directory(self.stage), self.total, keep=1)
 
     def _stop(self, where: str = "") -> NoReturn:
         """Saves, unless nothing is new since the last save, and raises Stopped."""

@@ -78,6 +78,8 @@ def _train_block(
             if stage == "pretrain":
                 record |= {"base_sha256": _publish_base(cell, run)}
             publish(cell, run, stage, record)
+            if not cell.diverged.exists():  # the older generation has done its work: all have ended
+                checkpoint.prune(cell.directory(stage), total, keep=1)
         if config.scale.keep == "policy" and stage != "pretrain" and stage == config.stages(run.method)[-1]:
             for cell in cells:
                 _keep_policy(config, run, cell)
