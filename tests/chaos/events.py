@@ -1,0 +1,58 @@
+"""What happened, and the table of it."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Event:
+    """One failure and what came of it."""
+
+    kind: str  # a row of the table
+    details: dict[str, Any] = field(default_factory=dict)  # where and when, to find or repeat it
+    survived: bool = False
+    lost: int = 0  # steps beyond the last checkpoint
+    identical: bool = False
+    why: str = ""  # what went wrong, if anything did
+
+    @property
+    def good(self) -> bool:
+        """As promised."""
+        return self.survived and self.lost == 0 and self.identical
+
+
+HEADER = ("what was done", "events", "survived", "steps lost beyond the last checkpoint", "identical")
+
+
+def table(events: Iterable[Event]) -> list[str]:
+    """Markdown, a line a kind, in the order of the first event of each."""
+    kinds: dict[str, list[Event]] = {}
+    for event in events:
+        kinds.setdefault(event.kind, []).append(event)
+    everything = [event for group in kinds.values() for event in group]
+    lines = [_line(HEADER), _line(["---", *["--:"] * 4])]
+    lines += [_line([kind, *_counts(group)]) for kind, group in kinds.items()]
+    return [*lines, _line(["**all**", *(f"**{count}**" for count in _counts(everything))])]
+
+
+def _counts(events: list[Event]) -> list[str]:
+    survived, identical = (sum(getattr(event, name) for event in events) for name in ("survived", "identical"))
+    return [str(number) for number in (len(events), survived, sum(event.lost for event in events), identical)]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def write(events: Iterable[Event], path: Path) -> None:
+    """A JSON object a line: every instant and every place, so that an event can be found again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(asdict(event)) + "\n" for event in events))
+
+
+def read(path: Path) -> list[Event]:
+    """What was written."""
+    return [Event(**json.loads(line)) for line in path.read_text().splitlines()]
