@@ -103,16 +103,16 @@ def held(paths: list[Path], look: Callable[[], None] = lambda: None) -> Iterator
     heart = threading.Thread(target=_beat, args=(locks, ended), name="lock heartbeat", daemon=True)
     heart.start()
     try:
-        for path in sorted(map(Path.absolute, paths)):  # so that of two that want the same ones, one gets them
+        for path in sorted(paths):  # so that of two that want the same ones, one gets them
             with writing(path):
                 locks.append(_acquire(path, look, said))
-                _held[path] = locks[-1]
+                _held[path.absolute()] = locks[-1]
         yield
     finally:
         ended.set()
         heart.join()
         for lock in reversed(locks):
-            _held.pop(lock.path, None)
+            _held.pop(lock.path.absolute(), None)
             with writing(lock.path):
                 lock.release()
 

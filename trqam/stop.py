@@ -58,6 +58,10 @@ class Stop:
             self.ask("the time limit is near")
         return self.reason is not None
 
+    def begin(self) -> None:
+        """A training begins: making ready for it, once, was no pause of the kind that is measured."""
+        self._pause, self._looked = 0.0, self._clock()
+
     def begin_saving(self) -> None:
         """What follows, up to `end_saving`, is a save of all seeds."""
         self._looked = self._clock()

@@ -146,6 +146,7 @@ class Trainer:
 
     def _train(self) -> None:
         run = self.run
+        self.stop.begin()
         if self.start is None and self.stage == "offline":
             self._log({}, evaluate=True, interruptible=True)
         if self.within_interval and self.step % run.log_interval == 0:
