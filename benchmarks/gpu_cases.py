@@ -121,16 +121,18 @@ class Bench:
         kind: str,
         feed: str = "device",
         pretrained: dict[str, Tensor] | None = None,
+        replicas: list[dict[str, Tensor]] | None = None,
         **changes,
     ) -> Stack:
-        """``kind`` as `trqam.capture.kind_of` answers; ``feed``: "device", "streamed" or "host"."""
+        """``kind`` as `trqam.capture.kind_of` answers; ``feed``: "device", "streamed" or "host"; ``replicas``: tensors
+        to go on from."""
         run, *shape = sized(size, **changes)
         if tuple(shape) not in self._data:
             dataset = synthetic(*shape)
             self._data[tuple(shape)] = dataset, Resident(dataset, self.device)
         dataset, resident = self._data[tuple(shape)]
         agent = make_agent(run, *shape)
-        state = assemble([agent.initialise(seed, pretrained) for seed in seeds], self.device)
+        state = assemble(replicas or [agent.initialise(seed, pretrained) for seed in seeds], self.device)
         policy, experience = Policy(agent, dataset, self.device), Offline(run, dataset, seeds, "offline")
         if feed == "device":
             fed = FromDevice(policy, experience, resident, 0)

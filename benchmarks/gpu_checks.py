@@ -43,6 +43,9 @@ def checks(bench: Bench, size: str, updates: int, kind: str) -> Iterator[Check]:
         alone = _after(bench.stack(size, [seed], kind), few)
         found = difference(replica_of(together, position), alone)
         yield Check(f"seed {seed} packed = alone, {few} updates", found, CLOSE)
+    left = [together.state.replica(position) for position in (1, 2)]  # as when the first seed has diverged
+    stacks = [bench.stack(size, [1, 2], each, replicas=left) for each in (kind, "eager")]
+    yield Check(f"{kind} anew = eager, {few} updates", difference(*(_after(s, few) for s in stacks)), CLOSE)
     streamed = [_after(bench.stack(size, seeds, each, feed="streamed"), few) for each in (kind, "eager")]
     yield Check(f"streamed, {kind} = eager, {few} updates", difference(*streamed), CLOSE)
     host = [_after(each.stack(size, seeds, "eager", feed="host"), few) for each in (bench, Bench(CPU))]
