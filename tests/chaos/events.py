@@ -1,7 +1,7 @@
 """What happened, and the table of it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,13 @@ def table(events: Iterable[Event]) -> list[str]:
     for event in events:
         kinds.setdefault(event.kind, []).append(event)
     everything = [event for group in kinds.values() for event in group]
-    lines = [_line(HEADER), _line(["---", *["--:"] * 4])]
-    lines += [_line([kind, *_counts(group)]) for kind, group in kinds.items()]
-    return [*lines, _line(["**all**", *(f"**{count}**" for count in _counts(everything))])]
+    rows = [[kind, *_counts(group)] for kind, group in kinds.items()]
+    return markdown(HEADER, [*rows, ["**all**", *(f"**{count}**" for count in _counts(everything))]])
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table whose first column holds words and whose others hold numbers."""
+    return [_line(header), _line(["---", *["--:"] * (len(header) - 1)]), *map(_line, rows)]
 
 
 def _counts(events: list[Event]) -> list[str]:
