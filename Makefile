@@ -5,13 +5,14 @@
 # make status  what is done, running and waiting, until when, and what to do next
 # make doctor  whether everything is here that a run needs; CLEAR=1 clears what killed processes left
 #   CONFIG=FILE   of another scale, such as config/paper.yaml
+# make chaos   kills, damaged files and refused writes, and a table of what came of them: docs/reliability.md
 # They create .venv and install the pinned requirements first.
 
 PYTHON ?= python3
 CORES ?= all
 ACTIVATE = . .venv/bin/activate &&
 
-.PHONY: paper test bench status doctor lint clean-venv
+.PHONY: paper test bench status doctor chaos lint clean-venv
 
 paper: .venv/installed
 ifdef FROM
@@ -31,6 +32,9 @@ status: .venv/installed
 
 doctor: .venv/installed
 	@$(ACTIVATE) python -m trqam $(if $(CONFIG),--config "$(CONFIG)") doctor $(if $(CLEAR),--clear)
+
+chaos: .venv/installed
+	$(ACTIVATE) python -m tests.chaos
 
 lint: .venv/installed
 	$(ACTIVATE) ruff check . && ruff format --check . && snakefmt --check workflow && snakemake --lint

@@ -16,6 +16,7 @@ from trqam import config as configuration  # noqa: E402
 from trqam.arguments import SEEDS, Parser, tolerance, whole  # noqa: E402
 from trqam.bench import options as bench_options  # noqa: E402
 from trqam.errors import Stopped, UserError  # noqa: E402
+from trqam.log import tolerant  # noqa: E402
 
 if TYPE_CHECKING:
     from trqam.profiling import Request
@@ -360,6 +361,7 @@ def _configuration(arguments: argparse.Namespace) -> configuration.Config:
 
 def main() -> None:
     """Runs one command; a mistake of the user's is one line on stderr."""
+    sys.stderr = tolerant(sys.stderr)
     arguments = parser().parse_args()
     try:
         if getattr(arguments, "configured", True):
