@@ -113,7 +113,7 @@ def test_what_is_left_takes_as_long_as_what_was_timed(tiny):
     run, cells = loaded.run(POINT, "trqam"), [cell_of(loaded, POINT, "trqam", seed) for seed in range(2)]
     cloning = pretraining_cell(loaded, "pointmaze-medium-navigate")
     save(cloning, loaded.pretraining(cloning.path.name), "pretrain", 20, 20, [0], seconds=200.0)
-    assert "3 min of training so far, 67 min left for one job at a time" in text(loaded)
+    assert "3 min of training so far; `trqam plan` measures what all of it will take" in text(loaded)
     save(cells[0], run, "offline", 100, 100, [0, 1], seconds=7200.0)
     left = (100 + 200) * 36  # offline of seed 1, online of both, by the only method's pace
     assert survey_left(loaded) == left == 3 * 3600
@@ -123,11 +123,13 @@ def test_what_is_left_takes_as_long_as_what_was_timed(tiny):
 def test_two_jobs_take_half_as_long(tiny, monkeypatch):
     loaded = tiny(seeds=2, offline_steps=100, methods=["trqam"])
     run, cells = loaded.run(POINT, "trqam"), [cell_of(loaded, POINT, "trqam", seed) for seed in range(2)]
+    cloning = pretraining_cell(loaded, run.domain)
+    save(cloning, loaded.pretraining(run.domain), "pretrain", 20, 20, [0], seconds=20.0)
     for cell in cells:
         save(cell, run, "offline", 50, 100, [cell.seed], seconds=50 * 3600.0)
     monkeypatch.setattr(survey, "holder_of", lambda cell: survey.Holder("host", cell.seed, 0.0))
     found, now = list(survey.survey(loaded)), 1.8e9
-    left = 3600 * (20 + 2 * (100 - 50 + 20))  # pretraining, offline and online
+    left = 3600 * 2 * (100 - 50 + 20)  # offline and online
     assert survey_left(loaded) == left
     text = screen._time(found, screen.Paces(found), now)
     assert text.endswith(f"; with 2 jobs at a time, as now, until {screen._clock(now + left / 2, now)}")

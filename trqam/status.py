@@ -55,22 +55,23 @@ class Paces:
                 for key in self._keys(standing):
                     self._paces[key].append(standing.pace)
 
-    def __bool__(self) -> bool:
-        return bool(self._paces)
+    def of(self, standing: Standing) -> float | None:
+        """Seconds; None if nothing near was timed."""
+        known = [self._paces[key] for key in self._keys(standing) if key in self._paces]
+        return statistics.median(known[0]) if known else None
 
-    def of(self, standing: Standing) -> float:
-        """Seconds; nothing must be asked while nothing is timed."""
-        return statistics.median(next(self._paces[key] for key in self._keys(standing) if key in self._paces))
-
-    def left(self, standings: Iterable[Standing]) -> float:
-        """Seconds that are still to do, one job after another."""
-        return sum(standing.left * self.of(standing) for standing in standings if standing.left)
+    def left(self, standings: Iterable[Standing]) -> float | None:
+        """Seconds that are still to do, one job after another; None if that is not known of all."""
+        due = [(standing.left, self.of(standing)) for standing in standings if standing.left]
+        return None if any(pace is None for _, pace in due) else sum(steps * pace for steps, pace in due)
 
     @staticmethod
     def _keys(standing: Standing) -> list[tuple]:
+        """Nearest first; cloning's updates are so much cheaper than others that neither stands for the other."""
         stage, method, domain = standing.stage, standing.run.method, standing.run.domain
         nearest = [(stage, method, domain), (stage, method, None), (stage, None, domain), (stage, None, None)]
-        return [*nearest, (None, method, domain), (None, method, None), (None, None, None)]
+        kind = "cloning" if stage == "pretrain" else "fine-tuning"
+        return [*nearest, (kind, method, domain), (kind, method, None), (kind, None, None)]
 
 
 def _headline(config: Config, runs: list[Standing], now: float) -> str:
@@ -194,12 +195,12 @@ def _data(config: Config) -> str:
 
 def _time(runs: list[Standing], paces: Paces, now: float) -> str:
     spent = sum(standing.pace * standing.step for standing in runs if standing.pace)
-    text = f"{_span(spent)} of training so far" if paces else "nothing is timed yet"
+    text = f"{_span(spent)} of training so far" if spent else "nothing is timed yet"
     if not any(standing.left for standing in runs):
         return text
-    if not paces:
-        return f"{text}; `trqam plan` measures what all of it will take"
     left, jobs = paces.left(runs), len({standing.holder for standing in runs if standing.holder})
+    if left is None:
+        return f"{text}; `trqam plan` measures what all of it will take"
     if not jobs:
         return f"{text}, {_span(left)} left for one job at a time"
     until = _clock(now + left / jobs, now)
