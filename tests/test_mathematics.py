@@ -59,7 +59,7 @@ def test_schedule_by_hand():
 def test_trajectory_follows_its_recursion(fields):
     finetuned, base, s = fields
     x0, eps = noise(R, B, D), noise(K, R, B, D)
-    path, h = sde.sample_trajectory(finetuned, base, s, x0, eps), 1 / K
+    (path, _), h = sde.sample_trajectory(finetuned, base, s, x0, eps), 1 / K
     assert path.shape == (K + 1, R, B, D)
     for i in range(K - 1):
         drift = 2 * finetuned(s, path[i], i * h) - path[i] / (i * h + h)

@@ -92,7 +92,7 @@ def test_adjoint_converges_to_the_exact_one_at_first_order(problem):
 def through_the_sde(problem, field, steps):
     """d(-c.X_K)/dX_i, i = 1..K-1, by autograd through the product's roll-out under ``field``, and the lean adjoint."""
     x0, noise = (torch.ones(n, 1, 1, len(problem.slope)).double() / 3 for n in (1, steps))
-    path = sde.sample_trajectory(field, problem.base, x0[0, ..., :0], x0[0], noise.requires_grad_())
+    path, _ = sde.sample_trajectory(field, problem.base, x0[0, ..., :0], x0[0], noise.requires_grad_())
     gradient = torch.autograd.grad(-problem.value(path[-1]).sum(), noise)[0][:-1]
     _, g2 = sde.memoryless_schedule(steps, noise)
     gradient = gradient / (g2[:-1] / steps).sqrt()[:, None, None, None]  # X_{i+1} holds sqrt(h) g_i noise_i
@@ -127,7 +127,7 @@ def test_exact_moments_are_those_of_samples():
     field = optimum(problem, k).field
     mean, covariance = sde_end_point(problem, field, k)
     x0, noise = torch.randn(9, 1, 100_000, 2, generator=torch.Generator().manual_seed(0)).double().split([1, 8])
-    ends = sde.sample_trajectory(field, problem.base, x0[0, ..., :0], x0[0], noise)[-1, 0]
+    ends = sde.sample_trajectory(field, problem.base, x0[0, ..., :0], x0[0], noise)[0][-1, 0]
     torch.testing.assert_close(ends.mean(0), mean, atol=0.03, rtol=0)
     torch.testing.assert_close(ends.T.cov(), covariance, atol=0.06, rtol=0)
 

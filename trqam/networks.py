@@ -5,12 +5,14 @@ Dense -> GELU (tanh approximation) -> LayerNorm (eps 1e-6), the last Dense bare,
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from trqam.layers import Differentiable, Layer, Pass, forward, pull_back, run
 
 Parameters = dict[str, Tensor]
 
@@ -55,25 +57,27 @@ class MLP:
         replicas, batch, width = x.shape
         if self.members:
             x = x.unsqueeze(1).expand(-1, self.members, -1, -1).reshape(-1, batch, width)
-        x = self._dense(parameters, self.heads[0], self.hidden(parameters, x))
+        x = run(self.layers(parameters), self.ordered(parameters), x)
         return x.view(replicas, self.members, batch, -1) if self.members else x
 
-    def hidden(self, parameters: Parameters, x: Tensor) -> Tensor:
-        """What the last layer sees, replicas and members as one axis."""
-        for i in range(len(self.sizes) - 2):
-            x = functional.gelu(self._dense(parameters, str(i), x), approximate="tanh")
-            if self.layer_norm:
-                scale, shift = (self._stack(parameters[f"{i}.{k}"]).unsqueeze(1) for k in ("scale", "shift"))
-                x = torch.addcmul(shift, functional.layer_norm(x, x.shape[-1:], eps=1e-6), scale)
-        return x
+    @torch.no_grad()
+    def layers(self, parameters: Parameters, names: Sequence[str] = ()) -> list[Layer]:
+        """All layers with the first head, or those of these names: replica and member axes as one, vectors as rows."""
+        layers = []
+        for name in names or [*self.body, self.heads[0]]:
+            weight, *rows = [p.flatten(0, 1) if self.members else p for p in self.ordered(parameters, [name])]
+            layers.append(Layer(weight, *(r.unsqueeze(1) for r in rows), activated=name not in self.heads))
+        return layers
 
-    def _dense(self, parameters: Parameters, name: str, x: Tensor) -> Tensor:
-        weight, bias = (self._stack(parameters[f"{name}.{k}"]) for k in ("weight", "bias"))
-        return torch.baddbmm(bias.unsqueeze(1), x, weight)
+    def ordered(self, parameters: Parameters, names: Sequence[str] = ()) -> list[Tensor]:
+        """The parameters in the order of `layers`."""
+        names, kinds = names or [*self.body, self.heads[0]], ("weight", "bias", "scale", "shift")
+        return [parameters[key] for name in names for kind in kinds if (key := f"{name}.{kind}") in parameters]
 
-    def _stack(self, parameter: Tensor) -> Tensor:
-        """Replica and member axes as one."""
-        return parameter.flatten(0, 1) if self.members else parameter
+    @property
+    def body(self) -> list[str]:
+        """Names of the hidden layers."""
+        return [str(i) for i in range(len(self.sizes) - 2)]
 
 
 class TanhGaussian(MLP):
@@ -86,8 +90,12 @@ class TanhGaussian(MLP):
 
         log(1 - tanh^2 u) = 2 (log 2 - u - softplus(-2u)), which does not lose digits where tanh saturates.
         """
-        body = self.hidden(parameters, x)
-        mean, log_std = (self._dense(parameters, head, body) for head in self.heads)
+
+        def through(x: Tensor, *names: str) -> Tensor:
+            return run(self.layers(parameters, names), self.ordered(parameters, names), x)
+
+        body = through(x, *self.body)
+        mean, log_std = through(body, "mean"), through(body, "log_std")
         log_std = log_std.clamp(-20, 2)
         u = mean + log_std.exp() * noise
         log_normal = -noise.square() / 2 - log_std - math.log(2 * math.pi) / 2
@@ -111,13 +119,45 @@ class VelocityField:
     """v(s, x, t): the time is concatenated raw."""
 
     def __init__(self, network: MLP, parameters: Parameters):
-        self.network, self.parameters = network, parameters
+        self.layers, self.parameters = network.layers(parameters), network.ordered(parameters)
 
     def __call__(self, s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
         """Velocities [R, B, D] for s [R, B, O], x [R, B, D] and t [R, B, 1] or a number."""
+        return run(self.layers, self.parameters, self.inputs(s, x, t))
+
+    @staticmethod
+    def inputs(s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
+        """What the network sees, [R, B, O + D + 1]."""
         if not isinstance(t, Tensor):
             t = x.new_full((*x.shape[:-1], 1), t)
-        return self.network(self.parameters, torch.cat([s, x, t], -1))
+        return torch.cat([s, x, t], -1)
+
+    def pullback(self, s: Tensor, x: Tensor, t: Tensor, unit: int) -> Callable[[int, Tensor], Tensor]:
+        """One forward pass at all rows, and the map (i, cotangent [R, unit, D]) to J_x^T cotangent at rows i unit ..
+        (i + 1) unit."""
+        with torch.no_grad():
+            blocks = forward(self.layers, self.inputs(s, x, t), True, unit).blocks
+            first, action = self.layers[0], slice(s.shape[-1], s.shape[-1] + x.shape[-1])
+            layers = [first._replace(weight=first.weight[:, action]), *self.layers[1:]]
+        return lambda i, cotangent: pull_back(layers, blocks, slice(i * unit, (i + 1) * unit), cotangent)
+
+
+class RecordedField:
+    """A velocity field that is evaluated without gradient and differentiated afterwards: a path that was sampled with
+    it need not be evaluated again."""
+
+    def __init__(self, field: VelocityField):
+        self.field, self.passes = field, list[Pass]()
+
+    @torch.no_grad()
+    def __call__(self, s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
+        """Velocities [R, B, D], without graph."""
+        self.passes.append(forward(self.field.layers, self.field.inputs(s, x, t), True))
+        return self.passes[-1].output
+
+    def velocities(self) -> Tensor:
+        """All of them so far, [R, sum B, D], with gradient to the field's parameters."""
+        return Differentiable.of(self.field.layers, self.field.parameters, self.passes, None)
 
 
 class Critic:

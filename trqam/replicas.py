@@ -71,7 +71,8 @@ def leaves(networks: dict[str, Parameters]) -> list[Tensor]:
 
 def replica_norm(gradients: list[Tensor]) -> Tensor:
     """The global L2 norm over all gradients of each replica, [R]: one norm over the stack would couple the replicas."""
-    return torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
+    norms = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]
+    return torch.linalg.vector_norm(torch.stack(norms), dim=0)
 
 
 def all_finite(tensors: list[Tensor]) -> Tensor:
@@ -82,8 +83,7 @@ def all_finite(tensors: list[Tensor]) -> Tensor:
 def clip_per_replica(gradients: list[Tensor], norm: Tensor) -> None:
     """Scales each replica's gradients to norm 1 where it is 1 or more, in place; no epsilon, as optax."""
     scale = torch.where(norm < 1, torch.ones_like(norm), 1 / norm)
-    for gradient in gradients:
-        gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)))
+    torch._foreach_mul_(gradients, [scale.view(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients])
 
 
 def adam_step(state: State, gradients: list[Tensor], learning_rate: float) -> None:
@@ -110,9 +110,10 @@ def adam_step(state: State, gradients: list[Tensor], learning_rate: float) -> No
 
 def polyak(target: dict[str, Parameters], online: dict[str, Parameters], rate: float) -> None:
     """target <- rate * online + (1 - rate) * target for the networks that have a target, in place."""
-    for network, parameters in target.items():
-        for name, tensor in parameters.items():
-            tensor.lerp_(online[network][name].detach(), rate)
+    pairs = [(tensor, online[network][name]) for network, own in target.items() for name, tensor in own.items()]
+    if pairs:
+        moving, towards = zip(*pairs, strict=True)
+        torch._foreach_lerp_(moving, [tensor.detach() for tensor in towards], rate)
 
 
 def device_of(name: str) -> torch.device:

@@ -25,8 +25,9 @@ def memoryless_schedule(steps: int, like: Tensor) -> tuple[Tensor, Tensor]:
     return t, 2 * (1 - t + h) / (t + h)
 
 
-def sample_trajectory(finetuned: Field, base: Field, s: Tensor, x0: Tensor, noise: Tensor) -> Tensor:
-    """States X_0 .. X_K, [K+1, R, B, D], from x0 [R, B, D] and noise [K, R, B, D] (its last entry is not used).
+def sample_trajectory(finetuned: Field, base: Field, s: Tensor, x0: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """States X_0 .. X_K, [K+1, R, B, D], from x0 [R, B, D] and noise [K, R, B, D] (its last entry is not used), and the
+    velocity v_base [R, B, D] of the last step.
 
     Call it without gradient: adjoint matching does not differentiate through the path.
     """
@@ -37,5 +38,6 @@ def sample_trajectory(finetuned: Field, base: Field, s: Tensor, x0: Tensor, nois
         t, x = i / steps, path[-1]
         g = (2 * (1 - t + h) / (t + h)) ** 0.5
         path.append(x + h * (2 * finetuned(s, x, t) - x / (t + h)) + h**0.5 * g * noise[i])
-    path.append(path[-1] + h * base(s, path[-1], (steps - 1) / steps))
-    return torch.stack(path)
+    velocity = base(s, path[-1], (steps - 1) / steps)
+    path.append(path[-1] + h * velocity)
+    return torch.stack(path), velocity

@@ -140,7 +140,7 @@ class Iterate(NamedTuple):
 def fine_tune(problem: Problem, finetuned: flow.Field, x0: Tensor, noise: Tensor, multiplier: Tensor) -> Iterate:
     """Rolls out under ``finetuned`` from x0 [R, B, D], and minimises L_AM over all fields at ``multiplier`` [R]."""
     base, s = problem.base, x0[..., :0]
-    path = sde.sample_trajectory(finetuned, base, s, x0, noise)
+    path, _ = sde.sample_trajectory(finetuned, base, s, x0, noise)
     terminal = adjoint.terminal_adjoint(problem.value, path[-1], clip=False)
     adjoints = adjoint.lean_adjoint(base, s, path, terminal)
     t, g2 = sde.memoryless_schedule(len(noise), x0)
@@ -167,7 +167,7 @@ def sde_end_point(problem: Problem, field: flow.Field, steps: int) -> tuple[Tens
 
     def end_point(rows: Tensor) -> Tensor:
         x0, noise = rows[:, :size], rows[:, size:].view(len(rows), steps, size).transpose(0, 1)
-        return sde.sample_trajectory(field, problem.base, x0[None, :, :0], x0[None], noise[:, None])[-1, 0]
+        return sde.sample_trajectory(field, problem.base, x0[None, :, :0], x0[None], noise[:, None])[0][-1, 0]
 
     return _moments(end_point, (steps + 1) * size)
 

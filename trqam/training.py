@@ -10,6 +10,7 @@ import safetensors.torch
 
 from trqam import checkpoint
 from trqam.agents import make_agent
+from trqam.allocator import keep_freed_memory
 from trqam.artefacts import sha256, sweep, write_atomically, writing
 from trqam.config import Config, Run
 from trqam.data.dataset import Dataset
@@ -54,6 +55,7 @@ def _train_block(
     config: Config, run: Run, stage: str, total: int, cells: list[Cell], stop: Stop | None, profile: Request | None
 ) -> None:
     stop = stop or Stop()
+    keep_freed_memory()
 
     def look() -> None:
         if stop.due():

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trqam.agents.base import ActorCritic, Network, Tensors
 from trqam.flow import interpolate
-from trqam.networks import VelocityField
+from trqam.networks import VelocityField, frozen
 from trqam.replicas import State
 from trqam.schema import NotNegative, Positive
 from trqam.strict import Strict
@@ -45,8 +45,8 @@ class CGQL(ActorCritic):
 
     def critic(self, parameters: Tensors) -> Callable[..., Tensor]:
         """Q_k(s, x, t), [R, E, B]; without a time, of clean actions."""
-        network = VelocityField(self.networks["critic"], parameters)  # the same inputs as a field
-        return lambda s, x, t=1.0: network(s, x, t).squeeze(-1)
+        network = self.networks["critic"]
+        return lambda s, x, t=1.0: network(parameters, VelocityField.inputs(s, x, t)).squeeze(-1)
 
     def policy_loss(self, state: State, batch: Tensors, noise: Tensors) -> tuple[Tensor, Tensors]:
         """The critic's loss on noised actions."""
@@ -59,7 +59,7 @@ class CGQL(ActorCritic):
 
     def propose(self, state: State, s: Tensor, noise: Tensor) -> Tensor:
         """The end point of the guided flow."""
-        p, base, critic = self.parameters, self.reference_field(state), self.critic(state.online["critic"])
+        p, base, critic = self.parameters, self.reference_field(state), self.critic(frozen(state.online["critic"]))
 
         def guided(s: Tensor, x: Tensor, t: float) -> Tensor:
             if t == 0:

@@ -33,8 +33,8 @@ class ExternalKL(TrustRegion):
 
     def policy_loss(self, state: State, batch: Tensors, noise: Tensors) -> tuple[Tensor, Tensors]:
         """L_AM + lambda D_hat."""
-        s = batch["observations"]
-        loss, kl, metrics = self.adjoint_matching(state, s, self.sample_adjoints(state, s, noise))
+        samples = self.sample_adjoints(state, batch["observations"], noise)
+        loss, kl, metrics = self.adjoint_matching(state, samples)
         return loss + state.dual.multiplier * kl, metrics
 
 

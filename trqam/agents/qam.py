@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trqam.adjoint import adjoint_matching_loss, along_path, lean_adjoint, path_kl, terminal_adjoint
 from trqam.agents.base import ActorCritic, Network, Tensors
+from trqam.networks import RecordedField
 from trqam.replicas import State
 from trqam.schema import Positive
 from trqam.sde import memoryless_schedule, sample_trajectory
@@ -25,14 +26,15 @@ class Parameters(Strict):
 
 
 class AdjointSamples(NamedTuple):
-    """What adjoint matching regresses on: K states and adjoints [K, R, B, D], their times t and squared diffusions
-    g^2 [K], and the adjoint at the end of the path [R, B, D]."""
+    """What adjoint matching regresses on: K states and adjoints [K, R, B, D], squared diffusions g^2 [K], the adjoint
+    at the end of the path [R, B, D], and the velocities at the states: v_base [K, R, B, D], and v_ft as recorded."""
 
     states: Tensor
     adjoints: Tensor
-    t: Tensor
     g2: Tensor
     terminal: Tensor
+    v_base: Tensor
+    finetuned: RecordedField
 
 
 class QAM(ActorCritic):
@@ -61,15 +63,14 @@ class QAM(ActorCritic):
     def policy_loss(self, state: State, batch: Tensors, noise: Tensors) -> tuple[Tensor, Tensors]:
         """L_AM, on paths from every observation, valid chunk or not."""
         s = batch["observations"]
-        loss, _, metrics = self.adjoint_matching(state, s, self.sample_adjoints(state, s, noise))
+        loss, _, metrics = self.adjoint_matching(state, self.sample_adjoints(state, s, noise))
         return loss, metrics
 
-    def adjoint_matching(self, state: State, s: Tensor, samples: AdjointSamples) -> tuple[Tensor, Tensor, Tensors]:
+    def adjoint_matching(self, state: State, samples: AdjointSamples) -> tuple[Tensor, Tensor, Tensors]:
         """L_AM [R], the path KL [R], and metrics; gradient through the fine-tuned field alone."""
-        states, adjoints, t, g2, terminal = samples
-        with torch.no_grad():
-            v_base = along_path(self.reference_field(state), s, states, t)
-        dv = along_path(self.field(state.online["finetuned"]), s, states, t) - v_base
+        states, adjoints, g2, terminal, v_base, finetuned = samples
+        steps, replicas, batch, size = states.shape
+        dv = finetuned.velocities().view(replicas, steps, batch, size).transpose(0, 1) - v_base
         loss = adjoint_matching_loss(dv, adjoints, g2, self.effective_multiplier(state))
         kl = path_kl(dv, g2, self.chunk)
         norm = terminal.norm(dim=-1).mean(-1)
@@ -77,12 +78,17 @@ class QAM(ActorCritic):
 
     @torch.no_grad()
     def sample_adjoints(self, state: State, s: Tensor, noise: Tensors) -> AdjointSamples:
-        """Memoryless paths of the fine-tuned field and their lean adjoints under the base field."""
-        finetuned, reference = self.field(state.online["finetuned"]), self.reference_field(state)
-        path = sample_trajectory(finetuned, reference, s, noise["adj_x0"], noise["adj_eps"].transpose(0, 1))
-        terminal = self.terminal_adjoint(state, s, path[-1])
+        """Memoryless paths of the fine-tuned field and their lean adjoints under the base field.
+
+        The roll-out has asked for v_ft at all states but the last, and for v_base at the last: neither asks again.
+        """
+        base, finetuned = self.reference_field(state), RecordedField(self.field(state.online["finetuned"]))
         t, g2 = memoryless_schedule(self.run.flow_steps, s)
-        return AdjointSamples(path[:-1], lean_adjoint(reference, s, path, terminal), t, g2, terminal)
+        path, v_last = sample_trajectory(finetuned, base, s, noise["adj_x0"], noise["adj_eps"].transpose(0, 1))
+        finetuned(s, path[-2], 1 - 1 / self.run.flow_steps)
+        v_base = torch.cat([along_path(base, s, path[:-2], t[:-1]), v_last[None]])
+        terminal = self.terminal_adjoint(state, s, path[-1])
+        return AdjointSamples(path[:-1], lean_adjoint(base, s, path, terminal), g2, terminal, v_base, finetuned)
 
     def terminal_adjoint(self, state: State, s: Tensor, x: Tensor) -> Tensor:
         """-inverse_temperature * grad_x mean_k Q_k(s, clip(x))."""

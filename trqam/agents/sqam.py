@@ -10,10 +10,12 @@ L_AM, the path KL and the dual step are TRQAM's, at the times t_j and the states
 import torch
 from torch import Tensor
 
+from trqam.adjoint import along_path
 from trqam.agents.base import Tensors
 from trqam.agents.qam import AdjointSamples
 from trqam.agents.trqam import TRQAM
 from trqam.flow import euler
+from trqam.networks import RecordedField
 from trqam.replicas import State
 from trqam.schema import Fraction, NotNegative, Positive
 from trqam.strict import Strict
@@ -41,7 +43,7 @@ class SQAM(TRQAM):
         """L_AM and the value penalty, neither masked by validity."""
         s, critic = batch["observations"], self.critic(state.online["critic"])
         samples = self.sample_adjoints(state, s, noise)
-        loss, _, metrics = self.adjoint_matching(state, s, samples)
+        loss, _, metrics = self.adjoint_matching(state, samples)
         own = samples.states[-1].clamp(-1, 1)  # the last bridge state is a_hat itself
         penalty = critic(s, own).mean((1, 2)) - critic(s, batch["actions"]).mean((1, 2))
         return loss + self.parameters.value_penalty * penalty, metrics
@@ -55,7 +57,10 @@ class SQAM(TRQAM):
         weight = t[:, None, None, None]
         states = (1 - weight) * noise["adj_eps"].transpose(0, 1) + weight * action
         terminal = self.terminal_adjoint(state, s, action)
-        return AdjointSamples(states, weight * terminal, t, 2 * (1 - t + h) / (t + h), terminal)
+        finetuned = RecordedField(self.field(state.online["finetuned"]))
+        along_path(finetuned, s, states, t)
+        v_base = along_path(self.reference_field(state), s, states, t)
+        return AdjointSamples(states, weight * terminal, 2 * (1 - t + h) / (t + h), terminal, v_base, finetuned)
 
 
 AGENT = SQAM

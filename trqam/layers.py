@@ -1,0 +1,234 @@
+"""Forward and backward passes of stacked multilayer perceptrons, written out.
+
+    z = x W + b,   y = z sigmoid(u),   u = 2c (z + a z^3),   c = sqrt(2 / pi),  a = 0.044715      (GELU's tanh form)
+    dy/dz = s + 3 s (1 - s) (u - (4c / 3) z),   s = sigmoid(u)
+
+Autograd would do the same products. Written out they (1) work on blocks that stay in a core's cache, (2) take GELU and
+its slope from one sigmoid, where PyTorch's kernel on a CPU takes as long as the matrix product beside it, and (3) leave
+a tape: a path that was sampled without gradient can be differentiated afterwards, and pulled back step by step.
+
+Shapes: S is the stack (replicas, or replicas times members); x [S, B, in], weights [S, in, out], the rest [S, 1, out].
+"""
+
+import math
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+EPSILON = 1e-6  # of LayerNorm, as in flax
+BLOCK = 2**17  # numbers an activation of one block has: half a megabyte, so that a layer's few arrays fit in a cache
+SLOPE, CUBIC = 2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715
+
+
+class Layer(NamedTuple):
+    """Dense, then GELU if ``activated``, then LayerNorm if there are a ``scale`` and a ``shift``."""
+
+    weight: Tensor
+    bias: Tensor
+    scale: Tensor | None = None
+    shift: Tensor | None = None
+    activated: bool = True
+
+    def part(self, stack: slice) -> "Layer":
+        """The same of some members of the stack."""
+        if stack.stop - stack.start == self.weight.shape[0]:
+            return self
+        tensors = (tensor if tensor is None else tensor[stack] for tensor in self[:4])
+        return Layer(*tensors, self.activated)
+
+
+class Record(NamedTuple):
+    """What the backward pass of one layer needs: its input, GELU's slope, LayerNorm's (input, output, mean, 1/std)."""
+
+    x: Tensor
+    slope: Tensor | None
+    norm: tuple[Tensor, ...] | None
+
+    def part(self, rows: slice) -> "Record":
+        """The same of some rows, for whoever needs no gradient of the parameters."""
+        if rows.stop - rows.start == self.x.shape[1]:
+            return self
+        slope = self.slope if self.slope is None else self.slope[:, rows]
+        return Record(self.x, slope, self.norm and tuple(tensor[:, rows] for tensor in self.norm))
+
+
+class Block(NamedTuple):
+    """A part of the stack and of the batch, with a record for each layer (none if no gradient will be asked for)."""
+
+    stack: slice
+    rows: slice
+    records: list[Record]
+
+
+class Pass(NamedTuple):
+    """A forward pass: output [S, B, out] without graph, and its tape."""
+
+    output: Tensor
+    blocks: list[Block]
+
+
+def forward(layers: list[Layer], x: Tensor, tape: bool, unit: int = 0) -> Pass:
+    """The network at x [S, B, in]; with ``tape`` what its backward pass needs. No block cuts ``unit`` rows apart."""
+    outputs, blocks = [], []
+    for stack, rows in _blocks(*x.shape[:2], max(layer.weight.shape[-1] for layer in layers), unit):
+        records: list[Record] = []
+        h = x[stack, rows]
+        for layer in layers:
+            h = _layer(layer.part(stack), h, records if tape else None)
+        outputs.append(h)
+        blocks.append(Block(stack, rows, records))
+    return Pass(_joined(outputs, blocks), blocks)
+
+
+def run(layers: list[Layer], parameters: list[Tensor], x: Tensor) -> Tensor:
+    """The network at x, with a graph where one is asked for; the ``parameters`` are those of `layers`, in order."""
+    graph = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
+    with torch.no_grad():
+        done = forward(layers, x.detach(), graph)
+    return Differentiable.of(layers, parameters, [done], x) if graph else done.output
+
+
+def backward(layers: list[Layer], blocks: list[Block], gradient: Tensor, inputs: bool, weights: bool):
+    """From the output's gradient [S, B, out] to those of the input (None unless ``inputs``) and of every parameter,
+    a list of (weight, bias, scale, shift) (None unless ``weights``)."""
+    sums = [[None if p is None else torch.zeros_like(p) for p in layer[:4]] for layer in layers] if weights else None
+    parts = []
+    for stack, rows, records in blocks:
+        g = gradient[stack, rows]
+        for i in reversed(range(len(layers))):
+            layer, own = layers[i].part(stack), None
+            if sums is not None:
+                own = [p if p is None else p[stack] for p in sums[i]]
+            g = _layer_backward(layer, records[i], g, own, inputs or i > 0)
+        parts.append(g)
+    return _joined(parts, blocks) if inputs else None, sums
+
+
+def pull_back(layers: list[Layer], blocks: list[Block], rows: slice, cotangent: Tensor) -> Tensor:
+    """J^T cotangent [S, B, in] at some rows of a forward pass whose blocks do not cut them apart."""
+    parts = []
+    for stack, covered, records in blocks:
+        if not covered.start <= rows.start < covered.stop:
+            continue
+        inside = slice(rows.start - covered.start, rows.stop - covered.start)
+        g = cotangent[stack]
+        for layer, record in zip(reversed(layers), reversed(records), strict=True):
+            g = _layer_backward(layer.part(stack), record.part(inside), g, None, True)
+        parts.append(g)
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class Differentiable(torch.autograd.Function):
+    """Gives the output of forward passes over consecutive rows the graph that it was computed without."""
+
+    @staticmethod
+    def of(layers: list[Layer], parameters: list[Tensor], passes: list[Pass], x: Tensor | None) -> Tensor:
+        """The outputs as one [S, sum B, out]; gradients reach the ``parameters``, those of the layers in order, each in
+        its own shape, and ``x`` if it is given."""
+        return Differentiable.apply(layers, passes, x, *parameters)
+
+    @staticmethod
+    def forward(ctx, layers, passes, x, *parameters):
+        """Joins the outputs; the tapes wait."""
+        ctx.layers, ctx.blocks, start = layers, [], 0
+        for done in passes:
+            for block in done.blocks:
+                rows = slice(block.rows.start + start, block.rows.stop + start)
+                ctx.blocks.append(Block(block.stack, rows, block.records))
+            start += done.output.shape[1]
+        ctx.shapes = [p.shape for p in parameters] if any(p.requires_grad for p in parameters) else None
+        return passes[0].output if len(passes) == 1 else torch.cat([done.output for done in passes], 1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        """Of x and the parameters."""
+        found, sums = backward(ctx.layers, ctx.blocks, gradient, ctx.needs_input_grad[2], ctx.shapes is not None)
+        if sums is None:
+            return None, None, found, *[None] * (len(ctx.needs_input_grad) - 3)
+        flat = [g for layer in sums for g in layer if g is not None]
+        return None, None, found, *(g.view(shape) for g, shape in zip(flat, ctx.shapes, strict=True))
+
+
+def _layer(layer: Layer, x: Tensor, records: list[Record] | None) -> Tensor:
+    z = torch.bmm(x, layer.weight).add_(layer.bias)  # baddbmm takes a third longer: it copies the bias first
+    if not layer.activated:
+        if records is not None:
+            records.append(Record(x, None, None))
+        return z
+    y, slope = _gelu_with_slope(z) if records is not None else (_gelu(z), None)
+    norm, out = None, y
+    if layer.scale is not None:
+        normalised, mean, inverse = torch.native_layer_norm(y, y.shape[-1:], None, None, EPSILON)
+        norm, out = (y, normalised, mean, inverse), torch.addcmul(layer.shift, normalised, layer.scale)
+    if records is not None:
+        records.append(Record(x, slope, norm))
+    return out
+
+
+def _layer_backward(layer: Layer, record: Record, g: Tensor, sums: list | None, further: bool) -> Tensor | None:
+    """Adds the parameters' gradients to ``sums``; returns the input's where it goes ``further``."""
+    if record.norm is not None:
+        y, normalised, mean, inverse = record.norm
+        if sums is not None:
+            sums[2] += (g * normalised).sum(1, keepdim=True)
+            sums[3] += g.sum(1, keepdim=True)
+        none, mask = None, [True, False, False]
+        g = torch.ops.aten.native_layer_norm_backward(
+            g * layer.scale, y, y.shape[-1:], mean, inverse, none, none, mask
+        )[0]
+    if record.slope is not None:
+        g = g * record.slope
+    if sums is not None:
+        sums[0].baddbmm_(record.x.transpose(1, 2), g)
+        sums[1] += g.sum(1, keepdim=True)
+    return torch.bmm(g, layer.weight.transpose(1, 2)) if further else None
+
+
+def _gelu(z: Tensor) -> Tensor:
+    """GELU of z, whose memory it may take."""
+    if z.is_cuda:
+        return functional.gelu(z, approximate="tanh")  # one kernel
+    return torch.addcmul(_number(SLOPE, z.dtype), z, z, value=CUBIC).mul_(z).sigmoid_().mul_(z)
+
+
+def _gelu_with_slope(z: Tensor) -> tuple[Tensor, Tensor]:
+    """GELU of z and its derivative there."""
+    if z.is_cuda:
+        return functional.gelu(z, approximate="tanh"), torch.ops.aten.gelu_backward(
+            torch.ones_like(z), z, approximate="tanh"
+        )
+    u = torch.addcmul(_number(SLOPE, z.dtype), z, z, value=CUBIC).mul_(z)
+    s = u.sigmoid()
+    slope = torch.addcmul(s, torch.addcmul(s, s, s, value=-1), u.sub_(z, alpha=2 * SLOPE / 3), value=3)
+    return s.mul_(z), slope
+
+
+@cache
+def _number(value: float, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(value, dtype=dtype)
+
+
+def _blocks(stack: int, batch: int, width: int, unit: int) -> list[tuple[slice, slice]]:
+    """Parts of the stack, or of the rows where one member is a block already, in order."""
+    members = max(1, BLOCK // (batch * width))
+    if members > 1 or batch * width <= BLOCK:
+        return [(slice(i, min(i + members, stack)), slice(0, batch)) for i in range(0, stack, members)]
+    unit = unit or min(batch, 128)
+    rows = unit * max(1, BLOCK // (unit * width))
+    starts = range(0, batch, rows)
+    return [(slice(i, i + 1), slice(j, min(j + rows, batch))) for i in range(stack) for j in starts]
+
+
+def _joined(parts: list[Tensor], blocks: list[Block]) -> Tensor:
+    """The parts of a tensor as one, rows before stack."""
+    if len(parts) == 1:
+        return parts[0]
+    members: list[Tensor] = []
+    for first in sorted({block.stack.start for block in blocks}):
+        rows = [part for part, block in zip(parts, blocks, strict=True) if block.stack.start == first]
+        members.append(rows[0] if len(rows) == 1 else torch.cat(rows, 1))
+    return members[0] if len(members) == 1 else torch.cat(members)
