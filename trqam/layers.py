@@ -11,7 +11,6 @@ Shapes: S is the stack (replicas, or replicas times members); x [S, B, in], weig
 """
 
 import math
-from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -21,6 +20,8 @@ from torch.nn import functional
 EPSILON = 1e-6  # of LayerNorm, as in flax
 BLOCK = 2**17  # numbers an activation of one block has: half a megabyte, so that a layer's few arrays fit in a cache
 SLOPE, CUBIC = 2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715
+
+_SLOPES = {dtype: torch.tensor(SLOPE, dtype=dtype) for dtype in (torch.float32, torch.float64)}
 
 
 class Layer(NamedTuple):
@@ -47,12 +48,14 @@ class Record(NamedTuple):
     slope: Tensor | None
     norm: tuple[Tensor, ...] | None
 
-    def part(self, rows: slice) -> "Record":
-        """The same of some rows, for whoever needs no gradient of the parameters."""
-        if rows.stop - rows.start == self.x.shape[1]:
-            return self
-        slope = self.slope if self.slope is None else self.slope[:, rows]
-        return Record(self.x, slope, self.norm and tuple(tensor[:, rows] for tensor in self.norm))
+    def split(self, unit: int) -> list["Record"]:
+        """Of every ``unit`` rows, for whoever needs no gradient of the parameters."""
+        count = self.x.shape[1] // unit
+        slopes = [None] * count if self.slope is None else self.slope.split(unit, 1)
+        norms = [None] * count
+        if self.norm is not None:
+            norms = list(zip(*(tensor.split(unit, 1) for tensor in self.norm), strict=True))
+        return [Record(self.x, *parts) for parts in zip(slopes, norms, strict=True)]
 
 
 class Block(NamedTuple):
@@ -75,7 +78,7 @@ def forward(layers: list[Layer], x: Tensor, tape: bool, unit: int = 0) -> Pass:
     outputs, blocks = [], []
     for stack, rows in _blocks(*x.shape[:2], max(layer.weight.shape[-1] for layer in layers), unit):
         records: list[Record] = []
-        h = x[stack, rows]
+        h = x if rows.stop - rows.start == x.shape[1] and stack.stop - stack.start == x.shape[0] else x[stack, rows]
         for layer in layers:
             h = _layer(layer.part(stack), h, records if tape else None)
         outputs.append(h)
@@ -97,28 +100,41 @@ def backward(layers: list[Layer], blocks: list[Block], gradient: Tensor, inputs:
     sums = [[None if p is None else torch.zeros_like(p) for p in layer[:4]] for layer in layers] if weights else None
     parts = []
     for stack, rows, records in blocks:
-        g = gradient[stack, rows]
+        g = gradient if len(blocks) == 1 else gradient[stack, rows]
         for i in reversed(range(len(layers))):
-            layer, own = layers[i].part(stack), None
-            if sums is not None:
-                own = [p if p is None else p[stack] for p in sums[i]]
+            layer, own = layers[i].part(stack), sums[i] if sums is not None else None
+            if own is not None and layer is not layers[i]:
+                own = [p if p is None else p[stack] for p in own]
             g = _layer_backward(layer, records[i], g, own, inputs or i > 0)
         parts.append(g)
     return _joined(parts, blocks) if inputs else None, sums
 
 
-def pull_back(layers: list[Layer], blocks: list[Block], rows: slice, cotangent: Tensor) -> Tensor:
-    """J^T cotangent [S, B, in] at some rows of a forward pass whose blocks do not cut them apart."""
-    parts = []
-    for stack, covered, records in blocks:
-        if not covered.start <= rows.start < covered.stop:
-            continue
-        inside = slice(rows.start - covered.start, rows.stop - covered.start)
-        g = cotangent[stack]
-        for layer, record in zip(reversed(layers), reversed(records), strict=True):
-            g = _layer_backward(layer.part(stack), record.part(inside), g, None, True)
-        parts.append(g)
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+class Pullback:
+    """x to J^T cotangent for every ``unit`` rows of a forward pass at x [S, K unit, in], evaluated once for all."""
+
+    def __init__(self, layers: list[Layer], x: Tensor, unit: int, inputs: slice):
+        """``inputs``: the components of x that are asked for."""
+        narrowed = [layers[0]._replace(weight=layers[0].weight[:, inputs]), *layers[1:]]
+        self._parts: list[list[tuple]] = [[] for _ in range(x.shape[1] // unit)]
+        for stack, rows, records in forward(layers, x, True, unit).blocks:
+            own = [layer.part(stack) for layer in narrowed]
+            transposed = [layer.weight.transpose(1, 2) for layer in own]
+            for i in range((rows.stop - rows.start) // unit):
+                self._parts[rows.start // unit + i].append((stack, own, transposed, []))
+            for record in records:
+                for i, part in enumerate(record.split(unit)):
+                    self._parts[rows.start // unit + i][-1][3].append(part)
+
+    def __call__(self, i: int, cotangent: Tensor) -> Tensor:
+        """[S, unit, inputs] at rows i unit .. (i + 1) unit, for a cotangent [S, unit, out]."""
+        parts = []
+        for stack, layers, transposed, records in self._parts[i]:
+            g = cotangent if len(self._parts[i]) == 1 else cotangent[stack]
+            for layer, weight, record in zip(reversed(layers), reversed(transposed), reversed(records), strict=True):
+                g = torch.bmm(_before_activation(layer, record, g, None), weight)
+            parts.append(g)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class Differentiable(torch.autograd.Function):
@@ -171,6 +187,15 @@ def _layer(layer: Layer, x: Tensor, records: list[Record] | None) -> Tensor:
 
 def _layer_backward(layer: Layer, record: Record, g: Tensor, sums: list | None, further: bool) -> Tensor | None:
     """Adds the parameters' gradients to ``sums``; returns the input's where it goes ``further``."""
+    g = _before_activation(layer, record, g, sums)
+    if sums is not None:
+        sums[0].baddbmm_(record.x.transpose(1, 2), g)
+        sums[1] += g.sum(1, keepdim=True)
+    return torch.bmm(g, layer.weight.transpose(1, 2)) if further else None
+
+
+def _before_activation(layer: Layer, record: Record, g: Tensor, sums: list | None) -> Tensor:
+    """From the gradient of a layer's output to that of z."""
     if record.norm is not None:
         y, normalised, mean, inverse = record.norm
         if sums is not None:
@@ -180,19 +205,14 @@ def _layer_backward(layer: Layer, record: Record, g: Tensor, sums: list | None, 
         g = torch.ops.aten.native_layer_norm_backward(
             g * layer.scale, y, y.shape[-1:], mean, inverse, none, none, mask
         )[0]
-    if record.slope is not None:
-        g = g * record.slope
-    if sums is not None:
-        sums[0].baddbmm_(record.x.transpose(1, 2), g)
-        sums[1] += g.sum(1, keepdim=True)
-    return torch.bmm(g, layer.weight.transpose(1, 2)) if further else None
+    return g if record.slope is None else g * record.slope
 
 
 def _gelu(z: Tensor) -> Tensor:
     """GELU of z, whose memory it may take."""
     if z.is_cuda:
         return functional.gelu(z, approximate="tanh")  # one kernel
-    return torch.addcmul(_number(SLOPE, z.dtype), z, z, value=CUBIC).mul_(z).sigmoid_().mul_(z)
+    return torch.addcmul(_SLOPES[z.dtype], z, z, value=CUBIC).mul_(z).sigmoid_().mul_(z)
 
 
 def _gelu_with_slope(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,15 +221,10 @@ def _gelu_with_slope(z: Tensor) -> tuple[Tensor, Tensor]:
         return functional.gelu(z, approximate="tanh"), torch.ops.aten.gelu_backward(
             torch.ones_like(z), z, approximate="tanh"
         )
-    u = torch.addcmul(_number(SLOPE, z.dtype), z, z, value=CUBIC).mul_(z)
+    u = torch.addcmul(_SLOPES[z.dtype], z, z, value=CUBIC).mul_(z)
     s = u.sigmoid()
     slope = torch.addcmul(s, torch.addcmul(s, s, s, value=-1), u.sub_(z, alpha=2 * SLOPE / 3), value=3)
     return s.mul_(z), slope
-
-
-@cache
-def _number(value: float, dtype: torch.dtype) -> Tensor:
-    return torch.tensor(value, dtype=dtype)
 
 
 def _blocks(stack: int, batch: int, width: int, unit: int) -> list[tuple[slice, slice]]:

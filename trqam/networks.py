@@ -5,14 +5,14 @@ Dense -> GELU (tanh approximation) -> LayerNorm (eps 1e-6), the last Dense bare,
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trqam.layers import Differentiable, Layer, Pass, forward, pull_back, run
+from trqam.layers import Differentiable, Layer, Pass, Pullback, forward, run
 
 Parameters = dict[str, Tensor]
 
@@ -132,14 +132,12 @@ class VelocityField:
             t = x.new_full((*x.shape[:-1], 1), t)
         return torch.cat([s, x, t], -1)
 
-    def pullback(self, s: Tensor, x: Tensor, t: Tensor, unit: int) -> Callable[[int, Tensor], Tensor]:
+    def pullback(self, s: Tensor, x: Tensor, t: Tensor, unit: int) -> Pullback:
         """One forward pass at all rows, and the map (i, cotangent [R, unit, D]) to J_x^T cotangent at rows i unit ..
         (i + 1) unit."""
         with torch.no_grad():
-            blocks = forward(self.layers, self.inputs(s, x, t), True, unit).blocks
-            first, action = self.layers[0], slice(s.shape[-1], s.shape[-1] + x.shape[-1])
-            layers = [first._replace(weight=first.weight[:, action]), *self.layers[1:]]
-        return lambda i, cotangent: pull_back(layers, blocks, slice(i * unit, (i + 1) * unit), cotangent)
+            action = slice(s.shape[-1], s.shape[-1] + x.shape[-1])
+            return Pullback(self.layers, self.inputs(s, x, t), unit, action)
 
 
 class RecordedField:

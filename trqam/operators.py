@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trqam.replicas import State
 
 # Where the two factors stand among the arguments.
-FACTORS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1}
+FACTORS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1, "baddbmm_": 1}
 
 
 @dataclass

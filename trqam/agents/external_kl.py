@@ -20,7 +20,7 @@ class Parameters(Strict):
     inverse_temperature: Positive
     clip_adjoint: bool
     kl_budget: Positive
-    initial_multiplier: Positive
+    initial_multiplier: NotNegative
     dual_rate: NotNegative
     kl_ema_rate: Fraction
     kl_clip: Positive
