@@ -33,9 +33,9 @@ def test_no_network_is_evaluated_more_often_than_the_equations_ask(method):
     products = operators.count(agent.update, *arguments).products
     weights = {name: passes_of(agent, name, rows=2 * SIZES.batch) for name in ("base", "finetuned", "critic")}
     bounds = {  # forward passes and input gradients over one batch
-        "target/base": (3 * STEPS + 1) * weights["base"],  # roll-out's end, adjoint (forward and product), v_base
+        "target/base": 3 * STEPS * weights["base"],  # v_base (once the roll-out's), adjoint (forward, product)
         "online/base": 2 * weights["base"],
-        "online/finetuned": (4 * STEPS - 1) * weights["finetuned"],  # next action, roll-out, loss (and its gradient)
+        "online/finetuned": 3 * STEPS * weights["finetuned"],  # next action, roll-out, its gradient
         "target/critic": 3 * weights["critic"],  # target; value and gradient at the path's end
         "online/critic": 2 * weights["critic"],
         "activations": weights["base"] + STEPS * weights["finetuned"] + weights["critic"],  # weight gradients

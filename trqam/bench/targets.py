@@ -10,7 +10,7 @@ PACKED = {"small": 0.7, "profile": 0.4}  # seconds a replica, R = 8 by R = 1
 UNPACKED = ("paper", 4)  # where stacking may not pay; then the default must not do it
 # An update, views included, with the paper's layers, flow steps and critics, however many replicas; whoever does better
 # lowers them (tests/test_operators.py).
-OPERATORS = {"behaviour_cloning": 130, "qam": 1620, "trqam": 1631}
+OPERATORS = {"behaviour_cloning": 160, "qam": 2159, "trqam": 2170}
 PROCESSES = 1.8  # throughput of two by that of one
 GPU_GEMM = 0.30  # of the rate of tf32 products, paper size, R = 16
 GPU_PACKED = 8.0  # replica-updates a second, small size captured, R = 16 by R = 1
