@@ -133,7 +133,7 @@ class Bench:
         dataset, resident = self._data[tuple(shape)]
         agent = make_agent(run, *shape)
         state = assemble(replicas or [agent.initialise(seed, pretrained) for seed in seeds], self.device)
-        policy, experience = Policy(agent, dataset, self.device), Offline(run, dataset, seeds, "offline")
+        policy, experience = Policy(agent, dataset, self.device, kind), Offline(run, dataset, seeds, "offline")
         if feed == "device":
             fed = FromDevice(policy, experience, resident, 0)
         else:

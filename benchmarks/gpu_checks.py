@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_cases import Bench, Stack, difference, replica_of, target
+from trqam.capture import WARM_UP
 from trqam.philox import Draws
+from trqam.policy import Policy
 
 CPU = torch.device("cpu")
 EXACT, CLOSE, LOOSE = 0.0, 1e-5, 1e-4
@@ -46,6 +48,7 @@ def checks(bench: Bench, size: str, updates: int, kind: str) -> Iterator[Check]:
     left = [together.state.replica(position) for position in (1, 2)]  # as when the first seed has diverged
     stacks = [bench.stack(size, [1, 2], each, replicas=left) for each in (kind, "eager")]
     yield Check(f"{kind} anew = eager, {few} updates", difference(*(_after(s, few) for s in stacks)), CLOSE)
+    yield _acting(bench, size, kind)
     streamed = [_after(bench.stack(size, seeds, each, feed="streamed"), few) for each in (kind, "eager")]
     yield Check(f"streamed, {kind} = eager, {few} updates", difference(*streamed), CLOSE)
     host = [_after(each.stack(size, seeds, "eager", feed="host"), few) for each in (bench, Bench(CPU))]
@@ -81,6 +84,21 @@ def _batches(bench: Bench, size: str) -> Check:
         batches.append({key: tensor.cpu() for key, tensor in feed()[0].items()})
     worst = max(float((batches[0][key] - batches[1][key]).abs().max()) for key in batches[0])
     return Check("a batch of the device = the CPU's", worst, CLOSE)
+
+
+def _acting(bench: Bench, size: str, kind: str) -> Check:
+    """Actions as captured against eager ones, while an update changes what is acted with."""
+    stack, agents = bench.stack(size, [0, 1], kind), []
+    for launched in (kind, "eager"):
+        agents.append(Policy(stack.agent, None, bench.device, launched))
+    rng, worst = np.random.default_rng(3), 0.0
+    for _ in range(WARM_UP + 3):
+        stack.update()
+        shapes = [(2, 7, size) for size in (stack.agent.observation_size, stack.agent.noise_size)]
+        given = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+        one, other = (policy.act(stack.state, *given) for policy in agents)
+        worst = max(worst, float(np.abs(one - other).max()))
+    return Check(f"acting, {kind} = eager", worst, CLOSE)
 
 
 def training(bench: Bench, size: str, seeds: list[int], updates: int, kind: str) -> dict[str, float]:

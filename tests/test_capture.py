@@ -7,7 +7,7 @@ import torch
 
 from tests.learners import METHODS, SIZES, make_batch, make_learner
 from trqam import capture
-from trqam.capture import WARM_UP, Captured, kind_of, launcher
+from trqam.capture import WARM_UP, Call, Captured, kind_of, launcher
 from trqam.replicas import assemble
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -99,6 +99,23 @@ def test_every_call_of_a_captured_step_is_one_step(monkeypatch):
         launch()
         assert done == ["update", "loss"] * calls
     assert sides == [True] * WARM_UP + [False]  # run on a side stream, then recorded once
+    assert len(recorder.graphs) == 1
+
+
+def test_a_captured_call_gives_the_function_of_what_it_is_given(monkeypatch):
+    recorder, result, ran = Recorder(monkeypatch), torch.zeros(2), []
+
+    def doubled(x):
+        ran.append(recorder.recording)
+        recorder.run(lambda: torch.mul(x, 2, out=result))
+        return result
+
+    call = Call(doubled, "captured", CUDA)
+    for number in range(WARM_UP + 4):
+        given = torch.tensor([number, -1.0])
+        assert call(given).tolist() == [2 * number, -2]
+        given.zero_()  # what was given is no longer looked at
+    assert len(ran) == WARM_UP + 1
     assert len(recorder.graphs) == 1
 
 

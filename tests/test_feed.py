@@ -135,11 +135,27 @@ class Watch(TorchDispatchMode):
 def test_a_step_stays_on_its_device(name):
     """On torch's device without values every look at a value is an error, and so is a tensor of the CPU: what can run
     there can be captured."""
-    stack, _, feed = learner(FromDevice, device=torch.device("meta"), name=name)
+    stack, state, feed = learner(FromDevice, device=torch.device("meta"), name=name)
     feed.prepare(1)
+    agent = feed._policy.agent
+    given = [torch.empty(2, 3, size, device="meta") for size in (agent.observation_size, agent.noise_size)]
     with Watch() as watch:
         stack._launch()
+        agent.act(state, *given)
     assert watch.elsewhere == []
+
+
+def test_a_policy_that_is_captured_acts_as_one_that_is_not():
+    _, state, feed = learner(FromHost)
+    _, other, _ = learner(FromHost, seeds=(2, 3))
+    eager, rng = feed._policy, np.random.default_rng(0)
+    captured = Policy(eager.agent, feed._experience.dataset, CPU, "captured")
+    assert captured._kind == "eager"  # without a GPU
+    captured._kind = "captured"
+    for rows, actor in ((1, state), (5, state), (1, state), (1, other), (1, state)):
+        shapes = [(2, rows, size) for size in (eager.agent.observation_size, eager.agent.noise_size)]
+        given = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+        np.testing.assert_array_equal(captured.act(actor, *given), eager.act(actor, *given))
 
 
 def test_the_watch_sees_a_constant_from_the_cpu():

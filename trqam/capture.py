@@ -46,6 +46,29 @@ def launcher(
     return Captured(step) if device.type == "cuda" and kind != "eager" else step
 
 
+class Call:
+    """A function of tensors to a tensor, such as a policy's action, launched like a step, for inputs of one shape."""
+
+    def __init__(self, function: Callable[..., Tensor], kind: str, device: torch.device):
+        """``kind``: "eager" or "captured"; the function reads its inputs and what stays where it is, and writes
+        nothing."""
+        self._inputs: tuple[Tensor, ...] = ()
+        self._result = torch.empty(0)
+        self._launch = launcher(lambda: {"result": function(*self._inputs)}, self._keep, kind, device)
+
+    def __call__(self, *given: Tensor) -> Tensor:
+        """The function of ``given``; the next call may write over it."""
+        if not self._inputs:
+            self._inputs = tuple(torch.empty_like(tensor) for tensor in given)
+        for mine, new in zip(self._inputs, given, strict=True):
+            mine.copy_(new)
+        self._launch()
+        return self._result
+
+    def _keep(self, results: dict[str, Tensor]) -> None:
+        self._result = results["result"]  # of a graph: where every replay will write it
+
+
 class Captured:
     """A step that runs eagerly ``WARM_UP`` times, on a side stream, and is one CUDA graph from then on.
 

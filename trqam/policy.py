@@ -1,12 +1,14 @@
 """A learner's policy as the environments see it: NumPy in, NumPy out, observations normalised."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trqam.agents.base import Agent, Tensors
+from trqam.capture import Call
 from trqam.data.dataset import Dataset
 from trqam.replicas import State, assemble
 
@@ -36,8 +38,12 @@ def acting_part(agent: Agent, tensors: Tensors) -> Tensors:
 class Policy:
     """Acts for a stack of replicas; also normalises the batches they learn from, so that both agree."""
 
-    def __init__(self, agent: Agent, dataset: Dataset, device: torch.device):
+    def __init__(self, agent: Agent, dataset: Dataset, device: torch.device, kind: str = "eager"):
+        """``kind``: how updates are launched; on a GPU acting is captured unless they are eager."""
         self.agent, self.device = agent, device
+        self._kind = "captured" if device.type == "cuda" and kind != "eager" else "eager"
+        self._state: State | None = None  # whose acting was captured, by the shape of the observations
+        self._calls: dict[tuple[int, ...], Call] = {}
         size = agent.observation_size
         self.mean, self.std = np.zeros(size, np.float32), np.ones(size, np.float32)
         if agent.run.normalise_observations:
@@ -63,5 +69,12 @@ class Policy:
 
     def act(self, state: State, observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Chunks [R, S, D] for observations [R, S, O] and noise [R, S, noise_size]."""
-        actions = self.agent.act(state, self.tensor(self.normalise(observations)), self.tensor(noise))
-        return actions.cpu().numpy()
+        given = self.tensor(self.normalise(observations)), self.tensor(noise)
+        if self._kind == "eager":
+            return self.agent.act(state, *given).cpu().numpy()
+        if state is not self._state:
+            self._state, self._calls = state, {}
+        if observations.shape not in self._calls:
+            act = partial(self.agent.act, state)
+            self._calls[observations.shape] = Call(act, self._kind, self.device)
+        return self._calls[observations.shape](*given).cpu().numpy()

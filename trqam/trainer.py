@@ -60,7 +60,8 @@ class Trainer:
         sizes = self.dataset.card["shapes"]
         self.action_size = sizes["actions"][1]
         self.agent = make_agent(run.at(stage), sizes["observations"][1], self.action_size)
-        self.policy = Policy(self.agent, self.dataset, self.device)
+        self.kind = kind_of(config.scale.step, self.device)
+        self.policy = Policy(self.agent, self.dataset, self.device, self.kind)
         self.evaluator: Evaluator | None = None
         block = [cell.seed for cell in cells]
         if start is None:
@@ -195,8 +196,7 @@ class Trainer:
     def _learner(self) -> Learner:
         """What updates the stack as it is now."""
         feed = feed_of(self.policy, self.experience, self.resident, self.total)
-        kind = kind_of(self.config.scale.step, self.device)
-        return Learner(self.agent, self.state, feed, kind, self.device)
+        return Learner(self.agent, self.state, feed, self.kind, self.device)
 
     def _profile(self, request: Request) -> Profile:
         """Of some steps; its files are named by what trains, or simply where they lie with it."""
