@@ -68,7 +68,8 @@ def test_a_run_stopped_at_any_step_ends_in_the_same_bytes(load):
 
 
 def test_saves_cut_short_leave_the_seeds_together(load, monkeypatch):
-    """Killed twice when one seed of two had saved, at a stop and then at a checkpoint: they go on stacked."""
+    """Killed thrice when one seed of two had saved: after an evaluation that a stop had interrupted before, at a stop,
+    and at a checkpoint. They go on stacked, from what is the same for both."""
     results, save = {}, checkpoint.save
 
     def cut_short(directory, step, *rest, **options):
@@ -81,12 +82,14 @@ def test_saves_cut_short_leave_the_seeds_together(load, monkeypatch):
         pretrain(config, config.run(POINT, "trqam").domain)
         directories = [cell_of(config, POINT, "trqam", seed).directory("offline") for seed in (0, 1)]
         if scale == "disturbed":
-            for end in (13, 15):
+            with pytest.raises(Stopped):
+                train(config, POINT, "trqam", "offline", [0, 1], At(10))
+            for end, before in ((10, 5), (13, 10), (15, 10)):
                 monkeypatch.setattr(checkpoint, "save", cut_short)
                 with pytest.raises(KeyboardInterrupt):
                     train(config, POINT, "trqam", "offline", [0, 1], At(13 if end == 13 else None))
                 monkeypatch.setattr(checkpoint, "save", save)
-                assert [checkpoint.recorded(d) for d in directories] == [[end, 10], [10, 5]]
+                assert [checkpoint.recorded(d) for d in directories] == [[end, before], [10, 5]]
         train(config, POINT, "trqam", "offline", [0, 1])
         results[scale] = [(cell_of(config, POINT, "trqam", s).path / "offline.csv").read_bytes() for s in (0, 1)]
     assert results["undisturbed"] == results["disturbed"]
