@@ -87,6 +87,45 @@ def test_a_killed_run_ends_in_the_same_bytes(task, load):
     assert [key for key in expected if expected[key] != found[key]] == []
 
 
+@pytest.mark.parametrize("write", [2, 8])
+def test_a_block_killed_amid_its_first_or_last_save_goes_back_together(load, monkeypatch, write):
+    """When one seed of two has the record of step 5, or of 20."""
+    config = load(tasks=[POINT])
+    pretrain(config, config.run(POINT, "trqam").domain)
+    work = lambda: train(config, POINT, "trqam", "offline", [0, 1])  # noqa: E731
+    assert killed(work, checkpoint, "write_json", write)
+    trained = []
+    original = Trainer.train
+    monkeypatch.setattr(Trainer, "train", lambda self: (trained.append((self.seeds, self.start)), original(self)))
+    work()
+    assert trained == [([0, 1], None if write == 2 else 15)]
+    for seed in (0, 1):  # and the older generation is deleted
+        assert len(list(cell_of(config, POINT, "trqam", seed).directory("offline").iterdir())) == 2
+
+
+@pytest.mark.parametrize("damaged", ["tail", "all"])
+def test_a_replay_damaged_past_a_generation_costs_that_generation_only(load, capsys, damaged):
+    config = load(tasks=[POINT], seeds=1)
+    pretrain(config, config.run(POINT, "trqam").domain)
+    train(config, POINT, "trqam", "offline", [0])
+    work = lambda: train(config, POINT, "trqam", "online", [0])  # noqa: E731
+    assert killed(work, checkpoint, "write_json", 4)  # steps 10 and 15 are saved
+    replay = cell_of(config, POINT, "trqam", 0).directory("online") / "replay.bin"
+    content = bytearray(replay.read_bytes())
+    content[len(content) * 15 // 20 - 1 if damaged == "tail" else 0] ^= 1  # 20 rows, the last 5 of no checkpoint yet
+    replay.write_bytes(content)
+    capsys.readouterr()
+    if damaged == "all":
+        with pytest.raises(UserError, match=r"replay.bin: damaged"):
+            work()
+        assert replay.read_bytes() == content
+        return
+    work()
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 1
+    assert "replay.bin: damaged, not the 15 rows" in warnings[0]
+
+
 def test_finished_seeds_are_published_again_not_trained(load, monkeypatch):
     config = load(tasks=[POINT], seeds=8)
     trained = []

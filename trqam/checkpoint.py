@@ -129,6 +129,10 @@ def _damage(directory: Path, step: int) -> str | None:
             return f"{sealed}: damaged (checksum)"
         if sha256(weights) not in content["tensors"].split():
             return f"{weights}: damaged (checksum)"
-    except (UserError, OSError, KeyError, TypeError, AttributeError) as error:
-        return str(error) if isinstance(error, UserError) else f"{weights}: damaged ({error})"
+    except UserError as error:
+        return str(error)
+    except OSError as error:
+        return f"{weights}: damaged ({error.strerror})"
+    except (KeyError, TypeError, AttributeError):
+        return f"{sealed}: damaged (not a checkpoint's record)"
     return None
