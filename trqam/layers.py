@@ -54,7 +54,9 @@ class Record(NamedTuple):
         slopes = [None] * count if self.slope is None else self.slope.split(unit, 1)
         norms = [None] * count
         if self.norm is not None:
-            norms = list(zip(*(tensor.split(unit, 1) for tensor in self.norm), strict=True))
+            # LayerNorm's backward kernel reads mean and 1/std as if they lay densely
+            dense = ([part.contiguous() for part in tensor.split(unit, 1)] for tensor in self.norm)
+            norms = list(zip(*dense, strict=True))
         return [Record(self.x, *parts) for parts in zip(slopes, norms, strict=True)]
 
 
