@@ -78,7 +78,9 @@ class Pass(NamedTuple):
 def forward(layers: list[Layer], x: Tensor, tape: bool, unit: int = 0) -> Pass:
     """The network at x [S, B, in]; with ``tape`` what its backward pass needs. No block cuts ``unit`` rows apart."""
     outputs, blocks = [], []
-    for stack, rows in _blocks(*x.shape[:2], max(layer.weight.shape[-1] for layer in layers), unit):
+    whole = [(slice(0, x.shape[0]), slice(0, x.shape[1]))]
+    width = max(layer.weight.shape[-1] for layer in layers)
+    for stack, rows in _blocks(*x.shape[:2], width, unit) if _in_caches(x) else whole:
         records: list[Record] = []
         h = x if rows.stop - rows.start == x.shape[1] and stack.stop - stack.start == x.shape[0] else x[stack, rows]
         for layer in layers:
@@ -210,16 +212,21 @@ def _before_activation(layer: Layer, record: Record, g: Tensor, sums: list | Non
     return g if record.slope is None else g * record.slope
 
 
+def _in_caches(x: Tensor) -> bool:
+    """Whether blocks pay: on a GPU every block would be further kernels to launch."""
+    return x.device.type == "cpu"
+
+
 def _gelu(z: Tensor) -> Tensor:
     """GELU of z, whose memory it may take."""
-    if z.is_cuda:
+    if not _in_caches(z):
         return functional.gelu(z, approximate="tanh")  # one kernel
     return torch.addcmul(_SLOPES[z.dtype], z, z, value=CUBIC).mul_(z).sigmoid_().mul_(z)
 
 
 def _gelu_with_slope(z: Tensor) -> tuple[Tensor, Tensor]:
     """GELU of z and its derivative there."""
-    if z.is_cuda:
+    if not _in_caches(z):
         return functional.gelu(z, approximate="tanh"), torch.ops.aten.gelu_backward(
             torch.ones_like(z), z, approximate="tanh"
         )
