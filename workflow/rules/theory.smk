@@ -15,6 +15,7 @@ rule theory_figure:
         "trqam/report/theory_figure.py",
         "trqam/report/figures/__init__.py",
         "trqam/__main__.py",
+        "trqam/commands.py",
         "paper/style.mplstyle",
     output:
         report(
