@@ -1,6 +1,5 @@
 """The command line: parsing only. Every command works alone; Snakemake's rules call the same ones."""
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
-from trqam import config as configuration  # noqa: E402
 from trqam.arguments import SEEDS, Parser, tolerance, whole  # noqa: E402
 from trqam.bench import options as bench_options  # noqa: E402
 from trqam.commands import (  # noqa: E402
@@ -17,6 +15,7 @@ from trqam.commands import (  # noqa: E402
     bench,
     clean,
     collect,
+    configured,
     convert,
     doctor,
     evaluate,
@@ -133,19 +132,13 @@ def parser() -> Parser:
     return top
 
 
-def _configuration(arguments: argparse.Namespace) -> configuration.Config:
-    """The scale that the command line names, with its changes."""
-    overrides = dict(configuration.parse_override(text) for text in arguments.set)
-    return configuration.load(arguments.config, overrides)
-
-
 def main() -> None:
     """Runs one command; a mistake of the user's is one line on stderr."""
     sys.stderr = tolerant(sys.stderr)
     arguments = parser().parse_args()
     try:
         if getattr(arguments, "configured", True):
-            arguments.function(arguments, _configuration(arguments))
+            arguments.function(arguments, configured(arguments))
         else:
             arguments.function(arguments)
     except UserError as error:

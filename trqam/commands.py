@@ -167,7 +167,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from trqam import kept, rollouts
 
     if flow_steps is None and arguments.task and (arguments.run / "run" / "pretrain").is_dir():
-        flow_steps = _configuration(arguments).scale.flow_steps
+        flow_steps = configured(arguments).scale.flow_steps
     policy = kept.load(arguments.run, arguments.stage, arguments.task, flow_steps, arguments.data)
     episodes = rollouts.evaluate(policy, arguments.episodes, arguments.seed)
     summary = rollouts.summary(policy, episodes, arguments.seed)
@@ -249,3 +249,9 @@ def golden(arguments: argparse.Namespace, config: configuration.Config) -> None:
     if worst := [name for name, difference in found.items() if not difference <= arguments.tolerance]:
         print(f"{arguments.file}: {', '.join(worst)} beyond {arguments.tolerance:g}", file=sys.stderr)
         sys.exit(1)
+
+
+def configured(arguments: argparse.Namespace) -> configuration.Config:
+    """The scale that the command line names, with its changes."""
+    overrides = dict(configuration.parse_override(text) for text in arguments.set)
+    return configuration.load(arguments.config, overrides)
