@@ -39,9 +39,16 @@ def network(norm: bool) -> tuple[list[Layer], list[torch.Tensor], torch.Tensor]:
     return built, parameters, draw(ROWS, WIDTHS[0])
 
 
-@pytest.fixture(params=[2**17, 4 * 8 * 2, 3 * 8], ids=["one block", "blocks of rows", "small blocks"])
+BLOCKS = {"one block": 2**17, "blocks of rows": 4 * 8 * 2, "small blocks": 3 * 8}
+
+
+@pytest.fixture(params=[*BLOCKS, "as on a GPU", "as on a GPU, passes apart"])
 def block(request, monkeypatch):
-    monkeypatch.setattr(layers, "BLOCK", request.param)
+    if request.param in BLOCKS:
+        monkeypatch.setattr(layers, "BLOCK", BLOCKS[request.param])
+    else:
+        monkeypatch.setattr(layers, "_in_caches", lambda x: False)
+        monkeypatch.setattr(layers, "JOINT", 0 if "apart" in request.param else layers.JOINT)
 
 
 @pytest.mark.parametrize("norm", [False, True])

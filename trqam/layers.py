@@ -19,6 +19,7 @@ from torch.nn import functional
 
 EPSILON = 1e-6  # of LayerNorm, as in flax
 BLOCK = 2**17  # numbers an activation of one block has: half a megabyte, so that a layer's few arrays fit in a cache
+JOINT = 2**22  # numbers an activation may have in all passes together, for a GPU to take them back as one; not measured
 SLOPE, CUBIC = 2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715
 
 _SLOPES = {dtype: torch.tensor(SLOPE, dtype=dtype) for dtype in (torch.float32, torch.float64)}
@@ -42,7 +43,8 @@ class Layer(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What the backward pass of one layer needs: its input, GELU's slope, LayerNorm's (input, output, mean, 1/std)."""
+    """What the backward pass of one layer needs: its input, GELU's slope (on a GPU its input), and LayerNorm's input,
+    output, mean and 1/std."""
 
     x: Tensor
     slope: Tensor | None
@@ -159,6 +161,7 @@ class Differentiable(torch.autograd.Function):
                 rows = slice(block.rows.start + start, block.rows.stop + start)
                 ctx.blocks.append(Block(block.stack, rows, block.records))
             start += done.output.shape[1]
+        ctx.blocks = _as_one(ctx.blocks)
         ctx.shapes = [p.shape for p in parameters] if any(p.requires_grad for p in parameters) else None
         return passes[0].output if len(passes) == 1 else torch.cat([done.output for done in passes], 1)
 
@@ -209,7 +212,7 @@ def _before_activation(layer: Layer, record: Record, g: Tensor, sums: list | Non
         g = torch.ops.aten.native_layer_norm_backward(
             g * layer.scale, y, y.shape[-1:], mean, inverse, none, none, mask
         )[0]
-    return g if record.slope is None else g * record.slope
+    return g if record.slope is None else _times_slope(g, record.slope)
 
 
 def _in_caches(x: Tensor) -> bool:
@@ -225,15 +228,32 @@ def _gelu(z: Tensor) -> Tensor:
 
 
 def _gelu_with_slope(z: Tensor) -> tuple[Tensor, Tensor]:
-    """GELU of z and its derivative there."""
+    """GELU of z and its derivative there; on a GPU z itself, of which `_times_slope` makes it in one kernel."""
     if not _in_caches(z):
-        return functional.gelu(z, approximate="tanh"), torch.ops.aten.gelu_backward(
-            torch.ones_like(z), z, approximate="tanh"
-        )
+        return functional.gelu(z, approximate="tanh"), z
     u = torch.addcmul(_SLOPES[z.dtype], z, z, value=CUBIC).mul_(z)
     s = u.sigmoid()
     slope = torch.addcmul(s, torch.addcmul(s, s, s, value=-1), u.sub_(z, alpha=2 * SLOPE / 3), value=3)
     return s.mul_(z), slope
+
+
+def _times_slope(g: Tensor, slope: Tensor) -> Tensor:
+    """The gradient of z from that of GELU and what `_gelu_with_slope` left."""
+    return g * slope if _in_caches(g) else torch.ops.aten.gelu_backward(g, slope, approximate="tanh")
+
+
+def _as_one(blocks: list[Block]) -> list[Block]:
+    """Blocks of consecutive rows as one block of the same tape, where a copy is cheaper than launches for each."""
+    x = blocks[0].records[0].x
+    width = max(record.x.shape[2] for record in blocks[0].records)
+    if _in_caches(x) or len(blocks) == 1 or x.shape[0] * blocks[-1].rows.stop * width > JOINT:
+        return blocks
+    records = []
+    for parts in zip(*(block.records for block in blocks), strict=True):
+        slope = None if parts[0].slope is None else torch.cat([part.slope for part in parts], 1)
+        norm = parts[0].norm and tuple(torch.cat(own, 1) for own in zip(*(part.norm for part in parts), strict=True))
+        records.append(Record(torch.cat([part.x for part in parts], 1), slope, norm))
+    return [Block(blocks[0].stack, slice(0, blocks[-1].rows.stop), records)]
 
 
 def _blocks(stack: int, batch: int, width: int, unit: int) -> list[tuple[slice, slice]]:
