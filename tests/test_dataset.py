@@ -235,8 +235,8 @@ def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert read_json(path) == {"a": [1.5, None], "b": 1}
     write_atomically(path, b"abc")
     assert sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
+    with pytest.raises(UserError, match="disk full"):
         write_atomically(path, "other")
     assert path.read_bytes() == b"abc"
     assert list(path.parent.iterdir()) == [path]

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pandas as pd
 
 from trqam import config as configuration
 from trqam import published
@@ -35,8 +34,8 @@ from trqam.config import Config
 from trqam.errors import UserError
 from trqam.provenance import provenance
 from trqam.report import CLAIMS, latex
-from trqam.report.collected import REPORTED
-from trqam.schema import Scale
+from trqam.report.collected import REPORTED, RUN, read_table
+from trqam.schema import Name, Natural, Scale
 from trqam.strict import Strict, convert, read_yaml
 
 FORMAT = 1
@@ -60,14 +59,14 @@ class Member(Strict):
     """What a member must be."""
 
     sha256: str
-    size: int
+    size: Natural
 
 
 class Manifest(Strict):
     """MANIFEST.json: ``files`` are the configuration files' names as the paper prints them."""
 
     format: int
-    scale: str
+    scale: Name
     files: dict[str, str]
     overrides: dict[str, Any]
     versions: dict[str, str]
@@ -125,7 +124,7 @@ def _check_belongs(config: Config, folder: Path) -> None:
     path = folder / "runs.csv"
     mixed = {(cell["task"], cell["method"]) for cell in read_json(folder / "manifests.json").get("mixed", [])}
     same = f"give the --config and --set that made it, or run `snakemake --cores all paper --configfile {config.path}`"
-    cells, runs = set(config.cells), pd.read_csv(path).sort_values("seed")
+    cells, runs = set(config.cells), read_table(path, RUN | {"digest"}).sort_values("seed")
     for row in runs.drop_duplicates(["task", "method", "stage", "digest"], keep="last").itertuples():
         what = f"{path}: {row.task} {row.method} seed{row.seed} {row.stage}"
         known = (row.task, row.method) in cells and row.stage in config.stages(row.method)

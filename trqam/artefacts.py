@@ -78,8 +78,12 @@ def read_json(path: Path | str) -> object:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); make it again or correct the path") from error
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise UserError(f"{path}: damaged, not JSON ({error}); delete it and make it again") from error
+    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError; ten thousand brackets
+        problem = getattr(
+            error, "msg", "nested too deeply" if isinstance(error, RecursionError) else "no text in UTF-8"
+        )
+        line = f", line {error.lineno}" if hasattr(error, "lineno") else ""
+        raise UserError(f"{path}: damaged, not JSON ({problem}{line}); delete it and make it again") from error
 
 
 def sha256(path: Path | str) -> str:

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 from torch import Tensor
 
@@ -93,7 +94,10 @@ def load(directory: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]
     """Tensors and record of one checkpoint; a UserError if it is damaged."""
     if problem := _damage(directory, step):
         raise UserError(f"{problem}; `trqam clean` the run and train it again")
-    return safetensors.torch.load_file(_paths(directory, step)[0]), record(directory, step)
+    try:
+        return safetensors.torch.load_file(_paths(directory, step)[0]), record(directory, step)
+    except safetensors.SafetensorError:
+        raise UserError(f"{_paths(directory, step)[0]}: damaged, not safetensors; `trqam clean` the run") from None
 
 
 def _paths(directory: Path, step: int) -> tuple[Path, Path]:
@@ -102,7 +106,7 @@ def _paths(directory: Path, step: int) -> tuple[Path, Path]:
 
 def recorded(directory: Path) -> list[int]:
     """Steps that have a record, newest first, damaged or not."""
-    return sorted((int(path.stem[4:]) for path in directory.glob("step*.json")), reverse=True)
+    return sorted((int(p.stem[4:]) for p in directory.glob("step*.json") if p.stem[4:].isdecimal()), reverse=True)
 
 
 def _replaced(sealed: Path, new: dict[str, Any]) -> dict[str, Any] | None:
@@ -130,7 +134,7 @@ def _damage(directory: Path, step: int) -> str | None:
         if sha256(weights) not in content["tensors"].split():
             return f"{weights}: damaged (checksum)"
     except UserError as error:
-        return str(error)
+        return str(error).partition("; ")[0]  # the fix depends on what there is beside it
     except OSError as error:
         return f"{weights}: damaged ({error.strerror})"
     except (KeyError, TypeError, AttributeError):

@@ -5,8 +5,12 @@ A file holds the configuration, initial parameters, batches and noise of ten upd
 
 import importlib
 import json
+import zipfile
+import zlib
 from pathlib import Path
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,8 +20,39 @@ from trqam.config import Run
 from trqam.errors import UserError
 from trqam.golden_names import COMMON, SWITCHES, TRANSLATIONS
 from trqam.replicas import assemble
+from trqam.schema import Small
+from trqam.strict import check
 
 DTYPES = {"f32": torch.float32, "f64": torch.float64}
+
+
+FIX = "give an npz of the golden format"
+NEEDED = ("action_chunking", "actor_layer_norm", "discount", "rho", "lr", "tau", "flow_steps", "num_qs")
+BATCH = ("rewards", "masks", "valid", "next_observations", "observations", "actions")
+
+
+class Description(msgspec.Struct):
+    """A file's array `meta`, as JSON; it holds more."""
+
+    config: dict[str, Any]
+    dtype: Literal["f32", "f64"]
+    nsteps: Small
+    agent: str
+    action_dim: Small
+    obs_dim: Small
+    horizon: Small
+    batch: Small
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """All arrays of an npz file."""
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {FIX}") from None
+    except (ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
+        raise UserError(f"{path}: not a reference file, or damaged; {FIX}") from None  # also an npy or a pickle
 
 
 class Golden:
@@ -25,26 +60,44 @@ class Golden:
 
     def __init__(self, path: str | Path):
         self.path = path
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                self.arrays = {key: file[key] for key in file.files}
-            self.meta = json.loads(str(self.arrays["meta"]))
-            self.config = c = self.meta["config"]
-            self.dtype, self.updates = DTYPES[self.meta["dtype"]], self.meta["nsteps"]
-            name = c.get("agent_name", self.meta["agent"])
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path}: not a reference file ({error}); give an npz of the golden format") from None
+        self.arrays = read_arrays(path)
+        self.meta = self._description()
+        self.config = c = self.meta["config"]
+        self.dtype, self.updates = DTYPES[self.meta["dtype"]], self.meta["nsteps"]
+        self._check_updates()
+        name = c.get("agent_name", self.meta["agent"])
         if name == "trqam" and c.get("bc_only"):
             name = "behaviour_cloning"
         elif name == "qam" and c.get("edit_scale", 0) > 0:
             name = "qam_e"
         if name not in TRANSLATIONS:
-            raise UserError(f"{path}: agent: {name!r} is not one of {', '.join(TRANSLATIONS)}")
+            raise UserError(f"{path}: agent: found {name!r}; give a file of one of {', '.join(TRANSLATIONS)}")
         self.words = TRANSLATIONS[name]
         if name != "behaviour_cloning":  # which uses none of the switches that its file carries
             self._refuse_unknown()
         self.agent = self._agent()
         self.state = assemble([self._initial()])
+
+    def _description(self) -> dict[str, Any]:
+        """The file's configuration and sizes."""
+        try:
+            meta = json.loads(str(self.array("meta")))
+        except (ValueError, RecursionError):
+            raise UserError(f"{self.path}: meta: not JSON; {FIX}") from None
+        check(meta, Description, f"{self.path}: meta", FIX)
+        if lacking := [key for key in NEEDED if key not in meta["config"]]:
+            raise UserError(f"{self.path}: meta: config: {lacking[0]}: missing; {FIX}")
+        return meta
+
+    def _check_updates(self) -> None:
+        """A UserError unless there are numbers, and a batch and noise for each update."""
+        for key in BATCH:
+            self.array(f"batch/{key}")
+        for key, array in self.arrays.items():
+            if key != "meta" and array.dtype.kind not in "fiub":
+                raise UserError(f"{self.path}: {key}: holds what is no number; {FIX}")
+            if key.startswith(("batch/", "noise/")) and array.shape[:1] != (self.updates,):
+                raise UserError(f"{self.path}: {key}: not of {self.updates} updates; {FIX}")
 
     def _refuse_unknown(self) -> None:
         """A UserError on the first switch that would be ignored."""

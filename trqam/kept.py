@@ -7,7 +7,7 @@ results/{scale}/pretrained/{domain}        behaviour cloning of a domain, for an
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,13 +16,14 @@ import torch
 from trqam import checkpoint, envs
 from trqam.agents import make_agent
 from trqam.agents.base import Agent, Tensors
-from trqam.artefacts import read_json
 from trqam.config import STAGES, Run, agent_parameters, domain_of
+from trqam.data.card import read
 from trqam.errors import UserError
 from trqam.policy import Policy
 from trqam.replicas import State, assemble
 from trqam.runs import Cell
-from trqam.strict import Strict, convert
+from trqam.schema import Layers, Natural, Small, Width
+from trqam.strict import Strict, check, convert
 
 EXAMPLE = "results/small/TASK/METHOD/seed0"
 # Rows of a batch of observations, always: the arithmetic of a row may depend on how many there are, in its last bit.
@@ -36,9 +37,9 @@ class Acting(Strict):
     """
 
     domain: str
-    horizon: int
-    hidden_width: int
-    hidden_layers: int
+    horizon: Small
+    hidden_width: Width
+    hidden_layers: Layers
     actor_layer_norm: bool
     normalise_observations: bool
     data_source: str
@@ -48,8 +49,8 @@ class Acting(Strict):
     agent: str
     method: str
     parameters: dict[str, bool | int | float | str]
-    flow_steps: int
-    critics: int
+    flow_steps: Small
+    critics: Annotated[int, msgspec.Meta(ge=0, le=1000)]
 
 
 class Normalisation(NamedTuple):
@@ -141,8 +142,9 @@ def _newest(directory: Path) -> int | None:
 def _run(record: dict[str, Any], stage: str, directory: Path, task: str | None, flow_steps: int | None) -> Run:
     """The recorded configuration as far as acting needs it; every other field is None, which nothing can use."""
     where = f"{directory}: configuration"
-    if not isinstance(record, dict) or not isinstance(record.get("configuration"), dict) or "seed" not in record:
+    if not isinstance(record, dict) or not isinstance(record.get("configuration"), dict):
         raise UserError(f"{where}: missing, so this is no run of ours; name a folder such as {EXAMPLE}")
+    check(record.get("seed"), Natural, f"{directory}: seed", f"name another run's folder, such as {EXAMPLE}")
     values = record["configuration"]
     if stage == "pretrain":
         domain = values.get("domain")
@@ -166,11 +168,13 @@ def _run(record: dict[str, Any], stage: str, directory: Path, task: str | None, 
 
 def _check_fit(tensors: Tensors, agent: Agent, directory: Path) -> None:
     """A UserError if the agent's networks are not those that were saved."""
-    expected = {name: tensor.shape for name, tensor in agent.initialise(0, None).items()}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
+    expected = {n: (t.shape, t.is_floating_point()) for n, t in agent.initialise(0, None).items()}
+    found = {n: (t.shape, t.is_floating_point()) for n, t in tensors.items()}
     if differing := sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)):
         fix = "check out the commit in its manifest, or train it again"
         raise UserError(f"{directory}: {differing[0]}: not what agent {agent.run.agent} has in this version; {fix}")
+    if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise UserError(f"{directory}: {broken[0]}: holds what is not a finite number; train the run again")
 
 
 def _normalisation(run: Run, folder: Path, stage: str, data: Path | None) -> Normalisation | None:
@@ -184,10 +188,8 @@ def _normalisation(run: Run, folder: Path, stage: str, data: Path | None) -> Nor
     if not path.is_file():
         fix = "give the folder that holds it with --data"
         raise UserError(f"{path}: no dataset card, and observations are normalised by its mean and std; {fix}")
-    card = read_json(path)
-    if not isinstance(card, dict) or not {"observation_mean", "observation_std"} <= set(card):
-        raise UserError(f"{path}: damaged, keys are missing; make the dataset again")
-    trained = {"dataset": run.domain, "source": run.data_source}
+    card = read(path, run.domain, "give the folder of the dataset with --data, or make it again")
+    trained = {"source": run.data_source}
     if run.data_source == "generated":
         trained |= {"seed": run.data_seed, "transitions": run.transitions}
     for key, value in trained.items():

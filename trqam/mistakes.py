@@ -14,9 +14,9 @@ from msgspec import inspect
 from trqam.strict import shown
 
 
-def mistake(value: Any, wanted: Any, key: str = "") -> str:
+def mistake(value: Any, wanted: Any, key: str) -> str:
     """The first mistake of ``value``, at ``key``, which does not fit ``wanted``: `KEY: what; fix`."""
-    return _mistake(value, wanted, key) or "(whole): not as it should be; compare it with a file that works"
+    return _mistake(value, wanted, key) or f"{key}: not as it should be; compare it with a file that works"
 
 
 def _mistake(value: Any, wanted: Any, key: str) -> str | None:
@@ -64,7 +64,7 @@ def _instead(unknown: Any, fields: tuple[str, ...]) -> str:
 
 def _line(key: str, value: Any, wanted: Any) -> str:
     """`KEY: found this; write that`."""
-    return f"{key or '(whole)'}: found {_found(value)}; write {_number_meant(value, wanted) or described(wanted)}"
+    return f"{key}: found {_found(value)}; write {_number_meant(value, wanted) or described(wanted)}"
 
 
 def _found(value: Any) -> str:
@@ -148,4 +148,4 @@ def _origin(wanted: Any) -> Any:
 
 def _joined(key: str, name: Any) -> str:
     name = shown(name) if isinstance(name, str) else _found(name)
-    return f"{key}: {name}" if key else name
+    return f"{key}: {name}"

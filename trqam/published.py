@@ -62,7 +62,7 @@ def import_curves(
     arrays = _checked(read_arrays(path), path)
     digest = sha256(path)
     taken = table.exists() or record.exists()
-    if taken and not force and (not record.exists() or read_json(record)["sha256"] != digest):
+    if taken and not force and (not record.exists() or _recorded(record) != digest):
         raise UserError(f"{table}: holds the curves of another file; choose another name, or add --force")
     arrays, unit = _as_fractions(arrays, path)
     steps = _steps(arrays, path, first, every)
@@ -88,6 +88,14 @@ def import_curves(
     write_json(record, found)
     write_atomically(table, text)  # last: this is the file that others read
     return found
+
+
+def _recorded(path: Path) -> str:
+    """The sum of the file that was imported before."""
+    record = read_json(path)
+    if not isinstance(record, dict) or "sha256" not in record:
+        raise UserError(f"{path}: damaged, not the record of an import; delete it, or add --force")
+    return record["sha256"]
 
 
 def described(record: dict[str, Any], folder: str | Path = FOLDER) -> list[str]:
@@ -118,10 +126,14 @@ def _read(path: Path) -> pd.DataFrame:
     text = {column: str for column in ("task", "domain", "method", "stage", "status", "source")}
     try:
         table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"success": [""]})
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}); import it again") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); import it again") from None
+    except ValueError:
+        raise UserError(f"{path}: damaged, not a table; delete it, or import it again") from None
     if list(table) != COLUMNS:
         raise UserError(f"{path}: not an imported table; delete it, or import it again")
+    if not all(pd.api.types.is_numeric_dtype(table[column]) for column in ("seed", "step", "total_step", "success")):
+        raise UserError(f"{path}: seed, step or success: holds what is no number; delete it, or import it again")
     return table
 
 

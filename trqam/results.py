@@ -8,11 +8,13 @@ from typing import Any
 
 import pandas
 
-from trqam.artefacts import read_json, write_atomically, write_json
+from trqam.artefacts import write_atomically, write_json
 from trqam.config import Config, domain_of
+from trqam.data.card import read
 from trqam.errors import UserError
 from trqam.mixing import SHAPE, mixture, unknown
-from trqam.runs import COLUMNS, Cell, Changed, cell_of, changes, check_same, pretraining_cell
+from trqam.run_files import read_manifest, read_table
+from trqam.runs import COLUMNS, TIMING_COLUMNS, Cell, Changed, cell_of, changes, check_same, pretraining_cell
 
 RUN_COLUMNS = [
     "task",
@@ -42,7 +44,7 @@ def collect(config: Config, out: Path, mixed: bool = False) -> None:
     whose files are missing is named on stderr and left out, which reduces n; a diverged seed counts as success 0 at
     every later evaluation.
     """
-    tables, runs, silent = [], [], []
+    tables, runs, silent, lacking = [], [], [], []
     manifests: dict[str, Any] = {"configurations": {}, "environments": {}, "mixed": []}
     for task, method in config.cells:
         made, changed = _made(config, task, method)
@@ -54,15 +56,20 @@ def collect(config: Config, out: Path, mixed: bool = False) -> None:
             for seed in range(config.scale.seeds):
                 cell = cell_of(config, task, method, seed)
                 if not (cell.path / f"{stage}.csv").exists():
-                    print(f"warning: {cell.path}/{stage}.csv is missing; its seed is left out", file=sys.stderr)
+                    lacking.append(f"warning: {cell.path}/{stage}.csv is missing; its seed is left out")
                     continue
                 tables.append(_read(config, cell, task, method, stage))
                 runs.append({**_run(config, cell, task, method, stage, manifests), "mixed": reason})
+    if not tables:
+        fix = f"run `snakemake --cores all paper --configfile {config.path}`"
+        raise UserError(f"{config.results}: no run of {config.path} has ended; {fix}")
+    for line in lacking:
+        print(line, file=sys.stderr)
     if silent:
         what = f"{len(silent)} manifests, such as {silent[0]}"
         print(f"warning: {what}: code: not recorded (older than this check); not compared", file=sys.stderr)
     metrics = pandas.concat(tables, ignore_index=True)
-    cards = {domain: _card(config.data_directory(domain)) for domain in config.task_domains}
+    cards = {domain: _card(config.data_directory(domain) / "card.json", domain) for domain in config.task_domains}
     write_json(out / "datasets.json", cards)
     write_json(out / "manifests.json", manifests)
     write_atomically(out / "runs.csv", pandas.DataFrame(runs, columns=RUN_COLUMNS).to_csv(index=False))
@@ -79,11 +86,11 @@ def _made(
             folder = cell_of(config, task, method, seed).path
             if (folder / f"{stage}.csv").exists():
                 where = folder / f"{stage}.json"
-                made.append((where, read_json(where)))
+                made.append((where, read_manifest(where)))
                 changed += [(where, change) for change in changes(made[-1][1], run, stage)]
     pretraining = pretraining_cell(config, run.domain).path / "pretrain.json"
     if made and "pretrain" in config.methods[method].stages and pretraining.is_file():
-        made.append((pretraining, read_json(pretraining)))
+        made.append((pretraining, read_manifest(pretraining)))
     return made, changed
 
 
@@ -102,9 +109,7 @@ def _mixture(config: Config, task: str, method: str, made: list, changed: list, 
 def _read(config: Config, cell: Cell, task: str, method: str, stage: str) -> pandas.DataFrame:
     """One run's rows with its identity, and the evaluations that a diverged seed did not live to see, as success 0."""
     run = config.run(task, method)
-    table = pandas.read_csv(
-        cell.path / f"{stage}.csv", dtype={c: float for c in COLUMNS if c not in ("step", "status")}
-    )
+    table = read_table(cell.path / f"{stage}.csv", COLUMNS)
     total = run.offline_steps if stage == "offline" else run.online_steps
     if table["status"].iloc[-1] == "DIVERGED":
         end = int(table["step"].iloc[-1])
@@ -121,13 +126,13 @@ def _read(config: Config, cell: Cell, task: str, method: str, stage: str) -> pan
 
 def _run(config: Config, cell: Cell, task: str, method: str, stage: str, manifests: dict) -> dict[str, Any]:
     """One line about a run: what it was and how long it took; what it shares with others goes to ``manifests``."""
-    manifest = read_json(cell.path / f"{stage}.json")
+    manifest = read_manifest(cell.path / f"{stage}.json")
     known = ("git_commit", "git_changes", "versions", "hardware", "code", "resumed")
     environment = {key: manifest[key] for key in known if key in manifest}
     named = hashlib.sha256(json.dumps(environment, sort_keys=True).encode()).hexdigest()[:16]
     manifests["configurations"][manifest["digest"]] = manifest["configuration"]
     manifests["environments"][named] = environment
-    timing = pandas.read_csv(cell.path / "timing.csv")
+    timing = read_table(cell.path / "timing.csv", TIMING_COLUMNS)
     timing = timing[timing["stage"] == stage]
     speeds = timing.loc[timing["updates_per_second"] > 0, "updates_per_second"]
     return {
@@ -146,7 +151,8 @@ def _run(config: Config, cell: Cell, task: str, method: str, stage: str, manifes
     }
 
 
-def _card(directory: Path) -> dict[str, Any]:
+def _card(path: Path, domain: str) -> dict[str, Any]:
     """A dataset's card without what only a machine reads."""
-    card, inward = read_json(directory / "card.json"), ("sha256", "shapes", "shards")
+    inward = ("sha256", "shapes", "shards")
+    card = read(path, domain, f"run `trqam generate {domain}` (or convert the official files) again")
     return {key: value for key, value in card.items() if key not in inward}

@@ -12,7 +12,9 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import msgspec
 
 from trqam import checkpoint, lock
 from trqam.artefacts import read_json, write_atomically, write_json
@@ -20,6 +22,7 @@ from trqam.cells import Cell, cell_of, pretraining_cell  # noqa: F401 (the whole
 from trqam.config import STAGES, Run
 from trqam.errors import UserError
 from trqam.provenance import environment, provenance
+from trqam.strict import check
 
 METRICS = [
     "loss",
@@ -79,10 +82,20 @@ def check_same(record: dict[str, Any], run: Run, stage: str, where: Path) -> Non
         raise UserError(f"{message}; restore it, or run `{clean}` to train anew")
 
 
+class Diverged(msgspec.Struct):
+    """What is read of the record that a diverged seed leaves."""
+
+    stage: Literal["pretrain", "offline", "online"]
+    seed: int
+    configuration: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
 def finished(cell: Cell, run: Run, stage: str, total: int) -> dict[str, Any] | None:
     """The record of a stage that has ended, by reaching ``total`` or by diverging; None if it has not."""
     if cell.diverged.exists():
         record = read_json(cell.diverged)
+        check(record, Diverged, str(cell.diverged), "restore it, or `trqam clean` the run to train it anew")
         if STAGES.index(record["stage"]) <= STAGES.index(stage):
             check_same(record, run, record["stage"], cell.diverged)
             return record

@@ -15,6 +15,7 @@ Small = Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # of what there is a netw
 Natural = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300, description="a finite number")]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 NAME = r"[a-z0-9][a-z0-9_.-]{0,99}"
 Name = Annotated[

@@ -89,7 +89,17 @@ def convert(values: Any, struct: type, where: str) -> Any:
     except (msgspec.ValidationError, RecursionError):
         from trqam.mistakes import mistake  # only now: most files have none
 
-        raise UserError(f"{where}: {mistake(values, struct)}") from None
+        raise UserError(mistake(values, struct, where)) from None
+
+
+def check(values: Any, struct: type, where: str, fix: str) -> None:
+    """A UserError that ends in ``fix`` if ``values``, from a file that a program wrote, do not fit ``struct``."""
+    try:
+        msgspec.convert(values, struct)
+    except (msgspec.ValidationError, RecursionError):
+        from trqam.mistakes import mistake
+
+        raise UserError(f"{mistake(values, struct, where).partition('; ')[0]}; {fix}") from None
 
 
 def check_key(value: Any, struct: type, key: str, where: str) -> None:

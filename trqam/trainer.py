@@ -12,13 +12,13 @@ import time
 from typing import Any, NoReturn
 
 import numpy as np
-import safetensors.torch
 
 from trqam import checkpoint, lock
 from trqam.agents import make_agent
 from trqam.agents.base import Tensors
-from trqam.artefacts import read_json, sha256, write_json
+from trqam.artefacts import write_json
 from trqam.capture import kind_of
+from trqam.cloned import load_pretrained
 from trqam.config import Config, Run
 from trqam.data.dataset import Dataset
 from trqam.data.resident import place
@@ -31,7 +31,7 @@ from trqam.policy import Policy
 from trqam.profiling import Profile, Request, region, window
 from trqam.progress import Progress
 from trqam.replicas import all_finite, assemble, device_of
-from trqam.runs import Cell, finished, new_record, note_environment, pretraining_cell
+from trqam.runs import Cell, finished, new_record, note_environment
 from trqam.stop import Stop
 
 
@@ -57,6 +57,7 @@ class Trainer:
         self.cells, self.start, self.stop = cells, start, stop
         self.device = device_of(config.scale.device)
         self.dataset = Dataset.open(config.data_directory(run.domain), run.task)
+        self.dataset.check_belongs(run, config.data_directory(run.domain), config.path)
         sizes = self.dataset.card["shapes"]
         self.action_size = sizes["actions"][1]
         self.agent = make_agent(run.at(stage), sizes["observations"][1], self.action_size)
@@ -105,7 +106,7 @@ class Trainer:
             return tensors
         pretrained = None
         if self.stage == "offline" and "pretrain" in self.config.methods[self.run.method].stages:
-            pretrained = load_pretrained(self.config, self.run)
+            pretrained = load_pretrained(self.config, self.run, self.agent.networks["base"].shapes())
         return self.agent.initialise(cell.seed, pretrained)
 
     def _resume_interval(self) -> None:
@@ -301,18 +302,6 @@ class Trainer:
         tensors = {**self.state.replica(position), **tensors}
         directory = self.cells[position].directory(self.stage)
         checkpoint.save(directory, self.step, tensors, record, abandoned=self.abandoned)
-
-
-def load_pretrained(config: Config, run: Run) -> Tensors:
-    """The velocity field that behaviour cloning left for the run's domain."""
-    path = pretraining_cell(config, run.domain).path / "base.safetensors"
-    manifest = path.parent / "pretrain.json"
-    again = f"run `python -m trqam pretrain {run.domain}` again"
-    if not path.is_file():
-        raise UserError(f"{path}: no behaviour-cloned policy here; {again}")
-    if read_json(manifest)["base_sha256"] != sha256(path):
-        raise UserError(f"{path}: damaged (checksum differs from {manifest.name}); delete it and {again}")
-    return safetensors.torch.load_file(path)
 
 
 def title(run: Run, stage: str, seeds: list[int] | None = None) -> str:

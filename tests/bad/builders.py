@@ -36,6 +36,11 @@ def flip(path: Path, place: float) -> None:
     path.write_bytes(bytes(content))
 
 
+def lines(path: Path, count: int) -> None:
+    """The first ``count`` lines."""
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:count]))
+
+
 def noise(path: Path, size: int) -> None:
     """Bytes of no meaning."""
     path.write_bytes(bytes((i * 7919 + 128) % 256 for i in range(size)))
@@ -185,7 +190,7 @@ TENSORS = {
     "pickle": lambda content: pickle.dumps(Touch()),
     "others": lambda content: safetensors.torch.save({"other": torch.zeros(3)}),
     "empty": lambda content: safetensors.torch.save({}),
-    "nan": _each(lambda tensor: torch.full_like(tensor, torch.nan) if tensor.is_floating_point() else tensor),
+    "nan": _each(lambda tensor: torch.full_like(tensor, torch.nan) if tensor.ndim else tensor),
     "shapes": _each(lambda tensor: tensor.reshape(-1, 1)),
     "integers": _each(lambda tensor: tensor.to(torch.int32)),
 }
@@ -225,3 +230,8 @@ CURVES = {
 def curves(path: Path, kind: str) -> None:
     """A pickle in the release format, with something wrong in it."""
     path.write_bytes(pickle.dumps(CURVES[kind]))
+
+
+def brackets(path: Path, depth: int) -> None:
+    """JSON, a list in a list in a list."""
+    path.write_text("[" * depth + "]" * depth)

@@ -5,8 +5,10 @@ import io
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -41,6 +43,7 @@ class Case:
     run: list[str]
     says: list[str]
     change: dict[str, dict[str, Any]]
+    fresh: bool = False  # in an interpreter of its own
 
     @property
     def id(self) -> str:
@@ -69,7 +72,7 @@ def _read(path: Path) -> Iterator[Case]:
         arguments = shlex.split(entry["run"])
         if arguments[0] != "--config":
             arguments = ["--config", "scale.yaml", *arguments]
-        yield Case(path.stem, entry["name"], arguments, says, entry.get("change", {}))
+        yield Case(path.stem, entry["name"], arguments, says, entry.get("change", {}), entry.get("fresh", False))
 
 
 def _filled(text: str) -> str:
@@ -118,6 +121,17 @@ def _set(content: Any, values: dict[str, Any]) -> None:
             del inner[last]
         else:
             inner[int(last) if isinstance(inner, list) else last] = value
+
+
+def run_fresh(arguments: list[str], folder: Path) -> Outcome:
+    """`python -m trqam ARGUMENTS` in ``folder``, imports included."""
+    environment = {**os.environ, "TRQAM_OFFLINE": "1", "PYTHONPATH": str(world.ROOT)}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "trqam", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Outcome(done.returncode, done.stdout, done.stderr, seconds)
 
 
 def run(arguments: list[str], folder: Path) -> Outcome:
@@ -193,5 +207,5 @@ def judge(case: Case, model: Path, root: Path) -> tuple[Outcome, list[str]]:
     """Make, run and check one case in the empty folder ``root``."""
     folder = prepare(case, model, root)
     before = world.tree(root)
-    outcome = run(case.run, folder)
+    outcome = (run_fresh if case.fresh else run)(case.run, folder)
     return outcome, faults(case, outcome, before, world.tree(root))

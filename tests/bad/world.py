@@ -69,13 +69,13 @@ def _work(folder: Path) -> None:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """What is in ``folder``, to be compared: every file's sum, every link's target; locks are nobody's work."""
+    """What is in ``folder``, to be compared: files' sums and links' targets, but no locks and nothing begun."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_symlink():
             found[name] = f"-> {path.readlink()}"
-        elif path.is_file() and not path.name.endswith("lock"):
+        elif path.is_file() and not path.name.endswith("lock") and ".unfinished" not in path.parts:
             found[name] = f"{path.stat().st_size} {hashlib.sha256(_beginning(path)).hexdigest()}"
     return found
 

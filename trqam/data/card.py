@@ -1,11 +1,51 @@
 """What a dataset's card says of its transitions: how many, how they are distributed, how often they solve each task."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 
+from trqam.artefacts import read_json
 from trqam.envs import TASKS
+from trqam.errors import UserError
+from trqam.schema import Count, Finite, Natural
+from trqam.strict import check, shown
+
+
+class Shard(msgspec.Struct):
+    """One of the files that a store was made of."""
+
+    rows: Count
+
+
+class Card(msgspec.Struct):
+    """What readers of a card rely on; it holds more."""
+
+    dataset: str
+    shapes: dict[str, Annotated[list[Natural], msgspec.Meta(min_length=1, max_length=2)]]
+    observation_mean: list[Finite]
+    observation_std: list[Annotated[float, msgspec.Meta(ge=0, le=1e300)]]
+    shards: list[Shard] = []
+    source: Literal["generated", "official"] = "generated"
+    transitions: Count | None = None
+    seed: Natural | None = None
+
+
+def read(path: Path, dataset: str, fix: str) -> dict[str, Any]:
+    """The card at ``path`` of a store of ``dataset``; a UserError that ends in ``fix`` if it is not one."""
+    card = read_json(path)
+    check(card, Card, str(path), fix)
+    if card["dataset"] != dataset:
+        raise UserError(f"{path}: dataset: holds {shown(card['dataset'])}, not {dataset}; {fix}")
+    rows, shapes = [shard["rows"] for shard in card.get("shards", [])], card["shapes"]
+    if rows and [sum(rows)] != shapes.get("terminals"):
+        raise UserError(f"{path}: shards: have not as many rows as the files; {fix}")
+    for key in ("observation_mean", "observation_std"):
+        if len(card[key]) != shapes.get("observations", [0, 0])[-1]:
+            count, width = len(card[key]), shapes.get("observations")
+            raise UserError(f"{path}: {key}: {count} numbers, and observations have the shape {width}; {fix}")
+    return card
 
 
 class Statistics:

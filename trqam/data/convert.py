@@ -4,6 +4,7 @@ Only what training reads is stored; qpos and button_states are read along for re
 Members of an npz file are read side by side, a part of each at a time, so that memory does not grow with the file.
 """
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trqam import envs
 from trqam.artefacts import sha256
 from trqam.data.store import Rows, dtype, write
 from trqam.errors import UserError
@@ -47,10 +49,21 @@ class Shards:
         for path, rows, shape in zip(paths, self.rows, shapes, strict=True):
             for key in self._keys:
                 if shape[key][0] != rows or shape[key][1:] != shapes[0][key][1:]:
-                    raise UserError(f"{path}: key {key!r} has shape {shape[key]}, which fits no other; fetch it again")
+                    found = " x ".join(map(str, shape[key]))
+                    raise UserError(f"{path}: key {key!r} has {found} numbers, which fits no other; fetch it again")
+        self._check_dataset()
         files = zip(paths, self.rows, strict=True)
         shards = [{"file": path.name, "rows": rows, "sha256": sha256(path)} for path, rows in files]
         self.origin = {"source": "official", "seed": None, "shards": shards}
+
+    def _check_dataset(self) -> None:
+        env = envs.make(envs.task_name(self.dataset, 1))
+        wanted = {"observations": env.observation_space.shape, "actions": env.action_space.shape}
+        env.close()
+        for key, shape in wanted.items():
+            if self._row_shapes[key] != shape:
+                found = f"{math.prod(self._row_shapes[key])} in a row, where {self.dataset} has {math.prod(shape)}"
+                raise UserError(f"{self.paths[0]}: key {key!r} has {found}; give the files of {self.dataset}")
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """See ``Blocks``."""
@@ -89,8 +102,8 @@ class Member:
         if version not in read_header:
             raise ValueError(f"key {key!r} has the unknown format {version}")
         self.shape, fortran, self._dtype = read_header[version](self._stream)
-        if self._dtype.hasobject or not self.shape or (fortran and len(self.shape) > 1) or self.shape[0] < 2:
-            raise ValueError(f"key {key!r} is not an array of rows")
+        if self._dtype.kind not in "biuf" or not self.shape or (fortran and len(self.shape) > 1) or self.shape[0] < 2:
+            raise ValueError(f"key {key!r} is not an array of rows of numbers")
 
     def read(self, rows: int) -> np.ndarray:
         """The next rows, in the type that stores have."""
@@ -98,7 +111,10 @@ class Member:
         content = self._stream.read(wanted)
         if len(content) < wanted:
             raise EOFError(f"key {self._key!r} ends too early")
-        return np.frombuffer(content, self._dtype).reshape(rows, *self.shape[1:]).astype(dtype(self._key), copy=False)
+        values = np.frombuffer(content, self._dtype).reshape(rows, *self.shape[1:])
+        if not np.isfinite(values).all():
+            raise ValueError(f"key {self._key!r} holds what is no finite number")
+        return values.astype(dtype(self._key), copy=False)
 
     def finish(self) -> None:
         """After the last row: nothing may follow, and reaching the end has the member's CRC checked."""
@@ -113,7 +129,7 @@ def _reporting(path: Path) -> Iterator[None]:
         yield
     except KeyError as error:
         name = str(error.args[0]).split("'")[1].removesuffix(".npy")
-        raise UserError(f"{path}: key {name!r} is missing; this is not an OGBench file") from error
+        raise UserError(f"{path}: key {name!r} is missing; give OGBench's own file, fetched again") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = getattr(error, "strerror", None) or (str(error).splitlines() or ["empty"])[0]
         raise UserError(f"{path}: missing or damaged ({why}); fetch or copy it again") from error

@@ -14,7 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
-from trqam.artefacts import read_json
+from trqam.config import Run
+from trqam.data.card import read
 from trqam.envs import dataset_of, task_number
 from trqam.errors import UserError
 
@@ -62,6 +63,16 @@ class Dataset:
         stops = (rows - np.searchsorted(last_rows, rows)).tolist()
         self.shards = list(zip([0, *stops[:-1]], stops, strict=True))  # the transitions [start, stop) of each file
 
+    def check_belongs(self, run: Run, directory: Path, config: str) -> None:
+        """A UserError if these are not the data that ``run`` asks for, which ``config`` says."""
+        wanted = {"source": run.data_source}
+        if run.data_source == "generated":
+            wanted |= {"transitions": run.transitions, "seed": run.data_seed}
+        for key, value in wanted.items():
+            if key in self.card and self.card[key] != value:
+                path, fix = directory / "card.json", f"run `trqam generate {run.domain}`, or correct {config}"
+                raise UserError(f"{path}: {key}: holds {self.card[key]}, and {config} says {value}; {fix}")
+
     @classmethod
     def open(cls, directory: Path | str, task: str) -> "Dataset":
         """Map the store in ``directory`` for ``task``; a UserError names the missing or damaged file and the fix."""
@@ -69,17 +80,13 @@ class Dataset:
         fix = f"run `trqam generate {name}` (or convert the official files) again"
         if not (directory / "card.json").is_file():
             raise UserError(f"{directory / 'card.json'}: no dataset here; {fix}")
-        card = read_json(directory / "card.json")
-        if not isinstance(card, dict) or not {"dataset", "shapes", "observation_mean", "observation_std"} <= set(card):
-            raise UserError(f"{directory / 'card.json'}: damaged, keys are missing; {fix}")
-        stored = [shard["rows"] for shard in card.get("shards", [])]
-        if stored and [sum(stored)] != card["shapes"].get("terminals"):
-            raise UserError(f"{directory / 'card.json'}: damaged, shards have not as many rows as the files; {fix}")
-        if card["dataset"] != name:
-            raise UserError(f"{directory / 'card.json'}: holds {card['dataset']}, not {name}; {fix}")
+        card = read(directory / "card.json", name, fix)
         files = {key: key for key in ("observations", "actions", "terminals")}
         files |= {"rewards": f"rewards-task{number}", "masks": f"masks-task{number}"}
         arrays = {key: _map(directory / f"{file}.npy", card["shapes"].get(file), fix) for key, file in files.items()}
+        ends = arrays["terminals"]
+        if not len(ends) or ends[-1] != 1 or not (ends[np.flatnonzero(ends)] == 1).all():
+            raise UserError(f"{directory / 'terminals.npy'}: no episode ends in the last row, or not all by 1; {fix}")
         return cls(arrays, card)
 
     @property
@@ -175,8 +182,10 @@ def _map(path: Path, shape: list[int] | None, fix: str) -> np.ndarray:
     """A read-only memory map of float32 ``path``, which must have the card's ``shape``."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:  # missing; truncated or not an array; empty
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:  # truncated, not an array, empty; header
         raise UserError(f"{path}: missing or damaged; {fix}") from error
-    if shape is None or array.dtype != np.float32 or list(array.shape) != list(shape):
-        raise UserError(f"{path}: {array.dtype} {list(array.shape)} where card.json says {shape}; {fix}")
+    if array.dtype != np.float32:
+        raise UserError(f"{path}: {array.dtype.name} where float32 is stored; {fix}")
+    if shape is None or list(array.shape) != list(shape):
+        raise UserError(f"{path}: shape {list(array.shape)} where card.json says {shape}; {fix}")
     return np.asarray(array)  # without np.memmap's bookkeeping on every access; still mapped, not read

@@ -129,7 +129,7 @@ def fetch(
     offline = offline or os.environ.get("TRQAM_OFFLINE", "0") not in ("", "0")
     last = None
     with _alone(folder, dataset):
-        missing = [file for file in files if not _found(file)]
+        missing = [file for file in files if not _found(file, offline)]
         if missing and offline:
             raise UserError(f"{_listed(files, missing)}: not here, and offline; download elsewhere and place there")
         for file in missing:
@@ -160,13 +160,18 @@ def _alone(folder: Path, name: str) -> Iterator[None]:
         lock.release()
 
 
-def _found(file: Wanted) -> bool:
-    """Whether the file is there and right; a wrong one is moved aside, for it may be somebody's."""
+def _found(file: Wanted, offline: bool) -> bool:
+    """Whether the file is there and right; a wrong one is moved aside, for it may be somebody's.
+
+    Where no other can be had (``offline``) it stays, and is a UserError.
+    """
     if not file.path.is_file():
         return False
     try:
         _verify(file.path, file, "found in place")
     except Refused as error:
+        if offline:
+            raise UserError(f"{file.path}: {error}; download it elsewhere and place it there") from None
         aside = file.path.with_name(f"{file.path.name}.wrong")
         os.replace(file.path, aside)
         say(f"{file.path}: {error}; moved to {aside.name}")

@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from trqam.config import Config
+from trqam.errors import UserError
 from trqam.report import claims, facts, figure_names, figures, html, latex, table_names, tables, theory_figure
 from trqam.report.collected import Collected
 
@@ -54,6 +55,9 @@ class Build:
     def pdf(self) -> None:
         """paper.pdf, from all the others."""
         build = self.folder / "latex"
+        needed = [self.folder / name for name in ("figures", "tables", "facts.tex", "theory_facts.tex")]
+        if missing := [path for path in needed if not path.exists()]:
+            raise UserError(f"{missing[0]}: missing; render the facts, tables and figures first")
         for part in ("figures", "tables"):
             shutil.copytree(self.folder / part, build / part, dirs_exist_ok=True)
         for part in ("facts.tex", "theory_facts.tex"):
@@ -62,7 +66,7 @@ class Build:
 
     def everything(self, processors: int | None = None) -> None:
         """All of it; the theory takes half of the time and no result, so it has a process of its own if one is free."""
-        self.collected  # noqa: B018  # what is wrong with it is said at once
+        claims.claims(self.collected)  # remembered; what is wrong with the results or the claims is said at once
         with ExitStack() as stack:
             theory = self.theory
             if (processors or _processors()) > 1:

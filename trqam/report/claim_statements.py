@@ -59,10 +59,19 @@ class Claim(Strict):
     needs: Needs
 
 
+Inside = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z",
+        description="the path of a file inside the project, such as config/paper.yaml",
+    ),
+]
+
+
 class PaperScale(Strict):
     """The scale file of the paper, and which of its keys a run must share to be at the paper's scale."""
 
-    file: str
+    file: Inside
     keys: list[str]
     online_keys: list[str]
 
@@ -71,7 +80,7 @@ class Interval(Strict):
     """How intervals are made."""
 
     level: Annotated[float, msgspec.Meta(gt=0, lt=1)]
-    resamples: Count
+    resamples: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
     narrow_below: Threshold
 
 

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from trqam import published
@@ -12,10 +13,12 @@ from trqam.artefacts import read_json
 from trqam.config import Config
 from trqam.errors import UserError
 from trqam.report import CLAIMS, PAPER
+from trqam.strict import check, shown
 
 REPORTED = PAPER / "reported.csv"
 REPORTED_COLUMNS = {"domain", "method", "phase", "mean", "std", "n_seeds", "source"}
 RUN = {"task", "method", "seed", "stage", "status"}  # columns that nothing can be made without
+NUMBERS = {"seed", "step", "total_step", "success", "mean", "std", "n_seeds"}
 METRICS = RUN | {"domain", "step", "total_step", "success"}
 
 
@@ -62,28 +65,47 @@ class Collected:
         names = ("metrics.csv", "runs.csv", "datasets.json", "manifests.json")
         if missing := [folder / name for name in names if not (folder / name).is_file()]:
             raise UserError(f"{missing[0]}: missing; run `trqam collect` first")
-        tables = [_read(folder / name, columns) for name, columns in zip(names[:2], (METRICS, RUN), strict=True)]
+        tables = [read_table(folder / name, columns) for name, columns in zip(names[:2], (METRICS, RUN), strict=True)]
+        _check_metrics(tables[0], config, folder / names[0])
         records = [read_json(folder / name) for name in names[2:]]
+        for record, kind, name in zip(records, (dict[str, dict[str, Any]], Manifests), names[2:], strict=True):
+            check(record, kind, str(folder / name), "run `trqam collect` again")
         return cls(config, *tables, *records, published.load(imported), read_reported(reported), Path(claims))
 
 
-def _read(path: Path, columns: set[str]) -> pd.DataFrame:
-    """A table of `trqam collect`."""
+class Manifests(msgspec.Struct):
+    """What is read of manifests.json."""
+
+    configurations: dict[str, dict[str, Any]]
+    environments: dict[str, dict[str, Any]]
+
+
+def read_table(path: Path, columns: set[str], again: str = "run `trqam collect` again") -> pd.DataFrame:
+    """A table of `trqam collect` with at least these columns; a UserError ends in ``again``."""
     try:
         table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}); run `trqam collect` again") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {again}") from None
+    except ValueError:  # of pandas' errors, too
+        raise UserError(f"{path}: damaged, not a table; {again}") from None
     if lacking := columns - set(table):
-        raise UserError(f"{path}: {sorted(lacking)[0]}: column missing; run `trqam collect` again")
+        raise UserError(f"{path}: {sorted(lacking)[0]}: column missing; {again}")
+    for column in NUMBERS & set(table):
+        if not pd.api.types.is_numeric_dtype(table[column]) or table[column].dtype == bool:
+            raise UserError(f"{path}: {column}: holds what is no number; {again}")
     return table
+
+
+def _check_metrics(metrics: pd.DataFrame, config: Config, path: Path) -> None:
+    """A UserError unless every row belongs to the configuration, and success is a fraction."""
+    again = "run `trqam collect` again"
+    for column, known in (("task", config.tasks), ("method", [*config.compared, *config.ablated])):
+        if unknown := [name for name in metrics[column].unique() if name not in known]:
+            raise UserError(f"{path}: {column}: {shown(str(unknown[0]))!r} is not of {config.path}; {again}")
+    if not metrics["success"].dropna().between(0, 1).all():
+        raise UserError(f"{path}: success: is not from 0 to 1 in every row; {again}")
 
 
 def read_reported(path: str | Path = REPORTED) -> pd.DataFrame:
     """The published numbers: domain, method, phase, step, mean, std, n_seeds, source."""
-    try:
-        reported = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}); restore the file from git") from None
-    if lacking := REPORTED_COLUMNS - set(reported):
-        raise UserError(f"{path}: {sorted(lacking)[0]}: column missing; restore the file from git")
-    return reported
+    return read_table(Path(path), REPORTED_COLUMNS, "restore the file from git")
