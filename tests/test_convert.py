@@ -153,7 +153,7 @@ def test_a_missing_key_is_named(maze, tmp_path):
 def test_a_file_of_another_dataset_among_the_shards_is_named(maze, tmp_path):
     path, arrays = tmp_path / "other.npz", raw_arrays(maze[0])
     np.savez(path, **arrays | {"observations": np.zeros((2503, 7), np.float32)})
-    with pytest.raises(UserError, match=r"other\.npz: key 'observations' has shape \(2503, 7\)"):
+    with pytest.raises(UserError, match=r"other\.npz: key 'observations' has 2503 x 7 numbers"):
         convert(MAZE, [maze[2], path], tmp_path / "store")
 
 
