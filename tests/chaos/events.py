@@ -60,3 +60,13 @@ def write(events: Iterable[Event], path: Path) -> None:
 def read(path: Path) -> list[Event]:
     """What was written."""
     return [Event(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def into(document: Path, command: str, lines: Sequence[str]) -> None:
+    """Puts ``lines`` into a document, between the two comments that name the command which prints them."""
+    begin, end = f"<!-- begin: {command} -->", f"<!-- end: {command} -->"
+    before, _, rest = document.read_text().partition(begin)
+    after = rest.partition(end)[2]
+    if not after:
+        raise SystemExit(f"{document}: lacks the lines {begin} and {end}; add them where the table belongs")
+    document.write_text("\n".join([before + begin, *lines, end]) + after)

@@ -12,7 +12,7 @@ from unittest import mock
 
 import torch
 
-from tests.chaos.events import markdown
+from tests.chaos.events import into, markdown
 from tests.chaos.world import DOMAIN, METHOD, ROOT, TASK
 from trqam import checkpoint, config
 from trqam.data.generate import generate
@@ -94,6 +94,7 @@ def main() -> None:
     top = argparse.ArgumentParser(prog="python -m tests.chaos.soak", description=__doc__)
     top.add_argument("--steps", type=int, default=1_000_000, help="a multiple of 200 (default: %(default)s)")
     top.add_argument("--stage", choices=("pretrain", "offline"), default="pretrain", help="default: %(default)s")
+    top.add_argument("--document", type=Path, metavar="FILE", help="put the table into it, too")
     arguments = top.parse_args()
     if arguments.steps <= 0 or arguments.steps % (10 * SAVES):
         top.error(f"--steps {arguments.steps}: must be a multiple of {10 * SAVES}")
@@ -101,8 +102,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="soak") as folder:
         measured = soak(Path(folder), arguments.steps, arguments.stage)
     grown, kept = growth(measured), max(at.checkpoints for at in measured)
-    print(f"{arguments.stage}, {arguments.steps:,} steps:", *table(measured), sep="\n")
-    print(f"memory after {WARM_UP:.0%} of the steps grew by {grown:.2%}; at most {kept} checkpoints")
+    steps = f"{WARM_UP:.0%} of {measured[-1].step:,} steps"
+    ended = f"After {steps} memory grew by {grown:.2%}; at most {kept} checkpoints were on disk."
+    lines = [f"Stage: {arguments.stage}.", "", *table(measured), "", ended]
+    print("\n".join(lines))
+    if arguments.document:
+        into(arguments.document, "python -m tests.chaos.soak", lines)
     sys.exit(grown >= 0.01 or kept > checkpoint.GENERATIONS)
 
 
