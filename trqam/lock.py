@@ -309,6 +309,6 @@ def _sweep(lock: Lock) -> None:
         if own is not None and path != own.successor:
             path.unlink(missing_ok=True)
     for path in lock.path.parent.glob(".lock.*.tmp"):
-        with suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > STALE:
-                path.unlink()
+        mark = _read(path)
+        if mark is not None and (time.time() - mark.touched > STALE or (mark.here and not _alive(mark))):
+            path.unlink(missing_ok=True)

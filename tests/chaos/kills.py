@@ -82,7 +82,9 @@ def _chain(world: World, chain: int) -> list[Event]:
             if ended.code == 0 or ended.code not in ENDS:
                 break
             phase = PHASES[world.marks["phase"]]
-            where = as_record(chain=chain, stage=stage, aim=PHASES[aim] if aim >= 0 else "any", seconds=waited)
+            where = as_record(
+                seed=world.seed, chain=chain, stage=stage, aim=PHASES[aim] if aim >= 0 else "any", seconds=waited
+            )
             kind = KINDS.get(phase, f"SIGKILL in {stage} training".replace("pretrain ", "pre"))
             if plan.signal == signal.SIGTERM:
                 kind = "SIGTERM, which saves and stops"
