@@ -254,3 +254,12 @@ def test_a_system_without_hard_links(path, monkeypatch):
     with held([path]), pytest.raises(Busy), held([path]):
         pass
     assert list(path.parent.iterdir()) == []
+
+
+def test_what_a_dead_process_of_this_machine_left_goes_at_once(path):
+    child = Child(path, prepare=lambda: setattr(lock, "_link", lambda *_: os.kill(os.getpid(), signal.SIGKILL)))
+    child.go()
+    os.waitpid(child.pid, 0)
+    assert [name[:6] for name in os.listdir(path.parent)] == [".lock."]
+    with held([path]):
+        assert os.listdir(path.parent) == ["lock"]
