@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trqam import config
 from trqam.errors import UserError
@@ -168,3 +170,44 @@ def test_the_online_stage_may_have_another_budget(tmp_path):
     swept = loaded.run(TASK, "trqam_budget_0.5")  # the sweep's own budget holds in both stages
     assert swept.at("online").parameters["kl_budget"] == 0.5
     assert loaded.run(TASK, "qam").at("online") == loaded.run(TASK, "qam")
+
+
+# Merging: scale, then domain, then method and its override, whatever the values.
+
+BUDGETS = st.floats(0.01, 100)
+
+
+@settings(max_examples=10, deadline=None)
+@given(width=st.none() | st.integers(1, 512), domain=BUDGETS, method=st.none() | BUDGETS, override=st.none() | BUDGETS)
+def test_the_most_special_value_wins(tmp_path_factory, width, domain, method, override):
+    folder = tmp_path_factory.mktemp("tables")
+    paths = {}
+    for name in ("domains", "methods"):
+        table = yaml.safe_load(Path(f"config/{name}.yaml").read_text())
+        if name == "domains":
+            table["pointmaze-medium-navigate"] |= {"kl_budget": domain, "hidden_width": 48}
+        else:
+            table["trqam"]["parameters"] |= {} if method is None else {"kl_budget": method}
+            more = {} if override is None else {"pointmaze-medium-navigate": {"kl_budget": override}}
+            table["trqam"]["domains"] = table["trqam"]["domains"] | more
+        paths[f"{name}_file"] = str(folder / f"{name}.yaml")
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(table))
+    run = config.load("tests/tiny.yaml", {"hidden_width": width, **paths}).run(TASK, "trqam")
+    assert run.hidden_width == (width or 48)
+    assert run.parameters["kl_budget"] == next(v for v in (override, method, domain) if v is not None)
+
+
+KEYS = st.sampled_from(["batch_size", "seeds", "offline_steps", "critics", "eval_episodes"])
+VALUES = st.none() | st.booleans() | st.integers(-3, 60) | st.text(max_size=5) | st.lists(st.integers())
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.dictionaries(KEYS, VALUES))
+def test_a_change_is_taken_as_it_is_or_refused_in_one_line(changes):
+    try:
+        loaded, message = config.load("tests/tiny.yaml", changes), "; "
+    except UserError as error:
+        loaded, message = None, str(error)
+    assert message.isprintable()
+    assert "; " in message
+    assert loaded is None or {key: getattr(loaded.scale, key) for key in changes} == changes

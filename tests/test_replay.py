@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trqam.data.dataset import Arrays, sample_chunks
 from trqam.data.replay import Replay
@@ -109,3 +111,23 @@ def test_damage_is_a_user_error_naming_the_file(tmp_path, old, new, damage):
         Replay.resume(Arrays(old), path, checkpoint)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@settings(max_examples=25, deadline=None)
+@given(parts=st.lists(st.integers(0, 40), min_size=1, max_size=5), lost=st.integers(0, 40), start=st.integers(0, 10))
+def test_whatever_is_flushed_comes_back_and_nothing_else(tmp_path_factory, parts, lost, start):
+    """A replay resumed at any flush, however the rows before were cut into flushes, is one that never stopped."""
+    path, old, new = tmp_path_factory.mktemp("replay") / "replay.bin", transitions(20, seed=0), transitions(240, seed=1)
+    replay, done = Replay(Arrays(old), path), 0
+    for count in parts:
+        append(replay, new, done, done + count)
+        done += count
+        checkpoint = replay.flush()
+    append(replay, new, 200, 200 + lost)  # never to be seen again
+    replay.flush()
+    resumed = Replay.resume(Arrays(old), path, checkpoint)
+    whole = Arrays({key: np.concatenate([old[key], new[key][:done]]) for key in KEYS})
+    assert resumed.size == whole.size
+    indices = np.arange(start, whole.size - 4)
+    for key, array in sample_chunks(resumed, indices, 5, 0.9).items():
+        np.testing.assert_array_equal(array, sample_chunks(whole, indices, 5, 0.9)[key], err_msg=key)
