@@ -17,7 +17,7 @@ KINDS = {
     "limit": "a slow trainer nears its time limit, saves and leaves with 85",
     "timeout": "a hung trainer's job ends in TIMEOUT",
     "preempted": "preemption by an urgent job, with requeue",
-    "snakemake": "SIGKILL of snakemake; its SLURM jobs go on; --unlock and rerun",
+    "snakemake": "SIGKILL of snakemake; its running jobs go on; --unlock and rerun",
     "drained": "the node is drained and resumed",
     "down": "the node goes down under its jobs and comes back",
     "controller": "slurmctld stops and is started again",
@@ -83,15 +83,10 @@ class Events:
         return bool(found)
 
     def _limit(self) -> bool:
-        """Only in a job of one minute, so that the rest need not wait for it."""
-        found = self._trainer()
-        return self._freeze(found if found and self._time(found[1], "%l") == "1:00" else None, "limit")
+        return self._freeze(self._trainer(), "limit")
 
     def _timeout(self) -> bool:
-        found = self._trainer()
-        if found and not self.frozen:
-            self.cluster.run("scontrol", "update", f"JobId={found[1]}", "TimeLimit=1", check=False)
-        return self._freeze(found, "timeout")
+        return self._freeze(self._trainer(), "timeout")
 
     def _freeze(self, found: tuple[int, str] | None, kind: str) -> bool:
         """One trainer at a time: the others must have GPUs left."""
@@ -107,7 +102,8 @@ class Events:
         for pid, kind in list(self.frozen.items()):
             job = self.ledger.job_of(pid)
             if self.ledger.alive(pid):
-                if kind == "limit" and self._time(job, "%L") in [f"0:{seconds:02}" for seconds in range(11)]:
+                left = self.cluster.run("squeue", "--noheader", "--format=%L", f"--jobs={job}", check=False).strip()
+                if kind == "limit" and left in [f"0:{seconds:02}" for seconds in range(11)]:
                     os.kill(pid, signal.SIGCONT)
                 continue
             del self.frozen[pid]
@@ -119,10 +115,6 @@ class Events:
                 self.happened[kind] += 1
             else:
                 self.left.append(kind)  # something else befell it: once more
-
-    def _time(self, job: str, field: str) -> str:
-        """What squeue says of a running job: %l its limit, %L what is left of it."""
-        return self.cluster.run("squeue", "--noheader", f"--format={field}", "--jobs", job, check=False).strip()
 
     def _preempted(self) -> bool:
         self.cluster.run("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
@@ -150,6 +142,9 @@ class Events:
         if snakemake.poll() is not None:
             return False
         snakemake.kill()
+        self.cluster.run(
+            "scancel", "--state=PENDING", f"--user={os.getuid()}", check=False
+        )  # as docs/cluster.md advises
         return True
 
     def _drained(self) -> bool:
