@@ -22,7 +22,7 @@ else
 endif
 
 test: .venv/installed lint
-	$(ACTIVATE) python -m pytest
+	$(ACTIVATE) python -m pytest -n auto --dist loadfile
 
 bench: .venv/installed
 	$(ACTIVATE) python -m trqam bench

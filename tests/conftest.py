@@ -9,9 +9,15 @@ import pytest
 import torch
 
 from trqam import config
+from trqam.data.workers import cores
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """Of `-n auto`: a process for each core that the tests were given, four at most, since each trains the tiny scale."""
+    return min(4, cores())
 
 
 @pytest.fixture(scope="session")

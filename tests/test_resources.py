@@ -92,7 +92,7 @@ def test_a_retry_asks_for_more():
     ("change", "problem"),
     [
         ({"online": {"runtime": 0, "mem_mb": 5}}, "online.runtime: 0 is less than 1"),
-        ({"online": {"runtime": 1, "mem_mb": "5"}}, "online.mem_mb: expected `int`"),
+        ({"online": {"runtime": 1, "mem_mb": "5"}}, "online: mem_mb: found '5'; write 5"),
         ({"longest": -1}, "longest: -1 is less than 1"),
         ({"gpus": 3}, "gpus: unknown key"),
     ],
