@@ -243,7 +243,7 @@ def test_sizes_are_what_they_are_declared_to_be(packed, tmp_path, refuse):
     for size in (0, 10**15, -1):
         manifest["members"]["paper/runs.csv"]["size"] = size
         changed = {**entries, "MANIFEST.json": json.dumps(manifest).encode()}
-        refuse(write_zip(tmp_path / "bad.zip", changed.items()), r"paper/runs\.csv: not the file")
+        refuse(write_zip(tmp_path / "bad.zip", changed.items()), r"paper/runs\.csv: (not the file|size: found)")
 
 
 def test_links_doubles_and_bombs_are_refused(packed, tmp_path, refuse, monkeypatch):

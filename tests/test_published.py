@@ -235,7 +235,7 @@ def test_a_table_that_is_not_ours_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"x\.csv: not an imported table"):
         load(tmp_path)
     (tmp_path / "x.csv").write_bytes(b"")
-    with pytest.raises(UserError, match=r"x\.csv: cannot be read"):
+    with pytest.raises(UserError, match=r"x\.csv: damaged, not a table"):
         load(tmp_path)
 
 
