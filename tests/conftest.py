@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def pytest_xdist_auto_num_workers(config) -> int:
-    """Of `-n auto`: a process for each core that the tests were given, four at most, since each trains the tiny scale."""
+    """Of `-n auto`: one a core that the tests were given, four at most, since each makes the tiny scale anew."""
     return min(4, cores())
 
 
