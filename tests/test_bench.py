@@ -67,7 +67,8 @@ def recorded(rows, peaks=(), gpu=None, **changes) -> Record:
 
 
 def test_a_whole_benchmark_is_saved_and_read_back(here, tmp_path, capsys):
-    found = measure.measure(tiny(), SHORT)
+    saved: list[record.Record] = []
+    found = measure.measure(tiny(), SHORT, saved.append)
     record.save(found, tmp_path / "bench.json")
     assert record.load(tmp_path / "bench.json") == found
     kinds = [(row.group, row.method, row.replicas) for row in found.rows]
@@ -81,6 +82,10 @@ def test_a_whole_benchmark_is_saved_and_read_back(here, tmp_path, capsys):
     text = tables.described(found)
     assert "behaviour_cloning" in text
     assert "pointmaze-medium-navigate" in text
+    parts = [(len(part.rows), len(part.concurrent), bool(part.environments)) for part in saved]
+    assert parts == [(2, 0, False), (4, 0, False), (4, 1, False), (4, 1, True), (4, 1, True)]
+    assert [measure.UNFINISHED in part.skipped for part in saved] == [True] * 4 + [False]
+    assert saved[-1] == found
 
 
 @pytest.mark.parametrize("devices", [("cuda",), ("cpu",)])  # noise from NumPy, or drawn by the step itself
@@ -131,7 +136,7 @@ def test_what_cannot_run_is_skipped_and_said(here, monkeypatch):
 
     monkeypatch.setattr(measure, "Updates", Refusing)
     bench = measure._Bench(tiny(), SHORT)
-    bench.updates()
+    list(bench.updates())
     assert [row.replicas for row in bench.rows] == [1, 1, 1]
     assert "profile, trqam, R = 2, eager, float32: TypeError: not here" in bench.skipped
 
@@ -141,7 +146,7 @@ def test_what_memory_has_no_room_for_is_skipped(here, monkeypatch):
     monkeypatch.setattr(measure, "available", lambda: 1.5e9)
     monkeypatch.setattr(measure, "_row", lambda group, case, *_: case.replicas)
     bench = measure._Bench(tiny(), SHORT)
-    bench.updates()
+    list(bench.updates())
     assert bench.rows == [1, 1, 1]
     assert any("needs about 2.0 GB of memory, 1.5 are free" in line for line in bench.skipped)
 
@@ -167,7 +172,6 @@ def test_the_share_of_products_is_judged(seconds, met):
     verdict = targets.verdicts(found)[0]
     assert (verdict.target, verdict.met) == (">= 69 %", met)
     assert targets.verdicts(found)[1].met is None  # the small size was not measured
-    assert targets.verdicts(found)[2][2:] == ("7", True)  # operators
 
 
 @pytest.mark.parametrize(("size", "replicas", "seconds", "met"), [
@@ -226,7 +230,12 @@ def call(monkeypatch, *words):
 def test_a_result_is_never_replaced_in_silence(monkeypatch, tmp_path, capsys):
     out = tmp_path / "bench.json"
     record.save(recorded([row()]), out)
-    monkeypatch.setattr(command, "measure", lambda *_: recorded([row(seconds=(3.0,))]))
+
+    def measured(*_, save):
+        save(found := recorded([row(seconds=(3.0,))]))
+        return found
+
+    monkeypatch.setattr(command, "measure", measured)
     with pytest.raises(SystemExit) as refused:
         call(monkeypatch, "--out", out)
     assert refused.value.code == 2

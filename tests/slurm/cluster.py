@@ -152,6 +152,11 @@ class Cluster:
         lines = self.run("squeue", "--noheader", "--array", "--format=%A|%T", check=False).split()
         return dict(line.split("|") for line in lines)
 
+    def state_of(self, job: str) -> str:
+        """Such as RUNNING, COMPLETING, TIMEOUT; empty for a job that is forgotten."""
+        found = re.search(r"JobState=(\w+)", self.run("scontrol", "show", "job", job, check=False))
+        return found[1] if found else ""
+
     def on_the_node(self) -> set[str]:
         """The jobs that have processes, whatever the controller thinks."""
         found = set()

@@ -106,12 +106,11 @@ class Events:
                 if kind == "limit" and left in [f"0:{seconds:02}" for seconds in range(11)]:
                     os.kill(pid, signal.SIGCONT)
                 continue
+            state = self.cluster.state_of(job)
+            if state in ("RUNNING", "COMPLETING"):  # not yet how it ended
+                continue
             del self.frozen[pid]
-            if kind == "limit":
-                ended = self.ledger.code_of(pid) == 85
-            else:
-                ended = "JobState=TIMEOUT" in self.cluster.run("scontrol", "show", "job", job, check=False)
-            if ended:
+            if self.ledger.code_of(pid) == 85 if kind == "limit" else state == "TIMEOUT":
                 self.happened[kind] += 1
             else:
                 self.left.append(kind)  # something else befell it: once more

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from trqam.allocator import keep_freed_memory
 from trqam.schema import Run
 from trqam.streams import stream
 from trqam.strict import Strict
@@ -99,6 +100,7 @@ class Updates:
     def __call__(self, message: float | str) -> Any:
         """See above."""
         if message == "prepare":
+            keep_freed_memory()  # as training does
             use_precision(self.case.precision)
             before = resident_peak()
             self._prepare()

@@ -1,6 +1,7 @@
 """The command: measure or read, print, save."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from trqam.artefacts import write_atomically
@@ -34,8 +35,7 @@ def _measured(arguments: argparse.Namespace, config: Config) -> Record:
     out = arguments.out or record.default_path(kind)
     if out.exists() and not arguments.force:
         raise UserError(f"{out}: exists; read it with --show {out}, measure again with --force, or give another --out")
-    found = measure(config, chosen(arguments))
-    record.save(found, out)
+    found = measure(config, chosen(arguments), save=partial(record.save, path=out))
     record.say(f"saved as {out}")
     return found
 

@@ -6,6 +6,7 @@ of stderr tells of each group.
 
 import math
 import os
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
@@ -28,17 +29,20 @@ from trqam.report import count
 REFERENCE = "trqam"  # the method whose replicas, modes and precisions are measured
 REPLICAS = {"cpu": (1, 2, 4, 8), "cuda": (1, 2, 4, 8, 16, 32)}
 PROCESSES, LONGER = 2, 4  # at once, and for so many times a turn, which their starts and ends blur
+UNFINISHED = "what was to come after: the benchmark was stopped"
 PATIENCE = 3600.0  # seconds for an answer: a compiled step takes minutes at first
 
 
-def measure(config: Config, options: Options) -> Record:
-    """All of it: minutes."""
+def measure(config: Config, options: Options, save: Callable[[Record], None]) -> Record:
+    """All of it: minutes. What has been found is saved after every part, in case that one is the last."""
     bench = _Bench(config, options)
     before = os.getloadavg()[0]
-    bench.updates()
-    bench.concurrency()
-    bench.evaluation()
-    return bench.record([before, os.getloadavg()[0]])
+    for part in (bench.updates, bench.concurrency, bench.evaluation):
+        for _ in part():
+            save(bench.record([before, os.getloadavg()[0]], [UNFINISHED]))
+    found = bench.record([before, os.getloadavg()[0]], [])
+    save(found)
+    return found
 
 
 class _Bench:
@@ -74,17 +78,19 @@ class _Bench:
                 agents.setdefault(self.config.methods[method].agent, method)
         return tuple(agents.values())
 
-    def updates(self) -> None:
-        """The groups of updates: replicas, modes and precisions of one method; and all methods beside it."""
+    def updates(self) -> Iterator[None]:
+        """Group by group: replicas, modes and precisions of one method; and all methods beside it."""
         for name in self.options.sizes:
             for method in self.methods if self.options.full else (REFERENCE,):
                 cases = self._variants(self.sizes[name, method])
                 for precision in dict.fromkeys(case.precision for case in cases):  # all at once would need much memory
                     group = f"{name}: replicas of {method}" + f", {precision}" * (precision != "float32")
                     self.group(group, [case for case in cases if case.precision == precision])
+                    yield
             if len(self.methods) > 1 and not self.options.full:
                 cases = [self._case(self.sizes[name, method]) for method in self.methods]
                 self.group(f"{name}: methods", cases)
+                yield
 
     def _case(self, size: Size, **values) -> Case:
         return Case(size=size, device=self.device, **values)
@@ -140,8 +146,8 @@ class _Bench:
             for (case, process), found in zip(started, turns[len(peaks) :], strict=True):
                 self.rows.append(_row(name, case, ask(process, "facts"), found))
 
-    def concurrency(self) -> None:
-        """One process beside none, and two at once: what a job a core brings."""
+    def concurrency(self) -> Iterator[None]:
+        """Size by size: one process beside none, and two at once: what a job a core brings."""
         if self.device != "cpu" or cores() < PROCESSES:
             self.skip({f"{PROCESSES} processes at once"}, f"{cores()} core, or a GPU, which they would share")
             return
@@ -160,16 +166,18 @@ class _Bench:
                     together.append([process.receive(PATIENCE) for process in processes])
             method = case.size.run.method
             self.concurrent.append(Concurrent(size=name, method=method, alone=alone, together=together))
+            yield
 
-    def evaluation(self) -> None:
-        """Episodes by worker processes, on the profile's first domain and on others with dearer steps."""
+    def evaluation(self) -> Iterator[None]:
+        """Domain by domain: episodes by worker processes, on the profile's first and on others with dearer steps."""
         for task in (self.task, *(envs.task_name(domain, 1) for domain in self.options.domains)):
             say(f"evaluation of {domain_of(task)}")
             horizon = self.config.domains[domain_of(task)].horizon
             self.environments += environments.measure(task, horizon, worker_counts(), self.options.repeats)
+            yield
 
-    def record(self, load: list[float]) -> Record:
-        """All that was found."""
+    def record(self, load: list[float], missing: list[str]) -> Record:
+        """All that was found, and what is ``missing`` beside what was skipped."""
         sizes = {name: self.sizes[name, REFERENCE] for name in self.options.sizes}
         device = device_of(self.device)
         return record.make(
@@ -178,11 +186,11 @@ class _Bench:
             seconds=self.options.seconds,
             sizes={name: size.described for name, size in sizes.items()},
             packed={name: replicas_at_once("auto", size.run, device) for name, size in sizes.items()},
-            peaks=self.peaks,
-            rows=self.rows,
-            concurrent=self.concurrent,
-            environments=self.environments,
-            skipped=self.skipped,
+            peaks=[*self.peaks],
+            rows=[*self.rows],
+            concurrent=[*self.concurrent],
+            environments=[*self.environments],
+            skipped=[*self.skipped, *missing],
         )
 
     def _start(self, stack: ExitStack, function: Updates | Products, name: str) -> Process:

@@ -8,9 +8,6 @@ from trqam.bench.record import Record, Row, ratio
 GEMM = {"paper": 0.69, "small": 0.39}  # of the rate of products, R = 1: 1.0 and 1.2 x the authors' jitted JAX
 PACKED = {"small": 0.7, "profile": 0.4}  # seconds a replica, R = 8 by R = 1
 UNPACKED = ("paper", 4)  # where stacking may not pay; then the default must not do it
-# An update, views included, with the paper's layers, flow steps and critics, however many replicas; whoever does better
-# lowers them (tests/test_operators.py).
-OPERATORS = {"behaviour_cloning": 160, "qam": 2159, "trqam": 2170}
 PROCESSES = 1.8  # throughput of two by that of one
 GPU_GEMM = 0.30  # of the rate of tf32 products, paper size, R = 16
 GPU_PACKED = 8.0  # replica-updates a second, small size captured, R = 16 by R = 1
@@ -36,8 +33,6 @@ def _on_cpu(record: Record) -> list[Verdict]:
     for size, least in GEMM.items():
         share = _of(_row(record, size, 1), record.share)
         found.append(_verdict(f"{size}, R = 1: share of the rate of products", ">=", least, share, _percent))
-    count = _of(_row(record, "paper", 1), lambda row: row.operators)
-    found.append(_verdict("paper, R = 1: operators an update", "<=", OPERATORS["trqam"], count, "{:.0f}".format))
     for size, most in PACKED.items():
         pair = _pair(record, _row(record, size, 8))
         found.append(_verdict(f"{size}, R = 8: time a replica by one after another", "<=", most, pair, _factor))
