@@ -14,14 +14,15 @@ import sys
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
-import safetensors.torch
-from torch import Tensor
 
 from trqam.artefacts import read_json, sha256, write_atomically, write_json, writing
 from trqam.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GENERATIONS = 2
 
@@ -29,7 +30,7 @@ GENERATIONS = 2
 def save(
     directory: Path,
     step: int,
-    tensors: dict[str, Tensor],
+    tensors: dict[str, "Tensor"],
     record: dict[str, Any],
     keep: int = GENERATIONS,
     abandoned: Collection[int] = (),
@@ -39,8 +40,10 @@ def save(
     Deletes also the ``abandoned``, and those of later steps: who saves this one has gone back behind them, and means
     to come there again.
     """
+    from safetensors.torch import save as serialise  # PyTorch takes long to import, and most that look need no tensor
+
     weights, sealed = _paths(directory, step)
-    content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    content = serialise({name: tensor.contiguous() for name, tensor in tensors.items()})
     new = {"tensors": hashlib.sha256(content).hexdigest(), "seal": _seal(record), "record": record}
     if old := _replaced(sealed, new):  # a kill between the next two writes must not part a record from its tensors
         write_json(sealed, {**old, "tensors": f"{old['tensors']} {new['tensors']}"})
@@ -90,12 +93,19 @@ def record(directory: Path, step: int) -> dict[str, Any]:
     return read_json(_paths(directory, step)[1])["record"]
 
 
-def load(directory: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and record of one checkpoint; a UserError if it is damaged."""
+def verify(directory: Path, step: int) -> None:
+    """A UserError if the checkpoint is damaged."""
     if problem := _damage(directory, step):
         raise UserError(f"{problem}; `trqam clean` the run and train it again")
+
+
+def load(directory: Path, step: int) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
+    """Tensors and record of one checkpoint; a UserError if it is damaged."""
+    verify(directory, step)
+    from safetensors.torch import load_file
+
     try:
-        return safetensors.torch.load_file(_paths(directory, step)[0]), record(directory, step)
+        return load_file(_paths(directory, step)[0]), record(directory, step)
     except safetensors.SafetensorError:
         raise UserError(f"{_paths(directory, step)[0]}: damaged, not safetensors; `trqam clean` the run") from None
 

@@ -180,8 +180,15 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def rollouts(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Draw an episode of behaviour cloning and of TRQAM on a task as film strips."""
-    from trqam import rendering
+    from trqam import checkpoint, rendering
+    from trqam.cells import cell_of
+    from trqam.report import STRIP_METHODS, STRIP_SEED
 
+    for method in STRIP_METHODS:  # before seconds of imports, and of a try whether anything renders
+        config.run(arguments.task, method)
+        directory = cell_of(config, arguments.task, method, STRIP_SEED).directory(config.stages(method)[-1])
+        for step in checkpoint.recorded(directory)[:1]:
+            checkpoint.verify(directory, step)
     trouble = rendering.prepare()  # before anything imports an environment
     if trouble:
         print(f"trqam: warning: {trouble}; everything else goes on", file=sys.stderr)

@@ -19,11 +19,11 @@ from trqam.artefacts import write_atomically, write_json
 from trqam.config import Config, domain_of
 from trqam.kept import Kept, load
 from trqam.rendering import INK, PALE, PAPER, font
-from trqam.report import STRIP_METHODS, count, enumerated, task_label, thousands
+from trqam.report import STRIP_METHODS, STRIP_SEED, count, enumerated, task_label, thousands
 from trqam.rollouts import Episode
 from trqam.runs import cell_of, check_same
 
-SEED = EPISODE = 0  # of training and of evaluation, and the episode's number: fixed before anything was seen
+SEED, EPISODE = STRIP_SEED, 0  # the latter is the episode's number; both fixed before anything was seen
 FRAMES, SIZE, GAP = 8, 240, 8  # pictures a row; pixels
 HEAD, FOOT = 36, 28  # text sizes, pixels
 

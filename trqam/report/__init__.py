@@ -14,6 +14,7 @@ CONTRASTED = ("trqam", "constant_lambda", "qam", "external_kl")  # adaptive, con
 COLLAPSING = ("qam", "qam_e", "trqam")
 BEYOND = "Beyond the paper"  # the group in methods.yaml of what other papers brought
 STRIP_METHODS = ("behaviour_cloning", "trqam")  # whose rollouts are shown, one under the other
+STRIP_SEED = 0  # of training and of evaluation
 STRIPS = 5  # tasks, at most
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trqam.config import Config
 from trqam.errors import UserError
-from trqam.report import claims, facts, figure_names, figures, html, latex, table_names, tables, theory_figure
+from trqam.report import claims, facts, figure_names, figures, html, latex, table_names, tables
 from trqam.report.collected import Collected
 
 
@@ -46,7 +46,7 @@ class Build:
 
     def theory(self) -> None:
         """figures/theory.pdf and .png and theory_facts.tex."""
-        theory_figure.write(self.folder)
+        _write_theory(self.folder)
 
     def html(self) -> None:
         """report.html, from the figures drawn before and the rollouts, if there are any."""
@@ -71,7 +71,7 @@ class Build:
             theory = self.theory
             if (processors or _processors()) > 1:
                 pool = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
-                theory = pool.submit(theory_figure.write, self.folder).result
+                theory = pool.submit(_write_theory, self.folder).result
             for name in figure_names(self.config):
                 self.figure(name)
             for name in table_names(self.config):
@@ -83,3 +83,9 @@ class Build:
 def _processors() -> int:
     """Those that this process may use, where the system tells it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _write_theory(folder: Path) -> None:
+    from trqam.report import theory_figure  # imports PyTorch, which takes longer than most parts
+
+    theory_figure.write(folder)

@@ -27,7 +27,6 @@ from trqam.report import (
     run_list,
     table_names,
     tables,
-    theory_figure,
 )
 from trqam.report.collected import Collected
 
@@ -120,6 +119,8 @@ def kinds(columns: str, count: int) -> list[str]:
 
 def _figures(collected: Collected, folder: Path) -> list[tuple[str, str, str]]:
     """Name, caption and picture of each figure; the theory's is last."""
+    from trqam.report import theory_figure  # imports PyTorch: what is wrong with the results is said before
+
     pictures = {name: _inline(folder / f"{name}.png") for name in (*figure_names(collected.config), "theory")}
     captions = {**figures.captions(collected), "theory": theory_figure.caption()}
     return [(name, captions[name], picture) for name, picture in pictures.items()]
