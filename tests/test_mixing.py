@@ -12,6 +12,7 @@ from trqam import mixing, runs, sources
 from trqam.__main__ import main
 from trqam.artefacts import read_json, write_json
 from trqam.errors import Stopped, UserError
+from trqam.report import figures, run_list
 from trqam.report.collected import Collected
 from trqam.report.latex import escape
 from trqam.report.tables import make
@@ -147,6 +148,11 @@ def test_every_table_of_results_marks_the_cell():
     column = make("success", mixed).methods.index("TRQAM")
     assert "¶" in rows["pointmaze-medium task 2"].entries[column].marks
     assert "¶" not in rows["pointmaze-medium task 1"].entries[column].marks
+    for name, caption in figures.captions(mixed).items():
+        assert caption.startswith(figures.captions(plain)[name])
+        assert "¶ mixed: not all made by the same code, versions and configuration: TRQAM on" in caption
+    labels = run_list.run_list(mixed)["runs"]["columns"]["methodLabel"]["values"]
+    assert {"TRQAM", "TRQAM¶", "QAM"} <= {*labels}
     assert escape("¶") == "\\textparagraph{}"
 
 

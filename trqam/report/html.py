@@ -119,9 +119,9 @@ def kinds(columns: str, count: int) -> list[str]:
 
 def _figures(collected: Collected, folder: Path) -> list[tuple[str, str, str]]:
     """Name, caption and picture of each figure; the theory's is last."""
-    from trqam.report import theory_figure  # imports PyTorch: what is wrong with the results is said before
-
     pictures = {name: _inline(folder / f"{name}.png") for name in (*figure_names(collected.config), "theory")}
+    from trqam.report import theory_figure  # imports PyTorch: what is missing is said before
+
     captions = {**figures.captions(collected), "theory": theory_figure.caption()}
     return [(name, captions[name], picture) for name, picture in pictures.items()]
 

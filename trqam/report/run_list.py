@@ -7,6 +7,7 @@ import pandas as pd
 
 from trqam.report import task_label, words
 from trqam.report.collected import Collected
+from trqam.report.mixed import mixed_mark
 
 KEPT = ("task", "method", "seed", "stage", "status", "digest", "environment")
 MEASURED = ("wall_time_s", "updates_per_s")  # shown to three digits at most
@@ -39,11 +40,12 @@ def packed(records: list[dict[str, Any]]) -> dict[str, Any]:
 def _run(collected: Collected, row: dict[str, Any]) -> dict[str, Any]:
     """A row of runs.csv; in the command, what only repeats the run's identity is written `{cell}`."""
     config, task, method = collected.config, str(row["task"]), str(row["method"])
+    label = config.methods[method].label if method in config.methods else method
     return {
         **{key: None if pd.isna(row[key]) else row[key] for key in KEPT},
         **{key: None if pd.isna(row[key]) else round(float(row[key]), 1) for key in MEASURED},
         "label": task_label(config, task) if task in config.tasks else task,
-        "methodLabel": config.methods[method].label if method in config.methods else method,
+        "methodLabel": label + mixed_mark(collected, [task], method),
         "command": str(row["command"]).replace(f"{task}/{method}/seed{row['seed']}/{row['stage']}", "{cell}"),
     }
 

@@ -21,6 +21,7 @@ from trqam.config import Config
 from trqam.errors import UserError
 from trqam.report import PAPER, figure_module, figure_names
 from trqam.report.collected import Collected
+from trqam.report.mixed import mixed_note
 
 
 def draw(name: str, collected: Collected, out_path: str | Path) -> None:
@@ -41,11 +42,11 @@ def save(make: Callable[[], Figure], out_path: str | Path) -> None:
 
 
 def captions(collected: Collected) -> dict[str, str]:
-    """What each figure of the scale shows; the paper and the page print the same words."""
+    """What each figure of the scale shows, and what is mixed; the paper and the page print the same words."""
     texts = {}
     for name in figure_names(collected.config):
         function, arguments = _part("caption", name, collected.config)
-        texts[name] = function(collected, *arguments)
+        texts[name] = function(collected, *arguments) + mixed_note(collected)
     return texts
 
 
