@@ -91,7 +91,7 @@ def plan(config: Config, cores: int | None = None, costs: Costs | None = None) -
 
 
 def measure(config: Config) -> Costs:
-    """Measures for a while (a minute at the paper's scale), and says so on stderr."""
+    """Measures for a while (a minute or two at the paper's scale), and says so on stderr."""
     spaces = {domain: _spaces(domain) for domain in config.task_domains}
     rates = _Rates(config, spaces)
     costs = Costs(_datasets(config, spaces), Stage("behaviour cloning"), Stage("offline"), Stage("online"),
