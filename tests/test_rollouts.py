@@ -104,6 +104,20 @@ def test_a_kept_policy_is_the_one_that_was_trained(here, method, stage):
     np.testing.assert_allclose(policy.act(observations, noise), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_where_only_the_policy_is_kept_it_acts_as_before(here, tmp_path, monkeypatch):
+    shutil.copytree(".", tmp_path, symlinks=True, dirs_exist_ok=True)
+    before = draw(here, tmp_path / "whole")[1]
+    monkeypatch.chdir(tmp_path)
+    reduced = config.load("tests/tiny.yaml", {"tasks": [POINT], "data_dir": here.scale.data_dir, "keep": "policy"})
+    for method in STRIP_METHODS:
+        train(reduced, POINT, method, reduced.stages(method)[-1], [0])  # has finished: only reduces all stages
+        for stage in set(reduced.stages(method)) - {"pretrain"}:
+            policy = load(reduced, cell_of(reduced, POINT, method, 0).path, stage)
+            assert policy.record["kept"] == "policy"
+            rollouts.evaluate(policy, 1)
+    assert draw(here, tmp_path / "reduced")[1] == before
+
+
 def test_the_cloned_policy_of_a_domain_is_that_of_its_tasks(here):
     folder = pretraining_cell(here, config.domain_of(POINT)).path
     whole = load(here, folder, task=POINT, flow_steps=here.scale.flow_steps)

@@ -15,11 +15,11 @@ import torch
 
 from trqam import checkpoint, envs
 from trqam.agents import make_agent
-from trqam.agents.base import Agent, Tensors
+from trqam.agents.base import Tensors
 from trqam.config import STAGES, Run, agent_parameters, domain_of
 from trqam.data.card import read
 from trqam.errors import UserError
-from trqam.policy import Policy
+from trqam.policy import Policy, acting_part
 from trqam.replicas import State, assemble
 from trqam.runs import Cell
 from trqam.schema import Layers, Natural, Small, Width
@@ -119,7 +119,10 @@ def load(
     env.close()
     agent = make_agent(run, observation_size, action_size)
     tensors = {k: v for k, v in tensors.items() if not k.startswith("environment/")}
-    _check_fit(tensors, agent, directory)
+    expected = agent.initialise(0, None)
+    if record.get("kept") == "policy":
+        expected = acting_part(agent, expected)
+    _check_fit(tensors, expected, run.agent, directory)
     policy = Policy(agent, _normalisation(run, folder, stage, data), torch.device("cpu"))
     return Kept(folder, stage, step, record, run, policy, assemble([tensors]), action_size)
 
@@ -166,13 +169,12 @@ def _run(record: dict[str, Any], stage: str, directory: Path, task: str | None, 
     return Run(**{**dict.fromkeys(Run.__struct_fields__), **msgspec.structs.asdict(acting)})
 
 
-def _check_fit(tensors: Tensors, agent: Agent, directory: Path) -> None:
-    """A UserError if the agent's networks are not those that were saved."""
-    expected = {n: (t.shape, t.is_floating_point()) for n, t in agent.initialise(0, None).items()}
-    found = {n: (t.shape, t.is_floating_point()) for n, t in tensors.items()}
-    if differing := sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)):
+def _check_fit(tensors: Tensors, expected: Tensors, agent: str, directory: Path) -> None:
+    """A UserError if what was saved has other names, shapes or types than ``expected``."""
+    shapes, found = ({n: (t.shape, t.is_floating_point()) for n, t in own.items()} for own in (expected, tensors))
+    if differing := sorted(n for n in shapes.keys() | found.keys() if shapes.get(n) != found.get(n)):
         fix = "check out the commit in its manifest, or train it again"
-        raise UserError(f"{directory}: {differing[0]}: not what agent {agent.run.agent} has in this version; {fix}")
+        raise UserError(f"{directory}: {differing[0]}: not what agent {agent} has in this version; {fix}")
     if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
         raise UserError(f"{directory}: {broken[0]}: holds what is not a finite number; train the run again")
 
