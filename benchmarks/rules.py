@@ -20,10 +20,11 @@ LARGEST = 12  # rows, the rest is one more
 def jobs(project: Path) -> dict[str, list[tuple[float, float]]]:
     """Kind of job (a rule; of trainings the stage and method) to the start and end of each, in seconds since 1970."""
     found: dict[str, dict[int, tuple[float, float]]] = defaultdict(dict)
-    for path in (project / ".snakemake/metadata").rglob("*"):
+    notes = project / ".snakemake/metadata"
+    for path in notes.rglob("*"):
         if path.is_file():
             note = json.loads(path.read_text())
-            output = base64.b64decode("".join(path.relative_to(project / ".snakemake/metadata").parts)).decode()
+            output = base64.urlsafe_b64decode("".join(path.relative_to(notes).parts).replace("@", "")).decode()
             times, job = found[_kind(note["rule"], Path(output))], note["job_hash"]  # a note for every output
             start, end = times.get(job, (note["starttime"], note["endtime"]))
             times[job] = min(start, note["starttime"]), max(end, note["endtime"])
@@ -39,9 +40,8 @@ def _kind(rule: str, output: Path) -> str:
 
 def table(projects: list[Path]) -> str:
     """Markdown: a row a kind of job, a column a project."""
-    minutes = [
-        {kind: sum(b - a for a, b in times) / 60 for kind, times in jobs(project).items()} for project in projects
-    ]
+    ran = [jobs(project) for project in projects]
+    minutes = [{kind: sum(end - start for start, end in times) / 60 for kind, times in each.items()} for each in ran]
     kinds = sorted({kind for each in minutes for kind in each}, key=lambda kind: -minutes[-1].get(kind, 0))
     rest = kinds[LARGEST:]
     rows = [[kind, *(_shown(each.get(kind)) for each in minutes)] for kind in kinds[:LARGEST]]
@@ -49,12 +49,12 @@ def table(projects: list[Path]) -> str:
         sums = [sum(each.get(kind, 0) for kind in rest) for each in minutes]
         rows.append([f"{len(rest)} smaller kinds", *map(_shown, sums)])
     rows.append(["**all jobs**", *(f"**{sum(each.values()):.1f}**" for each in minutes)])
-    rows.append(["**from start to end**", *(f"**{_whole(project):.1f}**" for project in projects)])
+    rows.append(["**from start to end**", *(f"**{_whole(each):.1f}**" for each in ran)])
     return markdown(["minutes of", *(project.resolve().name for project in projects)], rows)
 
 
-def _whole(project: Path) -> float:
-    times = [time for found in jobs(project).values() for pair in found for time in pair]
+def _whole(ran: dict[str, list[tuple[float, float]]]) -> float:
+    times = [time for found in ran.values() for pair in found for time in pair]
     return (max(times) - min(times)) / 60 if times else 0.0
 
 
@@ -66,7 +66,11 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("projects", nargs="*", type=Path, default=[Path()], help="folders (default: this one)")
-    print(table(parser.parse_args().projects))
+    projects = parser.parse_args().projects
+    for project in projects:
+        if not (project / ".snakemake/metadata").is_dir():
+            parser.error(f"{project}: Snakemake has run nothing here; name a folder in which `make paper` ran")
+    print(table(projects))
 
 
 if __name__ == "__main__":

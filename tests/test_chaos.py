@@ -49,6 +49,8 @@ def test_the_document_holds_the_recorded_table():
     assert "\n".join(table(events)) in text
     assert all(event.good for event in events)
     assert sum(event.kind.startswith("SIGKILL") for event in events) >= 200
+    counts = Counter(event.kind for event in events)
+    assert counts["a checkpoint's file truncated"] == counts["a checkpoint's file with a bit flipped"] == 100
 
 
 def test_the_soak_measures_memory_and_checkpoints(tmp_path):

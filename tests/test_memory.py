@@ -46,9 +46,8 @@ def test_sampling_everything_takes_no_anonymous_memory(tmp_path):
     for _ in range(200):
         sample_chunks(dataset, draw_indices(rng, dataset.size, 5, 256), 5, 0.99)
     assert anonymous_bytes() - before < 8 * MB
-    with mmap.mmap(
-        -1, 60 * MB, mmap.MAP_PRIVATE
-    ) as copy:  # what this test would notice; np.empty might be given memory freed before
+    # what this test would notice; np.empty might be given memory freed before
+    with mmap.mmap(-1, 60 * MB, mmap.MAP_PRIVATE) as copy:
         copy.write(b"1" * len(copy))
         assert anonymous_bytes() - before > 40 * MB
 

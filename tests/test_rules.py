@@ -8,7 +8,7 @@ from benchmarks import rules
 
 def test_a_job_counts_once_however_many_outputs_it_has(tmp_path):
     def note(output, rule, job, start, end):
-        path = tmp_path / ".snakemake/metadata" / base64.b64encode(output.encode()).decode()
+        path = tmp_path / ".snakemake/metadata" / base64.urlsafe_b64encode(output.encode()).decode()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"rule": rule, "job_hash": job, "starttime": start, "endtime": end}))
 

@@ -39,9 +39,8 @@ def _damaged(world: World, number: int, how: str, kind: str) -> Event:
     event = Event(kind, as_record(number=number, stage=stage, file=str(path.relative_to(place)), at=where))
     ended = world.start(place, stage).wait()
     warnings, began = ended.containing("warning"), world.marks["start"]
-    event.survived = (
-        ended.code == 0 and len(warnings) == 1 and path.stem in warnings[0]
-    )  # of the pair: a checksum is one's as the other's
+    # the warning may name either of the pair: a checksum is one's as the other's
+    event.survived = ended.code == 0 and len(warnings) == 1 and path.stem in warnings[0]
     event.lost = max(0, before - began)
     wrong = difference(place, world.reference(stage))
     event.identical = not wrong

@@ -54,9 +54,8 @@ class Campaign:
     def run(self) -> None:
         """Grid after grid until no event is left."""
         small = dict.fromkeys(resources.KINDS, resources.Request(runtime=1, mem_mb=1500))
-        asked = resources.Requests(
-            measured_on="nothing: a test", longest=1, **small
-        )  # SLURM's shortest limit: a minute
+        # a minute is SLURM's shortest limit
+        asked = resources.Requests(measured_on="nothing: a test", longest=1, **small)
         while self.events.left or not self.grids:
             self.grids.append(Grid(f"cluster{len(self.grids)}", self.tasks))
             resources.save(self.grids[-1].config, asked)

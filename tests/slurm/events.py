@@ -141,9 +141,8 @@ class Events:
         if snakemake.poll() is not None:
             return False
         snakemake.kill()
-        self.cluster.run(
-            "scancel", "--state=PENDING", f"--user={os.getuid()}", check=False
-        )  # as docs/cluster.md advises
+        # as docs/cluster.md advises
+        self.cluster.run("scancel", "--state=PENDING", f"--user={os.getuid()}", check=False)
         return True
 
     def _drained(self) -> bool:

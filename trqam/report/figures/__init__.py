@@ -43,10 +43,10 @@ def save(make: Callable[[], Figure], out_path: str | Path) -> None:
 
 def captions(collected: Collected) -> dict[str, str]:
     """What each figure of the scale shows, and what is mixed; the paper and the page print the same words."""
-    texts = {}
+    texts, note = {}, mixed_note(collected)
     for name in figure_names(collected.config):
         function, arguments = _part("caption", name, collected.config)
-        texts[name] = function(collected, *arguments) + mixed_note(collected)
+        texts[name] = function(collected, *arguments) + note
     return texts
 
 
