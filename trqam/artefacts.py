@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from trqam.errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LARGEST = 2**30  # bytes of a file that is read whole; the largest of ours, a checkpoint's record, has some 10 MB
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -72,12 +74,35 @@ def write_json(path: Path | str, content: object) -> None:
     write_atomically(path, json.dumps(content, sort_keys=True, indent=1) + "\n")
 
 
-def read_json(path: Path | str) -> object:
-    """Read JSON; a UserError of one line if the file is missing or damaged."""
+def read_bytes(path: Path | str, most: int = LARGEST, fix: str = "make it again or correct the path") -> bytes:
+    """The content of a regular file of at most ``most`` bytes.
+
+    Raises UserError, one line that ends in ``fix``, if it is missing, cannot be read, is larger, or is a folder, pipe
+    or device, which reading might never come to the end of.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); make it again or correct the path") from error
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer would block
+        try:
+            found = os.fstat(descriptor)
+            if stat.S_ISREG(found.st_mode) and found.st_size <= most:
+                with open(descriptor, "rb", closefd=False) as file:
+                    return file.read()
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', error)}); {fix}") from None
+    if stat.S_ISREG(found.st_mode):
+        raise UserError(f"{path}: larger than {most >> 20} MiB; {fix}")
+    if stat.S_ISDIR(found.st_mode):
+        raise UserError(f"{path}: cannot be read (Is a directory); {fix}")
+    raise UserError(f"{path}: not a regular file; {fix}")
+
+
+def read_json(path: Path | str, most: int = LARGEST) -> object:
+    """Read JSON; a UserError of one line if the file is missing, damaged or not a regular file (see `read_bytes`)."""
+    content = read_bytes(path, most)
+    try:
+        return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError; ten thousand brackets
         problem = getattr(
             error, "msg", "nested too deeply" if isinstance(error, RecursionError) else "no text in UTF-8"

@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 import msgspec
 import yaml
 
+from trqam.artefacts import read_bytes, read_json
 from trqam.errors import UserError
 
 LARGEST = 2**20  # bytes of a configuration file; ours have some 10 000
@@ -52,15 +53,9 @@ StrictLoader.add_constructor("tag:yaml.org,2002:float", StrictLoader.construct_y
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """A YAML file that holds a mapping with keys of text."""
     try:
-        with open(path, "rb") as file:
-            content = file.read(LARGEST + 1)
-        text = content.decode("utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a configuration file") from None
+        text = read_bytes(path, LARGEST, "give the path of a configuration file").decode("utf-8")
     except UnicodeDecodeError:
         raise UserError(f"{path}: not valid YAML (not text in UTF-8); save it as UTF-8") from None
-    if len(content) > LARGEST:
-        raise UserError(f"{path}: larger than {LARGEST >> 20} MiB; give the path of a configuration file")
     values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no mapping; write keys such as `scale: small`")
@@ -100,6 +95,17 @@ def check(values: Any, struct: type, where: str, fix: str) -> None:
         from trqam.mistakes import mistake
 
         raise UserError(f"{mistake(values, struct, where).partition('; ')[0]}; {fix}") from None
+
+
+def read_record(path: str | Path, struct: type, fix: str) -> dict[str, Any]:
+    """A JSON file that a program of ours wrote, as far as ``struct`` says how it must be; it may hold more.
+
+    Every file of our own is read through here, for somebody else may have touched it: a UserError of one line that
+    names the file and key and ends in ``fix``.
+    """
+    record = read_json(path)
+    check(record, struct, str(path), fix)
+    return record
 
 
 def check_key(value: Any, struct: type, key: str, where: str) -> None:
