@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import fake_results
-from trqam import archive
+from trqam import archive, collection
 from trqam.artefacts import write_atomically, write_json
 from trqam.errors import UserError
 from trqam.rebuild import rebuild
@@ -32,6 +32,7 @@ def write_results(config, folder):
     write_atomically(paper / "runs.csv", made.runs.assign(digest=digests).to_csv(index=False))
     write_json(paper / "datasets.json", made.datasets)
     write_json(paper / "manifests.json", made.manifests)
+    collection.record(config, paper, "nothing: the results are invented")
     write_atomically(folder / "imported" / "authors.csv", imported_curves())
     write_atomically(paper / "rollouts" / f"{TASK}.png", b"\x89PNG picture")
     strip = {"rendered": True, "caption": "One episode.", "text": "success"}

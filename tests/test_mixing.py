@@ -10,7 +10,7 @@ from tests.test_stop import At
 from tests.test_training import POINT
 from trqam import mixing, runs, sources
 from trqam.__main__ import main
-from trqam.artefacts import read_json, write_json
+from trqam.artefacts import read_json, seal, write_json
 from trqam.errors import Stopped, UserError
 from trqam.report import figures, run_list
 from trqam.report.collected import Collected
@@ -36,8 +36,10 @@ def manifest(config, seed):
     return cell_of(config, POINT, CLONED, seed).path / "offline.json"
 
 
-def edit(path, **changes):
-    write_json(path, read_json(path) | changes)
+def edit(path, drop=(), **changes):
+    """The manifest with other values, or without the keys to ``drop``, under a right seal."""
+    content = {key: value for key, value in (read_json(path) | changes).items() if key not in ("seal", *drop)}
+    write_json(path, {**content, "seal": seal(content)})
 
 
 @pytest.mark.parametrize(
@@ -71,10 +73,7 @@ def test_commit_and_hardware_are_recorded_and_not_compared(trained, tmp_path, ca
 
 def test_older_results_get_one_line(trained, tmp_path, capsys):
     for seed in (0, 1):
-        edit(manifest(trained, seed), git_commit=str(seed))
-        old = read_json(manifest(trained, seed))
-        del old["code"]
-        write_json(manifest(trained, seed), old)
+        edit(manifest(trained, seed), git_commit=str(seed), drop=["code"])
     collect(trained, tmp_path / "paper")
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert "2 manifests, such as" in line
@@ -122,7 +121,7 @@ def test_a_run_that_went_on_under_other_code_knows(load, monkeypatch):
     assert (record["code"], [(r["step"], r["code"]) for r in record["resumed"]]) == ("first", [(7, "second")])
     found = mixing.mixture([(manifest(config, 0), record | {"stage": "offline"})], [])
     assert found.reason == "code: first and second"
-    assert "trained under first, later in the same run second; train anew" in found.refusal(POINT, "trqam")
+    assert "trained under first, later in the same run second; train anew" in found.refusal(POINT, "trqam", "clean")
 
 
 def stopped_at(config, domain, step, monkeypatch):

@@ -86,9 +86,13 @@ def parser() -> Parser:
     added = command(doctor)
     added.add_argument("--clear", action="store_true", help="remove stale locks and files that no live process holds")
     added = command(clean)
-    added.add_argument("name", help="a task, or a domain for its pretraining")
+    added.add_argument("name", nargs="?", help="a task, or a domain for its pretraining")
     added.add_argument("method", nargs="?")
     added.add_argument("--seed", type=whole(0, SEEDS), help="default: all")
+    added.add_argument(
+        "--outdated", action="store_true", help="all that the paper refuses: other values, code or versions"
+    )
+    added.add_argument("--yes", action="store_true", help="delete without asking")
     added = command(evaluate)
     added.set_defaults(configured=False)  # a run carries its own configuration
     added.add_argument("run", type=Path, help="a folder: results/SCALE/TASK/METHOD/seedN, or .../pretrained/DOMAIN")

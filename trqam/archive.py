@@ -3,7 +3,7 @@
     MANIFEST.json    format, versions, what `--set` changed, and size and SHA-256 of every other member
     config/          the files that were used: scale.yaml, domains.yaml, methods.yaml, claims.yaml, paper.yaml
     imported/        curves that others published (`trqam import`)
-    paper/           metrics.csv, runs.csv, datasets.json, manifests.json; reported.csv; rollouts/
+    paper/           metrics.csv, runs.csv, datasets.json, manifests.json, collected.json; reported.csv; rollouts/
 
 Equal content gives equal bytes. An archive from elsewhere is not trusted: `unpack` writes only members of these very
 names, of the declared size and sum, into the folder it is given, and refuses anything else in one line.
@@ -27,8 +27,8 @@ from typing import Any
 
 import msgspec
 
+from trqam import collection, published
 from trqam import config as configuration
-from trqam import published
 from trqam.artefacts import read_json, write_atomically
 from trqam.config import Config
 from trqam.errors import UserError
@@ -38,9 +38,9 @@ from trqam.report.collected import REPORTED, RUN, read_table
 from trqam.schema import Name, Natural, Scale
 from trqam.strict import Strict, convert, read_yaml
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "MANIFEST.json"
-COLLECTED = ("metrics.csv", "runs.csv", "datasets.json", "manifests.json")
+COLLECTED = (*collection.TABLES, collection.RECORD)
 TABLES = {"domains_file": "config/domains.yaml", "methods_file": "config/methods.yaml"}
 REQUIRED = {"config/scale.yaml", *TABLES.values(), "paper/reported.csv", *(f"paper/{name}" for name in COLLECTED)}
 REQUIRED |= {"config/claims.yaml", "config/paper.yaml"}
@@ -78,6 +78,7 @@ def pack(config: Config, folder: str | Path, out: str | Path, imported: str | Pa
     """Writes the archive of ``folder``, which `trqam collect` filled, and of the configuration in use, to ``out``."""
     sources = _sources(config, folder, imported)
     _check_belongs(config, Path(folder))
+    collection.check(config, Path(folder))
     contents = {name: path.read_bytes() for name, path in sorted(sources.items())}
     members = {name: Member(sha256=hashlib.sha256(c).hexdigest(), size=len(c)) for name, c in contents.items()}
     written = convert(read_yaml(config.path), Scale, config.path)

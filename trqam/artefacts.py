@@ -117,6 +117,11 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def seal(content: object) -> str:
+    """The SHA-256 that a record of ours carries of its other content."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _synchronise(path: Path | str) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

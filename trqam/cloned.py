@@ -1,37 +1,25 @@
 """The velocity field that behaviour cloning left for a domain, from which methods start."""
 
-from typing import Any
-
-import msgspec
 import safetensors
 import safetensors.torch
 
 from trqam.agents.base import Tensors
-from trqam.artefacts import read_json, sha256
+from trqam.artefacts import sha256
 from trqam.config import Config, Run
 from trqam.errors import UserError
+from trqam.run_files import read_manifest
 from trqam.runs import check_same, pretraining_cell
-from trqam.strict import check
-
-
-class Cloned(msgspec.Struct):
-    """What is read of its manifest."""
-
-    base_sha256: str
-    seed: int
-    configuration: dict[str, Any]
 
 
 def load_pretrained(config: Config, run: Run, shapes: dict[str, tuple[int, ...]]) -> Tensors:
     """The field cloned for the run's domain, of these ``shapes``; a UserError if it is not whole, or not today's."""
-    path = pretraining_cell(config, run.domain).path / "base.safetensors"
-    manifest = path.parent / "pretrain.json"
+    cell = pretraining_cell(config, run.domain)
+    path, manifest = cell.path / "base.safetensors", cell.path / "pretrain.json"
     again = f"run `python -m trqam pretrain {run.domain}` again"
     if not path.is_file():
         raise UserError(f"{path}: no behaviour-cloned policy here; {again}")
-    said = read_json(manifest)
-    check(said, Cloned, str(manifest), again)
-    if said["base_sha256"] != sha256(path):
+    said = read_manifest(cell, run, "pretrain")
+    if said.get("base_sha256") != sha256(path):
         raise UserError(f"{path}: damaged (checksum differs from {manifest.name}); delete it and {again}")
     check_same(said, run, "pretrain", manifest)
     try:

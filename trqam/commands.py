@@ -137,23 +137,18 @@ def doctor(arguments: argparse.Namespace, config: configuration.Config) -> None:
 
 
 def clean(arguments: argparse.Namespace, config: configuration.Config) -> None:
-    """Delete runs, so that they train anew."""
-    from trqam.runs import Cell, cell_of, locked, pretraining_cell
+    """Delete runs, so that they train anew: of a task and method, a domain's pretraining, or all that are outdated."""
+    from trqam import cleaning
 
+    if arguments.outdated:
+        if arguments.name is not None:
+            raise UserError("clean --outdated: takes no name; leave it out, or leave out --outdated")
+        return cleaning.clean_outdated(config, arguments.yes)
+    if arguments.name is None:
+        raise UserError("clean: the name is missing; give a task and method, a domain, or --outdated")
     if arguments.method is None:
-        config.pretraining(arguments.name)
-        cells = [pretraining_cell(config, arguments.name)]
-    else:
-        config.run(arguments.name, arguments.method)
-        seeds = range(config.scale.seeds) if arguments.seed is None else [arguments.seed]
-        cells: list[Cell] = [cell_of(config, arguments.name, arguments.method, seed) for seed in seeds]
-    for cell in cells:
-        if not cell.path.exists():
-            print(f"{cell.path}: nothing to clean")
-            continue
-        with locked([cell]):
-            shutil.rmtree(cell.path)
-        print(f"{cell.path}: deleted; its targets will train anew")
+        return cleaning.clean_pretraining(config, arguments.name, arguments.yes)
+    cleaning.clean_runs(config, arguments.name, arguments.method, arguments.seed)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

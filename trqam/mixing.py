@@ -18,6 +18,9 @@ from trqam.runs import Changed
 SHAPE = ("task", "method", "agent", "offline_steps", "online_steps", "eval_interval", "log_interval")
 
 
+TODAY = Path("today")  # stands for what would be trained now
+
+
 @dataclass(frozen=True)
 class Mixture:
     """The first difference found in a cell: the manifests, the key and its two values."""
@@ -33,13 +36,15 @@ class Mixture:
         """For the tables."""
         return f"{self.key}: {_shown(self.one)} and {_shown(self.other)}"
 
-    def refusal(self, task: str, method: str) -> str:
-        """The line that says what to do about it."""
+    def refusal(self, task: str, method: str, clean: str) -> str:
+        """The line that says what to do about it; ``clean`` is the command that deletes all that is older."""
         differs = f"{self.than} has {_shown(self.other)}"
         if self.where == self.than:
             differs = f"later in the same run {_shown(self.other)}"
+        elif self.than == TODAY:
+            differs = f"what is left to train would have {_shown(self.other)}"
         run = domain_of(task) if self.than.name == "pretrain.json" else f"{task} {method} --seed N"
-        fix = f"train anew what is older (`python -m trqam clean {run}`)"
+        fix = f"train anew what is older (`python -m trqam clean {run}`, or {clean} for all)"
         told = "accept and mark it: `trqam collect --mixed`, or `--config mixed=true` of snakemake"
         return f"{self.where}: {self.key}: trained under {_shown(self.one)}, {differs}; {fix}, or {told}"
 
@@ -50,7 +55,7 @@ def mixture(manifests: list[tuple[Path, dict[str, Any]]], changed: list[tuple[Pa
         return Mixture(change.key, change.old, f"{_shown(change.new)} today", where, where)
     seen: dict[str, tuple[Path, Any]] = {}
     for where, manifest in manifests:
-        for key, value in _made_by(manifest):
+        for key, value in made_by(manifest):
             than, first = seen.setdefault(key, (where, value))
             if value != first:
                 return Mixture(key, first, value, than, where)
@@ -62,7 +67,7 @@ def unknown(manifests: list[tuple[Path, dict[str, Any]]]) -> list[Path]:
     return [where for where, manifest in manifests if "code" not in manifest]
 
 
-def _made_by(manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def made_by(manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """What made a run, as far as it is compared: at its beginning, and after each change."""
     for environment in (manifest, *manifest.get("resumed", [])):
         yield from ((f"versions.{name}", version) for name, version in environment["versions"].items())

@@ -3,21 +3,23 @@
 results/{scale}/{task}/{method}/seed{n}/run/{stage}/   checkpoints with the complete metrics; never declared to
                                                        Snakemake, which deletes what it was told of
 results/{scale}/{task}/{method}/seed{n}/{stage}.csv    metrics, one row a logged step; no clock in it
-results/{scale}/{task}/{method}/seed{n}/{stage}.json   manifest
+results/{scale}/{task}/{method}/seed{n}/{stage}.json   manifest, with the metrics' checksum and a seal of its own
 results/{scale}/{task}/{method}/seed{n}/timing.csv     seconds and updates per second, of all stages
 """
 
 import csv
+import hashlib
 import io
+import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
 from trqam import checkpoint, lock
-from trqam.artefacts import read_json, write_atomically, write_json
+from trqam.artefacts import read_json, seal, write_atomically, write_json
 from trqam.cells import Cell, cell_of, pretraining_cell  # noqa: F401 (the whole of a run is to be had here)
 from trqam.config import STAGES, Run
 from trqam.errors import UserError
@@ -72,14 +74,32 @@ def changes(record: dict[str, Any], run: Run, stage: str) -> list[Changed]:
     return [Changed(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
 
 
-def check_same(record: dict[str, Any], run: Run, stage: str, where: Path) -> None:
-    """A UserError that names the first key in which a recorded configuration differs from ``run``."""
+def check_same(record: dict[str, Any], run: Run, stage: str, where: Path, clean: str | None = None) -> None:
+    """A UserError that names the first key in which a recorded configuration differs from ``run``.
+
+    ``clean`` is the command that the line names, if another than the one for this run alone.
+    """
     for key, old, new in changes(record, run, stage):
-        clean = f"python -m trqam clean {run.task} {run.method} --seed {record['seed']}"
-        if stage == "pretrain":
-            clean = f"python -m trqam clean {run.domain}"
+        single = run.domain if stage == "pretrain" else f"{run.task} {run.method} --seed {record['seed']}"
+        clean = clean or f"`python -m trqam clean {single}`"
         message = f"{where}: {key}: trained with {old!r}, the configuration now says {new!r}"
-        raise UserError(f"{message}; restore it, or run `{clean}` to train anew")
+        raise UserError(f"{message}; restore it, or run {clean} to train anew")
+
+
+BELONGS = "put back what belongs here, or `trqam clean` this run to train it anew"
+
+
+def check_place(record: dict[str, Any], cell: Cell, stage: str, where: Path, fix: str = BELONGS) -> None:
+    """A UserError if a record is of another seed or stage than the place where it lies: files were copied or moved."""
+    for key, here in (("seed", cell.seed), ("stage", stage)):
+        if record.get(key) != here:
+            raise UserError(f"{where}: {key}: is of {key} {record.get(key)}, in the place of {key} {here}; {fix}")
+
+
+class Row(msgspec.Struct):
+    """What is read of a row of metrics."""
+
+    step: int
 
 
 class Diverged(msgspec.Struct):
@@ -88,7 +108,8 @@ class Diverged(msgspec.Struct):
     stage: Literal["pretrain", "offline", "online"]
     seed: int
     configuration: dict[str, Any]
-    rows: list[dict[str, Any]]
+    versions: dict[str, str]
+    rows: Annotated[list[Row], msgspec.Meta(min_length=1)]
 
 
 def finished(cell: Cell, run: Run, stage: str, total: int) -> dict[str, Any] | None:
@@ -96,6 +117,7 @@ def finished(cell: Cell, run: Run, stage: str, total: int) -> dict[str, Any] | N
     if cell.diverged.exists():
         record = read_json(cell.diverged)
         check(record, Diverged, str(cell.diverged), "restore it, or `trqam clean` the run to train it anew")
+        check_place(record, cell, record["stage"], cell.diverged)
         if STAGES.index(record["stage"]) <= STAGES.index(stage):
             check_same(record, run, record["stage"], cell.diverged)
             return record
@@ -103,23 +125,31 @@ def finished(cell: Cell, run: Run, stage: str, total: int) -> dict[str, Any] | N
     if total not in checkpoint.steps(directory):
         return None
     record = checkpoint.load(directory, total)[1]
+    check_place(record, cell, stage, directory)
     check_same(record, run, stage, directory)
     return None if "interval" in record else record  # stopped in the last evaluation
 
 
 def publish(cell: Cell, run: Run, stage: str, record: dict[str, Any]) -> None:
     """Writes a finished stage's files from its record: the same bytes every time, the manifest last."""
-    rows = record["rows"]
+    rows, timing = record["rows"], record["timing"]
+    times = _table(_timing(cell, record), TIMING_COLUMNS)
     if record["stage"] != stage:  # diverged in an earlier stage: this one never began
-        rows = [{"step": 0, "status": "DIVERGED"}]
+        rows, timing = [{"step": 0, "status": "DIVERGED"}], []
         record = {**record, "configuration": run.resolved(stage), "digest": run.digest(stage)}
-    write_atomically(cell.path / "timing.csv", _table(_timing(cell, stage, record), TIMING_COLUMNS))
-    write_atomically(cell.path / f"{stage}.csv", _table(rows, COLUMNS))
+    metrics = _table(rows, COLUMNS)
     manifest = {key: value for key, value in record.items() if key not in ("rows", "timing", "experience", "kept")}
-    spent = record["timing"][-1]["seconds"] if record["timing"] else 0.0
-    write_json(
-        cell.path / f"{stage}.json", {**manifest, "stage": stage, "status": rows[-1]["status"], "seconds": spent}
-    )
+    speeds = [row["updates_per_second"] for row in timing if row["updates_per_second"] > 0]
+    manifest |= {
+        "stage": stage,
+        "status": rows[-1]["status"],
+        "seconds": timing[-1]["seconds"] if timing else 0.0,
+        "updates_per_second": statistics.median(speeds) if speeds else None,
+        "metrics_sha256": hashlib.sha256(metrics.encode()).hexdigest(),
+    }
+    write_atomically(cell.path / "timing.csv", times)
+    write_atomically(cell.path / f"{stage}.csv", metrics)
+    write_json(cell.path / f"{stage}.json", {**manifest, "seal": seal(manifest)})
 
 
 def new_record(run: Run, stage: str, seed: int, block: list[int]) -> dict[str, Any]:
@@ -143,19 +173,21 @@ def note_environment(record: dict[str, Any], run: Run, step: int) -> None:
         record["resumed"] = [*record.get("resumed", []), {"step": step, **now}]
 
 
-def _timing(cell: Cell, stage: str, record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Timing rows of this stage, after those of the stages before it that the cell has."""
+def _timing(cell: Cell, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Timing rows of all stages that have a record, whichever of them is published."""
     rows = []
-    for earlier in STAGES[: STAGES.index(stage)]:
-        for before in _newest_record(cell, earlier):
-            rows += [{"stage": earlier, **row} for row in before["timing"]]
-    return rows + [{"stage": record["stage"], **row} for row in record["timing"]]
+    for stage in STAGES:
+        for found in [record] if stage == record["stage"] else _newest_record(cell, stage):
+            rows += [{"stage": stage, **row} for row in found["timing"]]
+    return rows
 
 
 def _newest_record(cell: Cell, stage: str) -> list[dict[str, Any]]:
-    """The record of an earlier stage; none where it is lost, which must not keep a finished stage from its files."""
+    """The record of another stage; none where it is lost, which must not keep a finished stage from its files."""
     directory = cell.directory(stage)
     try:
+        if cell.diverged.exists() and (record := read_json(cell.diverged))["stage"] == stage:
+            return [record]
         return [checkpoint.record(directory, step) for step in checkpoint.steps(directory)[:1]]
     except UserError as error:
         checkpoint.warn(f"warning: {error}; timing.csv goes without that stage")

@@ -168,5 +168,9 @@ class Run(Strict):
 
     def digest(self, stage: str) -> str:
         """Sixteen hexadecimal digits of SHA-256 over the resolved values."""
-        text = json.dumps(self.resolved(stage), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest(self.resolved(stage))
+
+
+def digest(resolved: dict[str, Any]) -> str:
+    """Sixteen hexadecimal digits of SHA-256 over what `Run.resolved` has given, or a manifest has recorded of it."""
+    return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()[:16]

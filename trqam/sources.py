@@ -17,7 +17,7 @@ BESIDE = frozenset(
     f"trqam.{name}"
     for name in (
         "artefacts", "cells", "checkpoint", "config", "data.card", "data.store", "errors", "lock", "processes",
-        "profiling", "progress", "provenance", "runs", "schema", "sources", "stop", "strict",
+        "profiling", "progress", "provenance", "run_files", "runs", "schema", "sources", "stop", "strict",
     )
 )  # fmt: skip
 

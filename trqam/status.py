@@ -10,20 +10,23 @@ import textwrap
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from trqam.config import STAGES, Config
 from trqam.report import count, task_label, weight
 from trqam.survey import DIVERGED, DONE, RUNNING, WAITING, Standing, survey
+from trqam.verdict import refusal
 
 STATES = (DONE, RUNNING, WAITING, DIVERGED)
 SHOWN_JOBS, SHOWN_PROBLEMS = 12, 3
+REFUSED = "see the first problem: snakemake and `trqam collect` go on once it is solved"
 SWEEP = "budgets"  # the methods of the budget sweep, in one row
 
 
 def status(config: Config, overrides: Sequence[str] = (), width: int = 100) -> list[str]:
     """The lines, at most ``width`` (at least 80) wide; ``overrides`` are the command line's KEY=VALUE."""
-    now, runs = time.time(), list(survey(config))
+    now, runs, refused = time.time(), list(survey(config)), refusal(config)
     paces = Paces(runs)
     lines = [_headline(config, runs, now), "", *_table(config, runs), ""]
     if jobs := _jobs(config, runs, paces, now):
@@ -33,11 +36,11 @@ def status(config: Config, overrides: Sequence[str] = (), width: int = 100) -> l
         lines.append("")
     for word, text in (
         *(("diverged", text) for text in _diverged(config, runs)),
-        *(("problem", text) for text in _problems(config, runs)),
+        *(("problem", text) for text in _problems(config, runs, refused)),
         ("data", _data(config)),
         ("time", _time(runs, paces, now)),
         ("disk", _disk(config)),
-        ("next", _next(config, runs, overrides)),
+        ("next", REFUSED if refused else _next(config, runs, overrides)),
     ):
         lines += textwrap.wrap(
             text, width, initial_indent=f"{word:10}", subsequent_indent=" " * 10, break_on_hyphens=False
@@ -169,15 +172,15 @@ def _diverged(config: Config, runs: list[Standing]) -> list[str]:
     return texts + _more(len(first))
 
 
-def _problems(config: Config, runs: list[Standing]) -> list[str]:
+def _problems(config: Config, runs: list[Standing], refused: str | None) -> list[str]:
+    """What keeps the paper from being made, as Snakemake and `trqam collect` would say it, and then the runs' own."""
     outdated = [standing for standing in runs if standing.outdated]
     texts = [standing.problem for standing in runs if standing.problem]
-    if outdated:
-        texts.insert(
-            0,
-            f"{count(len(outdated), 'run')} trained with another configuration than today's, which the paper refuses; "
-            f"first {outdated[0].cell.path}: restore the old values, or `trqam clean` what is to train anew",
-        )
+    if refused and outdated:
+        what = f"{count(len(outdated), 'run')} trained with another configuration than today's, which the paper refuses"
+        texts.insert(0, f"{what}; first {refused}")
+    elif refused and refused not in texts:
+        texts.insert(0, refused)
     return texts[:SHOWN_PROBLEMS] + _more(len(texts))
 
 
@@ -242,10 +245,21 @@ def _next(config: Config, runs: list[Standing], overrides: Sequence[str]) -> str
     if any(standing.state == WAITING for standing in runs):
         begun = any(standing.step for standing in runs)
         return f"{command}" + (" (what is done stays, what was interrupted goes on)" if begun else "")
-    newest = max((path.stat().st_mtime for s in runs if (path := s.cell.path / f"{s.stage}.json").is_file()), default=0)
-    if not paper.is_file() or paper.stat().st_mtime < newest:
+    if not _made_in_order(runs, paper):
         return f"{command} (all is trained; the paper is to be made)"
     return f"all is done: read {paper} and {paper.parent / 'report.html'}"
+
+
+def _made_in_order(runs: list[Standing], paper: Path) -> bool:
+    """Whether all is newer than what it was made from, by which Snakemake goes: copies may have lost their times."""
+    folder = paper.parent
+    manifests = [path for s in runs if (path := s.cell.path / f"{s.stage}.json").is_file()]
+    drawn = [path for path in folder.glob("figures/*") if not path.name.startswith("theory")]  # which is of no run
+    steps = [manifests, [folder / "collected.json"], [*drawn, *folder.glob("tables/*")], [paper]]
+    if not all(path.is_file() for path in (*steps[1], paper)):
+        return False
+    times = [[path.stat().st_mtime for path in step] for step in steps if step]
+    return all(max(before) <= min(after) for before, after in pairwise(times))
 
 
 def _span(seconds: float) -> str:

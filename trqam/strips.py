@@ -21,7 +21,7 @@ from trqam.kept import Kept, load
 from trqam.rendering import INK, PALE, PAPER, font
 from trqam.report import STRIP_METHODS, STRIP_SEED, count, enumerated, task_label, thousands
 from trqam.rollouts import Episode
-from trqam.runs import cell_of, check_same
+from trqam.runs import cell_of, check_place, check_same
 
 SEED, EPISODE = STRIP_SEED, 0  # the latter is the episode's number; both fixed before anything was seen
 FRAMES, SIZE, GAP = 8, 240, 8  # pictures a row; pixels
@@ -63,6 +63,7 @@ def _row(config: Config, task: str, method: str, rendered: bool) -> Row:
     episode, frames = None, []
     if not cell.diverged.is_file():
         kept = load(cell.path, stage, data=Path(config.scale.data_dir))
+        check_place(kept.record, cell, stage, cell.directory(stage))
         check_same(kept.record, run, stage, cell.directory(stage))
         episode = rollouts.evaluate(kept, EPISODE + 1, SEED)[EPISODE]
         if rendered:

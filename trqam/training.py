@@ -19,7 +19,7 @@ from trqam.experience import REPLAY, check_saved
 from trqam.policy import acting_part
 from trqam.profiling import Request
 from trqam.replicas import device_of, replicas_at_once
-from trqam.runs import Cell, cell_of, check_same, finished, locked, pretraining_cell, publish
+from trqam.runs import Cell, cell_of, check_place, check_same, finished, locked, pretraining_cell, publish
 from trqam.stop import Stop
 from trqam.trainer import Trainer, title
 
@@ -139,6 +139,7 @@ def _saved(cell: Cell, run: Run, stage: str) -> tuple[tuple[int, ...], list[Plac
     directory, steps, problem = cell.directory(stage), [], None
     for step in checkpoint.steps(directory):
         record = checkpoint.record(directory, step)
+        check_place(record, cell, stage, directory)
         check_same(record, run, stage, directory)
         try:
             check_saved(record, directory)

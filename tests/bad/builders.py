@@ -201,9 +201,29 @@ def tensors(path: Path, kind: str) -> None:
     content = TENSORS[kind](path.read_bytes())
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    for beside, key in ((path.with_suffix(".json"), "tensors"), (path.with_name("pretrain.json"), "base_sha256")):
-        if beside.exists():
-            beside.write_text(json.dumps(json.loads(beside.read_text()) | {key: digest}))
+    if (sealed := path.with_suffix(".json")).exists():
+        sealed.write_text(json.dumps(json.loads(sealed.read_text()) | {"tensors": digest}))
+    if (manifest := path.with_name("pretrain.json")).exists():
+        published(manifest, "base_sha256", digest)
+
+
+def published(path: Path, key: str, value: Any) -> None:
+    """A manifest with another value, or `drop`, under a right seal."""
+    content = json.loads(path.read_text())
+    content[key] = value
+    if value == "drop":
+        del content[key]
+    del content["seal"]
+    content["seal"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps(content))
+
+
+def metrics(path: Path, old: str, new: str) -> None:
+    """Other metrics, published as if they were right."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    published(path.with_suffix(".json"), "metrics_sha256", hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 # --- published curves -------------------------------------------------------------------------------------------

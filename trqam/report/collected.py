@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from trqam import published
+from trqam import collection, published
 from trqam.artefacts import read_json
 from trqam.config import Config
 from trqam.errors import UserError
@@ -62,14 +62,15 @@ class Collected:
     ) -> "Collected":
         """Reads ``folder``, where `trqam collect` wrote to, and the curves in ``imported``; UserError if it did not."""
         folder = Path(folder)
-        names = ("metrics.csv", "runs.csv", "datasets.json", "manifests.json")
-        if missing := [folder / name for name in names if not (folder / name).is_file()]:
+        names = collection.TABLES
+        if missing := [folder / name for name in (*names, collection.RECORD) if not (folder / name).is_file()]:
             raise UserError(f"{missing[0]}: missing; run `trqam collect` first")
         tables = [read_table(folder / name, columns) for name, columns in zip(names[:2], (METRICS, RUN), strict=True)]
         _check_metrics(tables[0], config, folder / names[0])
         records = [read_json(folder / name) for name in names[2:]]
         for record, kind, name in zip(records, (dict[str, dict[str, Any]], Manifests), names[2:], strict=True):
             check(record, kind, str(folder / name), "run `trqam collect` again")
+        collection.check(config, folder)
         return cls(config, *tables, *records, published.load(imported), read_reported(reported), Path(claims))
 
 

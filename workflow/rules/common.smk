@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(workflow.basedir).parent))
 
 from trqam import config as configuration
 from trqam import resources as requested
+from trqam import verdict
 from trqam.errors import UserError
 from trqam.strict import read_yaml
 
@@ -46,12 +47,14 @@ BLOCKS = [
     list(SEEDS[first : first + CONFIG.scale.seeds_per_job])
     for first in range(0, CONFIG.scale.seeds, CONFIG.scale.seeds_per_job)
 ]
+TASKS = "|".join(map(re.escape, CONFIG.tasks))
+METHODS = "|".join(map(re.escape, [*CONFIG.compared, *CONFIG.ablated]))
 
 
 wildcard_constraints:
-    task="|".join(CONFIG.tasks),
+    task=TASKS,
     domain="|".join(CONFIG.task_domains),
-    method="|".join(map(re.escape, [*CONFIG.compared, *CONFIG.ablated])),
+    method=METHODS,
 
 
 def card_of(domain):
@@ -59,22 +62,61 @@ def card_of(domain):
     return str(CONFIG.data_directory(domain) / "card.json")
 
 
-def published(stage):
-    """All per-seed files of one stage."""
+def published():
+    """Metrics and manifests of every stage of every seed."""
     return [
-        f"{RESULTS}/{task}/{method}/seed{seed}/{stage}.csv"
+        f"{RESULTS}/{task}/{method}/seed{seed}/{stage}.{kind}"
         for task, method in CONFIG.cells
-        if stage in CONFIG.stages(method)
+        for stage in CONFIG.stages(method)
         for seed in SEEDS
+        for kind in ("csv", "json")
     ]
 
 
-def training_data(wildcards):
-    """The dataset, and the behaviour-cloned field where the method starts from it."""
-    domain = configuration.domain_of(wildcards.task)
-    needed = [card_of(domain)]
-    if "pretrain" in CONFIG.methods[wildcards.method].stages:
-        needed.append(f"{RESULTS}/pretrained/{domain}/base.safetensors")
+def begun_from():
+    """What runs began from: the data, and where a method needs it the cloned policy with its manifest."""
+    cloned = dict.fromkeys(
+        configuration.domain_of(task)
+        for task, method in CONFIG.cells
+        if "pretrain" in CONFIG.methods[method].stages
+    )
+    policies = [
+        f"{RESULTS}/pretrained/{domain}/{name}"
+        for domain in cloned
+        for name in ("pretrain.json", "base.safetensors")
+    ]
+    return [*map(card_of, CONFIG.task_domains), *policies]
+
+
+def checked(check, *arguments):
+    """What a check of `trqam.verdict` returns; its mistake ends Snakemake in one line, before its first job.
+
+    Only where jobs are to be run or planned: what only looks, such as `--summary`, is not kept from it.
+    """
+    if workflow.executor_plugin is None:
+        return None
+    try:
+        return check(*arguments)
+    except UserError as error:
+        print(f"trqam: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def training_data(stage, seeds):
+    """For `input`: the dataset, and the behaviour-cloned field where the method starts from it.
+
+    Both are ancient: training begins after them, but what is trained is not trained again because they are newer.
+    """
+
+    def needed(wildcards):
+        task, method = wildcards.task, wildcards.method
+        checked(verdict.check_before, CONFIG, task, method, stage, seeds)
+        domain = configuration.domain_of(task)
+        files = [card_of(domain)]
+        if "pretrain" in CONFIG.methods[method].stages:
+            files.append(f"{RESULTS}/pretrained/{domain}/base.safetensors")
+        return list(map(ancient, files))
+
     return needed
 
 

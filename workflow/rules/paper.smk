@@ -3,13 +3,20 @@
 
 from glob import glob
 
+from trqam import collection
 from trqam.report import figure_module, figure_names, table_names
 
 FIGURES = figure_names(CONFIG)
 TABLES = table_names(CONFIG)
 COLLECTED = expand(
     f"{PAPER}/{{name}}",
-    name=["metrics.csv", "runs.csv", "datasets.json", "manifests.json"],
+    name=[
+        "metrics.csv",
+        "runs.csv",
+        "datasets.json",
+        "manifests.json",
+        "collected.json",
+    ],
 )
 IMPORTED = sorted(glob("data/imported/*.csv"))  # curves that others published
 SHOWN = [
@@ -38,10 +45,20 @@ CLAIMS = [
 ]
 
 
+def asked_for(wildcards):
+    """A file that is newer than what was collected, if that is not what would be collected now.
+
+    Before anything trains, it is said here in one line if a run is damaged, or of another configuration or code.
+    """
+    parts = checked(verdict.check_everything, CONFIG)
+    return collection.outdated_stamp(CONFIG, Path(PAPER), parts) if parts else []
+
+
 rule collect:
     input:
-        published("offline"),
-        published("online"),
+        published(),
+        begun_from(),
+        asked=asked_for,
     output:
         COLLECTED,
     log:
@@ -247,5 +264,4 @@ rule paper:
         f"{PAPER}/report.html",
         rules.claims.output,
         COLLECTED,  # named here too, as the metrics are: Snakemake restores what a target names, not what lies between
-        published("offline"),
-        published("online"),
+        published(),

@@ -5,7 +5,7 @@
 
 rule pretrain:
     input:
-        card=lambda wildcards: card_of(wildcards.domain),
+        card=lambda wildcards: ancient(card_of(wildcards.domain)),
     output:
         base=f"{RESULTS}/pretrained/{{domain}}/base.safetensors",
         metrics=f"{RESULTS}/pretrained/{{domain}}/pretrain.csv",
@@ -31,7 +31,7 @@ for block in BLOCKS:
         name:
             f"offline_seeds_{block[0]}to{block[-1]}"
         input:
-            training_data,
+            training_data("offline", block),
         output:
             [f"{RESULTS}/{{task}}/{{method}}/seed{seed}/offline.csv" for seed in block],
             [f"{RESULTS}/{{task}}/{{method}}/seed{seed}/offline.json" for seed in block],
@@ -55,8 +55,11 @@ for block in BLOCKS:
         name:
             f"online_seeds_{block[0]}to{block[-1]}"
         input:
-            [f"{RESULTS}/{{task}}/{{method}}/seed{seed}/offline.csv" for seed in block],
-            training_data,
+            [
+                ancient(f"{RESULTS}/{{task}}/{{method}}/seed{seed}/offline.csv")
+                for seed in block
+            ],
+            training_data("online", block),
         output:
             [f"{RESULTS}/{{task}}/{{method}}/seed{seed}/online.csv" for seed in block],
             [f"{RESULTS}/{{task}}/{{method}}/seed{seed}/online.json" for seed in block],
@@ -75,3 +78,25 @@ for block in BLOCKS:
         shell:
             "{params.trqam} train {wildcards.task} {wildcards.method} --stage online --seeds {params.seeds}"
             " 2>&1 | tee {log}"
+
+
+# A seed, task or method that the scale does not have is said to be none, in place of "No rule to produce".
+rule not_of_this_scale:
+    input:
+        lambda wildcards: checked(
+            verdict.check_asked,
+            CONFIG,
+            wildcards.task,
+            wildcards.method,
+            wildcards.stage,
+            [int(wildcards.seed)],
+        ),
+    output:
+        f"{RESULTS}/{{task}}/{{method}}/seed{{seed}}/{{stage}}.{{kind}}",
+    wildcard_constraints:
+        # None that the rules above have.
+        task=f"(?!({TASKS})/({METHODS})/seed({'|'.join(map(str, SEEDS))})/)[^/]+",
+        method="[^/]+",
+        seed="[0-9]{1,9}",
+        stage="offline|online",
+        kind="csv|json",
