@@ -215,7 +215,7 @@ def refuse(tmp_path, monkeypatch):
         (without("MANIFEST.json"), "MANIFEST.json: missing; give a file that `trqam archive` wrote"),
         (renamed("paper/runs.csv", "imported/runs.csv"), "missing from"),
         (replaced("paper/runs.csv", b"task\n"), r"paper/runs\.csv: not the file that MANIFEST\.json names"),
-        (said(format=2), "format 2, this code reads 1; use the code that wrote it, commit"),
+        (said(format=3), "format 3, this code reads 2; use the code that wrote it, commit"),
         (said(format="1"), "MANIFEST.json: damaged"),
         (said(extra=1), "extra: unknown key"),
         (said(members=[]), "members"),

@@ -140,7 +140,7 @@ def check_pretraining(config: Config, domain: str) -> None:
     cell, run = pretraining_cell(config, domain), config.pretraining(domain)
     part, base = part_of(cell, run, "pretrain"), cell.path / "base.safetensors"
     if part and part.published and base.exists() and sha256(base) != part.record.get("base_sha256"):
-        fix = f"delete it and {command(config, 'pretrain', domain)}"
+        fix = f"delete it and run {command(config, 'pretrain', domain)}"
         raise UserError(f"{base}: damaged (checksum differs from pretrain.json); {fix}")
 
 
