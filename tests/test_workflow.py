@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas
@@ -112,16 +113,100 @@ def test_an_edit_redraws_and_never_retrains(finished, edited):
         assert drawn == ({"figure_overall_bars"} if edited.endswith("overall_bars.py") else set())
 
 
-def test_an_edited_hyper_parameter_stops_the_aggregation(finished):
-    out = finished / "results/tiny/paper/metrics.csv"
-    content = out.read_bytes()
-    options = ["--configfile", "tests/tiny.yaml", "--config", "learning_rate=0.002", "--forcerun", "collect"]
-    output = snakemake(finished, "paper", *options, code=1)
+TINY = ["--configfile", "tests/tiny.yaml"]
+
+
+def refusal(folder, *arguments):
+    """The one line of ours in which snakemake ends before it plans or runs anything."""
+    began = time.monotonic()
+    output = snakemake(folder, *arguments, code=1)
     lines = [line for line in output.splitlines() if line.startswith("trqam: error:")]
-    assert len(set(lines)) == 1
-    assert re.search(r"seed0/offline.json: learning_rate: trained with 0.001, .* says 0.002", lines[0])
-    snakemake(finished, "paper", "--configfile", "tests/tiny.yaml")
-    assert out.read_bytes() == content
+    assert len(lines) == 1, output
+    assert "Traceback" not in output
+    assert not planned(output)
+    assert time.monotonic() - began < 60
+    return lines[0]
+
+
+def test_an_edited_hyper_parameter_stops_the_paper_and_whatever_rests_on_it(finished):
+    before = {path: path.read_bytes() for path in (finished / "results/tiny/paper").rglob("*.*") if path.is_file()}
+    pattern = (
+        r"seed0/o\w+line.json: learning_rate: trained with 0.001, .* says 0.002; restore it, or run `.* --outdated`"
+    )
+    one = f"results/tiny/{POINT}/trqam/seed0/online.csv"
+    for target in ("paper", one, "results/tiny/paper/tables/success.tex"):
+        line = refusal(finished, target, *TINY, "--config", "learning_rate=0.002")
+        assert re.search(pattern, line)
+        assert "--config tests/tiny.yaml --set learning_rate=0.002 clean --outdated" in line
+    path = finished / "config/methods.yaml"
+    content = path.read_text()
+    assert "dual_rate: 0.01" in content
+    path.write_text(content.replace("dual_rate: 0.01", "dual_rate: 0.02", 1))
+    try:
+        assert "trqam/seed0/offline.json: parameters: trained with" in refusal(finished, "paper", *TINY)
+        qam = f"results/tiny/{POINT}/qam/seed0/online.csv"  # another cell's
+        assert "Nothing to be done" in snakemake(finished, qam, *TINY, "-n")
+    finally:
+        path.write_text(content)
+    assert "Nothing to be done" in snakemake(finished, "paper", *TINY, "-n")
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_other_seeds_collect_again_and_what_changes_no_number_does_not(finished):
+    def jobs(*changes):
+        return planned(snakemake(finished, "paper", *TINY, "-n", *(["--config", *changes] if changes else [])))
+
+    assert not jobs("env_workers=1", "device=auto", "checkpoint_interval=10", "seeds_per_job=1")
+    for changes in (["seeds=1"], ["methods=[behaviour_cloning,trqam]"]):
+        found = jobs(*changes)
+        assert {"collect", "facts", "table_success", "pdf"} <= found.keys()
+        assert not [name for name in found if name.startswith(("offline", "online", "pretrain", "dataset"))]
+    assert not jobs()
+    table = "results/tiny/paper/metrics.csv"
+    content = (finished / table).read_bytes()
+    snakemake(finished, table, *TINY, "--config", "seeds=1")
+    assert set(pandas.read_csv(finished / table)["seed"]) == {0}
+    assert "collect" in jobs()
+    snakemake(finished, table, *TINY)
+    assert (finished / table).read_bytes() == content
+    assert not jobs()  # nothing that is drawn has changed
+
+
+def test_a_changed_byte_stops_the_paper_and_a_lost_file_is_published_again(finished):
+    cell = finished / f"results/tiny/{POINT}/trqam/seed1"
+    path, times = cell / "offline.csv", (cell / "offline.csv").stat()
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"OK,0,", b"OK,1,", 1))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    try:
+        line = refusal(finished, "paper", *TINY)
+        assert f"results/tiny/{POINT}/trqam/seed1/offline.csv: not what was published with offline.json" in line
+    finally:
+        path.unlink()
+    (cell / "online.json").unlink()
+    jobs = planned(snakemake(finished, "paper", *TINY, "-n"))
+    assert {"offline_seeds_0to1", "online_seeds_0to1"} <= jobs.keys()
+    snakemake(finished, "results/tiny/paper/metrics.csv", *TINY)
+    assert path.read_bytes() == content
+    assert "Nothing to be done" in snakemake(finished, "paper", *TINY, "-n")
+
+
+def test_what_runs_began_from_trains_nothing_again_by_being_newer(finished):
+    for path in (*finished.glob("data/tiny/*/card.json"), *finished.glob("results/tiny/pretrained/*/base.safetensors")):
+        os.utime(path)
+    assert not planned(snakemake(finished, "paper", *TINY, "-n"))
+
+
+def test_a_run_that_the_scale_does_not_have_is_said_at_once(finished):
+    folder = f"results/tiny/{POINT}"
+    line = refusal(finished, f"{folder}/trqam/seed9/offline.csv", *TINY)
+    assert "seeds: has 2, from 0 to 1, and no seed 9; write seeds=10 after --config" in line
+    assert "'online' is not listed" in refusal(finished, f"{folder}/behaviour_cloning/seed0/online.csv", *TINY)
+    assert "methods: 'fql' is not one of" in refusal(finished, f"{folder}/fql/seed0/offline.csv", *TINY)
+    other = "results/tiny/cube-single-play-singletask-task1-v0/external_kl/seed0/offline.csv"
+    changes = ["ablations=[external_kl]", f"ablation_tasks=[{POINT}]"]
+    line = refusal(finished, other, *TINY, "--config", *changes)
+    assert "ablation_tasks: 'cube-single-play-singletask-task1-v0' is not listed, so external_kl" in line
 
 
 def test_dry_runs_of_both_scales(tmp_path):
