@@ -53,7 +53,7 @@ def collect(config: Config, out: Path, mixed: bool = False) -> None:
     for task, method in config.cells:
         found = [part for part in verdict.parts(config, task, method) if part.published]
         silent += unknown([(part.where, part.record) for part in found])
-        reason = verdict.mixed_because(config, task, method, found, mixed, ahead=False)
+        reason = verdict.mixed_because(config, found, mixed, ahead=False)
         read += found
         if reason:
             manifests["mixed"].append({"task": task, "method": method, "reason": reason})

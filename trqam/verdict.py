@@ -106,28 +106,31 @@ def _newest(cell: Cell, stage: str) -> tuple[int, Begun] | None:
     return None
 
 
-def mixed_because(config: Config, task: str, method: str, found: list[Part], accepted: bool, ahead: bool) -> str:
+def mixed_because(config: Config, found: list[Part], accepted: bool, ahead: bool) -> str:
     """Why the parts of a cell do not belong together, or nothing; UserError unless that is ``accepted`` and can be.
 
     With ``ahead`` what is still to be trained counts, as it would be made by today's code and packages.
     """
-    run = config.run(task, method)
+    if not found:
+        return ""
+    run = found[0].run
     changed = [(part, change) for part in found for change in changes(part.record, run, part.stage)]
     for part, change in changed:
         if not accepted or change.key in SHAPE:
             check_same(part.record, run, part.stage, part.where, command(config, "clean", "--outdated"))
     made = [(part.where, part.record) for part in found]
-    if made and ahead and sum(part.ended for part in found if part.stage != "pretrain") < _asked(config, method):
+    if ahead and not _complete(config, found):
         made.append((TODAY, _today(run.agent)))
     reason = mixture(made, [(part.where, change) for part, change in changed])
     if reason and not accepted:
-        raise UserError(reason.refusal(task, method, command(config, "clean", "--outdated")))
+        raise UserError(reason.refusal(run.task, run.method, command(config, "clean", "--outdated")))
     return reason.reason if reason else ""
 
 
-def _asked(config: Config, method: str) -> int:
-    """How many stages of seeds a cell has."""
-    return len(config.stages(method)) * config.scale.seeds
+def _complete(config: Config, found: list[Part]) -> bool:
+    """Whether nothing of a cell is left to train."""
+    asked = len(config.stages(found[0].run.method)) * config.scale.seeds
+    return sum(part.ended for part in found if part.stage != "pretrain") == asked
 
 
 def _today(agent: str) -> dict[str, Any]:
@@ -151,7 +154,7 @@ def check_everything(config: Config) -> list[Part]:
         check_pretraining(config, domain)
     for task, method in config.cells:
         here = parts(config, task, method)
-        mixed_because(config, task, method, here, config.scale.mixed, ahead=True)
+        mixed_because(config, here, config.scale.mixed, ahead=True)
         found += here
     return found
 
@@ -205,11 +208,11 @@ def outdated(config: Config) -> Iterator[Outdated]:
     packages than today's in a cell that they would make a mixture of."""
     seen = set()
     for task, method in config.cells:
-        run, found = config.run(task, method), parts(config, task, method)
-        made = [(part.where, part.record) for part in found]
-        complete = sum(part.ended for part in found if part.stage != "pretrain") == _asked(config, method)
+        if not (found := parts(config, task, method)):
+            continue
+        run, made = found[0].run, [(part.where, part.record) for part in found]
         today = _today(run.agent)
-        mixed = mixture(made if complete else [*made, (TODAY, today)], [])
+        mixed = mixture(made if _complete(config, found) else [*made, (TODAY, today)], [])
         reasons = {}
         for part in found:
             reasons[part.where] = _differences(part, run)
