@@ -1,5 +1,6 @@
 """What `trqam status` says, of files made as the trainer makes them and beside a real training."""
 
+import os
 import subprocess
 import sys
 import time
@@ -154,9 +155,37 @@ def test_what_to_do_next(tiny):
     save(cloning, loaded.pretraining(run.domain), "pretrain", 20, 20, [0])
     assert "the paper is to be made" in text(loaded)
     paper = loaded.results / "paper/paper.pdf"
-    paper.parent.mkdir()
-    paper.touch()
+    drawn = [paper.parent / name for name in ("collected.json", "figures/curves.pdf", "tables/success.tex")]
+    for path in [*drawn, paper]:
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.touch()
     assert status(loaded)[-1].startswith(f"next      all is done: read {paper}")
+    for path in drawn:  # copied without its time: Snakemake would draw what is older than what it is made from
+        os.utime(path, (1e9, 1e9))
+        assert "the paper is to be made" in text(loaded)
+        path.touch()
+        paper.touch()
+        for later in drawn[drawn.index(path) :]:
+            later.touch()
+        paper.touch()
+
+
+def test_what_the_paper_refuses_is_said_as_it_says_it(tiny):
+    loaded, run = tiny(seeds=2, methods=["qam"]), tiny().run(POINT, "qam")
+    cells = [cell_of(loaded, POINT, "qam", seed) for seed in range(2)]
+    for cell in cells:
+        for stage in ("offline", "online"):
+            save(cell, run, stage, 20, 20, [0, 1])
+    assert "problem" not in text(loaded)
+    rate = text(status(tiny(seeds=2, methods=["qam"], learning_rate=0.01), width=1000))
+    assert "problem 4 runs trained with another configuration than today's" in rate
+    assert "--set learning_rate=0.01 clean --outdated" in rate
+    assert "next see the first problem" in rate
+    assert "problem" not in text(tiny(seeds=2, methods=["qam"], learning_rate=0.01, mixed=True))
+    (cells[1].path / "online.csv").write_text("step\n")
+    damaged = text(status(loaded, width=1000))
+    assert "qam/seed1/online.csv: not what was published with online.json" in damaged
+    assert "next see the first problem" in damaged
 
 
 def test_runs_of_another_configuration_are_named(tiny):
