@@ -92,6 +92,15 @@ class Kept:
         padding = ((0, 0), (0, ROWS - slots), (0, 0))
         return self.policy.act(self.state, np.pad(observations, padding), np.pad(noise, padding))[:, :slots]
 
+    def chunk(self, observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The actions [H, A] in [-1, 1] to take one after another from ``observation`` [O]; ``rng`` draws their noise.
+
+        For a loop of one's own. `trqam.rollouts.evaluate` plays the episodes that two policies can be compared on.
+        """
+        noise = rng.standard_normal((1, 1, self.policy.agent.noise_size), np.float32)
+        observations = np.asarray(observation, np.float32)[None, None]
+        return self.act(observations, noise).reshape(self.run.horizon, self.action_size)
+
 
 def load(
     folder: Path | str,

@@ -19,7 +19,24 @@ class Agent:
     """An agent is its networks, its losses and how it acts; this class does backward, clip, step and average.
 
     Subclasses set `targets` (networks with a moving average) and `clip_gradient`, and define `build_networks`,
-    `noise_shapes`, `losses` and `act`; `dual_step` only where there is a multiplier to learn.
+    `noise_shapes`, `losses` and `act`; `dual_step` only where there is a multiplier to learn. `ActorCritic` does most
+    of that for a method with a critic. docs/library.md shows a whole agent.
+
+    The first axis of every tensor is the replica's: R seeds of one stack, which must not touch each other, so no sum,
+    mean, norm or maximum may run over it.
+
+    * ``batch``: observations and next_observations [R, B, O]; actions [R, B, D] with D = H A; rewards (discounted sum
+      of the chunk), masks (0 where the task ended) and valid (0 where the chunk leaves its episode), each [R, B].
+    * ``noise``: what `noise_shapes` asked for, [R, *shape]. It is all the chance that an update may use.
+    * ``state.online[network]``: parameters by name, [R, ...], with gradient; ``state.target`` has those of `targets`.
+      Every network must take part in the loss, for each is differentiated.
+    * ``state.step``: Adam's count, one float32 tensor [] for the whole stack: updates that this learner has made, 0 in
+      the first call of `losses`. Online it goes on from the offline stage; pretraining's updates do not count.
+    * metrics: a dict of [R] tensors, of the same names in every update. The trainer averages each over a logging
+      interval; a seed of which one is not finite has diverged. Those that `trqam.runs.METRICS` names become columns of
+      the csv files; others are kept in the checkpoint's record only.
+
+    An update may become a CUDA graph: it changes tensors in place, and looks at no value (no `item`, no `if` on one).
     """
 
     targets: tuple[str, ...] = ()
@@ -56,7 +73,7 @@ class Agent:
         return {"bc_x0": (batch, self.chunk_size), "bc_t": (batch, 1)}
 
     def losses(self, state: State, batch: Tensors, noise: Tensors) -> tuple[Tensor, Tensors]:
-        """The total loss [R] with its graph, and metrics [R] to log."""
+        """The total loss [R] with its graph, and metrics, [R] each, to log: see the class."""
         raise NotImplementedError
 
     def act(self, state: State, observations: Tensor, noise: Tensor) -> Tensor:
@@ -64,7 +81,10 @@ class Agent:
         raise NotImplementedError
 
     def dual_step(self, state: State, metrics: Tensors) -> Tensors:
-        """Moves the multiplier of agents that have one, in place, and returns the dual state to log."""
+        """Moves the multiplier [R] of agents that have one, in place, and returns the dual state, [R] each, to log.
+
+        Called after the gradient step, without gradient; ``metrics`` are those of `losses`, detached.
+        """
         return {}
 
     def initialise(self, seed: int, pretrained: Tensors | None) -> Tensors:
@@ -101,7 +121,8 @@ class Agent:
         return {k: torch.from_numpy(np.stack([d[k] for d in draws])) for k in shapes}
 
     def update(self, state: State, batch: Tensors, noise: Tensors) -> Tensors:
-        """One gradient step on the total loss, in place; returns metrics [R], detached.
+        """One gradient step on the total loss, in place; returns metrics, [R] each and detached: those of `losses`,
+        loss, gradient_norm (before clipping), and what `dual_step` returns.
 
         Targets move towards the parameters from *before* the gradient step, as in the authors' code.
         """
@@ -167,7 +188,7 @@ class ActorCritic(Agent):
         return {"next_action_noise": (batch, self.noise_size), **super().noise_shapes(batch)}
 
     def policy_loss(self, state: State, batch: Tensors, noise: Tensors) -> tuple[Tensor, Tensors]:
-        """What the method adds to L_Q + L_BC, [R], and metrics."""
+        """What the method adds to L_Q + L_BC, [R] with its graph, and metrics, [R] each."""
         raise NotImplementedError
 
     def propose(self, state: State, s: Tensor, noise: Tensor) -> Tensor:
