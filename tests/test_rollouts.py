@@ -104,6 +104,15 @@ def test_a_kept_policy_is_the_one_that_was_trained(here, method, stage):
     np.testing.assert_allclose(policy.act(observations, noise), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_chunk_is_one_row_of_acting_with_noise_from_the_generator(here):
+    policy = load(here, cell_of(here, POINT, "trqam", 0).path)
+    noise = np.random.default_rng(1).standard_normal((1, 1, policy.policy.agent.noise_size), np.float32)
+    chunk = policy.chunk([3.0, 4.0], np.random.default_rng(1))
+    assert chunk.shape == (policy.run.horizon, policy.action_size)
+    np.testing.assert_array_equal(chunk.ravel(), policy.act(np.array([[[3.0, 4.0]]], np.float32), noise)[0, 0])
+    assert (chunk != policy.chunk([3.0, 4.0], np.random.default_rng(2))).any()
+
+
 def test_where_only_the_policy_is_kept_it_acts_as_before(here, tmp_path, monkeypatch):
     shutil.copytree(".", tmp_path, symlinks=True, dirs_exist_ok=True)
     before = draw(here, tmp_path / "whole")[1]
