@@ -14,6 +14,7 @@ from trqam import config as configuration
 from trqam.errors import UserError
 
 if TYPE_CHECKING:
+    from trqam.data.fetch import Wanted
     from trqam.profiling import Request
 
 
@@ -31,27 +32,53 @@ def generate(arguments: argparse.Namespace, config: configuration.Config) -> Non
 
 def fetch(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Download the official files of datasets, or verify those that are there."""
-    from trqam.data.fetch import fetch
+    from trqam.data.fetch import fetch, is_offline, official_files
 
     for dataset in arguments.datasets:
-        fetch(dataset, _official(config), arguments.mirrors, arguments.offline)
+        files, card = official_files(dataset, _official(config), arguments.mirrors), None
+        try:
+            card = _stored(dataset, config.data_directory(dataset), files)
+        except UserError as error:  # of other data, which these files do not replace; or damaged
+            if not (arguments.offline or is_offline()):
+                print(f"trqam: warning: {error}", file=sys.stderr)
+        if card is None:
+            fetch(dataset, _official(config), arguments.mirrors, arguments.offline)
 
 
 def convert(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Store official npz files, fetched or placed by hand."""
     from trqam.data.card import describe
     from trqam.data.convert import convert
-    from trqam.data.fetch import placed
+    from trqam.data.fetch import official_files, placed
 
     directory = Path(arguments.out) if arguments.out else config.data_directory(arguments.dataset)
     paths = [Path(path) for path in arguments.files if not path.endswith("-val.npz")]
-    paths = paths or placed(arguments.dataset, _official(config), arguments.mirrors)
-    card = convert(arguments.dataset, paths, directory, _workers(arguments))
+    if arguments.files and not paths:
+        raise UserError(f"{arguments.files[0]}: holds no training data; name the file without -val")
+    card = None
+    if not paths:
+        files = official_files(arguments.dataset, _official(config), arguments.mirrors)
+        card = _stored(arguments.dataset, directory, files)
+    if card is None:
+        paths = paths or placed(arguments.dataset, _official(config), arguments.mirrors)
+        card = convert(arguments.dataset, paths, directory, _workers(arguments))
     print(describe(card, directory))
-    if arguments.delete_npz:  # the store is complete and on disk
+    if arguments.delete_npz and paths:  # the store is complete and on disk
         for path in paths:
             path.unlink()
         print(f"{directory}: stored; deleted {len(paths)} npz file(s)", file=sys.stderr)
+
+
+def _stored(dataset: str, directory: Path, files: "list[Wanted]") -> dict | None:
+    """The card of the store in ``directory`` if its official ``files`` are not all here and need not be."""
+    if not directory.is_dir() or all(file.path.is_file() for file in files):
+        return None
+    from trqam.data.convert import stored
+
+    card = stored(dataset, directory, [file.path.name for file in files])
+    if card:
+        print(f"{directory}: is stored, verified; its npz files are not needed any more", file=sys.stderr)
+    return card
 
 
 def _workers(arguments: argparse.Namespace) -> int:

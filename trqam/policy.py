@@ -47,7 +47,8 @@ class Policy:
         size = agent.observation_size
         self.mean, self.std = np.zeros(size, np.float32), np.ones(size, np.float32)
         if agent.run.normalise_observations:
-            self.mean, self.std = dataset.observation_mean, dataset.observation_std
+            self.mean = dataset.observation_mean
+            self.std = np.where(dataset.observation_std > 0, dataset.observation_std, 1)  # 0: it never changes
 
     def normalise(self, observations: np.ndarray) -> np.ndarray:
         """Zero mean and unit variance over the dataset, where the domain asks for it; unchanged otherwise."""

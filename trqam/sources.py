@@ -16,7 +16,8 @@ PACKAGE = Path(__file__).parent
 BESIDE = frozenset(
     f"trqam.{name}"
     for name in (
-        "artefacts", "cells", "checkpoint", "config", "data.card", "data.store", "errors", "lock", "processes",
+        "artefacts", "cells", "checkpoint", "config", "data.card", "data.exclusive", "data.record",
+        "data.store", "data.verified", "data.watch", "errors", "lock", "processes",
         "profiling", "progress", "provenance", "run_files", "runs", "schema", "sources", "stop", "strict",
     )
 )  # fmt: skip

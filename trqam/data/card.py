@@ -6,45 +6,96 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
-from trqam.artefacts import read_json
+from trqam.artefacts import read_bytes
+from trqam.data.record import CARD, RECORD
 from trqam.envs import TASKS
 from trqam.errors import UserError
 from trqam.schema import Count, Finite, Natural
-from trqam.strict import check, shown
+from trqam.strict import read_record, shown
+
+TASK = Annotated[str, msgspec.Meta(pattern=rf"^[1-{TASKS}]\Z", description=f"a task, 1 to {TASKS}")]
+REWARD = Annotated[str, msgspec.Meta(pattern=r"^-?\d+(\.\d+)?(e[+-]\d\d)?\Z", description="a reward")]
+KEY = Annotated[  # becomes the name of a file
+    str,
+    msgspec.Meta(
+        pattern=rf"^(observations|actions|terminals|qpos|qvel|button_states|(rewards|masks)-task[1-{TASKS}])\Z",
+        description="the name of an array, such as observations",
+    ),
+]
+Sum = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 hexadecimal digits")]
+NEEDED = {"observations", "actions", "terminals"} | {
+    f"{label}-task{number}" for label in ("rewards", "masks") for number in range(1, TASKS + 1)
+}
 
 
 class Shard(msgspec.Struct):
     """One of the files that a store was made of."""
 
+    file: str
     rows: Count
+    sha256: Sum
+
+
+class Task(msgspec.Struct):
+    """How often the transitions solve a task, and how many of them have which reward."""
+
+    successes: Natural
+    reward_histogram: dict[REWARD, Natural]
 
 
 class Card(msgspec.Struct):
-    """What readers of a card rely on; it holds more."""
+    """What a store holds; ``sha256`` are the sums of its arrays."""
 
     dataset: str
-    shapes: dict[str, Annotated[list[Natural], msgspec.Meta(min_length=1, max_length=2)]]
+    source: Literal["generated", "official"]
+    seed: Natural | None
+    rows: Count
+    transitions: Count
+    episodes: Count
+    tasks: dict[TASK, Task]
+    shapes: dict[KEY, Annotated[list[Count], msgspec.Meta(min_length=1, max_length=2)]]
+    sha256: dict[KEY, Sum]
     observation_mean: list[Finite]
     observation_std: list[Annotated[float, msgspec.Meta(ge=0, le=1e300)]]
+    versions: dict[str, str] = {}
     shards: list[Shard] = []
-    source: Literal["generated", "official"] = "generated"
-    transitions: Count | None = None
-    seed: Natural | None = None
+
+
+class Part(msgspec.Struct):
+    """The sums over some of the transitions; see ``Statistics``."""
+
+    transitions: Natural
+    episodes: Natural
+    sum: list[Finite]
+    squares: list[Finite]
+    tasks: dict[TASK, Task]
 
 
 def read(path: Path, dataset: str, fix: str) -> dict[str, Any]:
     """The card at ``path`` of a store of ``dataset``; a UserError that ends in ``fix`` if it is not one."""
-    card = read_json(path)
-    check(card, Card, str(path), fix)
+    card = read_record(path, Card, fix)
     if card["dataset"] != dataset:
         raise UserError(f"{path}: dataset: holds {shown(card['dataset'])}, not {dataset}; {fix}")
-    rows, shapes = [shard["rows"] for shard in card.get("shards", [])], card["shapes"]
-    if rows and [sum(rows)] != shapes.get("terminals"):
-        raise UserError(f"{path}: shards: have not as many rows as the files; {fix}")
+    shapes, rows = card["shapes"], card["rows"]
+    if missing := sorted(NEEDED - shapes.keys()) or sorted(shapes.keys() - card["sha256"].keys()):
+        raise UserError(f"{path}: {missing[0]}: no shape or no SHA-256 of it; {fix}")
+    if len(shapes["observations"]) != 2 or len(shapes["actions"]) != 2:
+        raise UserError(f"{path}: shapes: observations and actions are no tables; {fix}")
+    if wrong := [key for key, shape in shapes.items() if shape[0] != rows]:
+        raise UserError(f"{path}: shapes: {wrong[0]} has {shapes[wrong[0]][0]} rows of {rows}; {fix}")
+    if card["transitions"] + card["episodes"] != rows or (
+        card.get("shards") and sum(shard["rows"] for shard in card["shards"]) != rows
+    ):
+        raise UserError(f"{path}: transitions and episodes, or shards: are not {rows} rows together; {fix}")
+    if len(card["tasks"]) < TASKS:
+        raise UserError(f"{path}: tasks: {len(card['tasks'])} of {TASKS}; {fix}")
     for key in ("observation_mean", "observation_std"):
-        if len(card[key]) != shapes.get("observations", [0, 0])[-1]:
-            count, width = len(card[key]), shapes.get("observations")
+        if len(card[key]) != shapes["observations"][1]:
+            count, width = len(card[key]), shapes["observations"]
             raise UserError(f"{path}: {key}: {count} numbers, and observations have the shape {width}; {fix}")
+    record = path.with_name(RECORD)
+    if path.name == CARD and record.is_file() and read_bytes(record) != read_bytes(path):
+        raise UserError(f"{path}: differs from {RECORD} beside it, of which it is a copy; {fix}")
     return card
 
 
@@ -52,7 +103,7 @@ class Statistics:
     """Sums over transitions (the last rows of episodes left out), which can be recorded by block and merged."""
 
     def __init__(self):
-        self._transitions = self._episodes = 0
+        self.transitions = self._episodes = 0
         self._sum = self._squares = 0.0
         self._tasks = {str(number): {"successes": 0, "reward_histogram": {}} for number in range(1, TASKS + 1)}
 
@@ -62,7 +113,7 @@ class Statistics:
         observations = part["observations"][inner].astype(np.float64)
         self._sum = self._sum + observations.sum(axis=0)
         self._squares = self._squares + np.square(observations).sum(axis=0)
-        self._transitions += len(observations)
+        self.transitions += len(observations)
         self._episodes += int((~inner).sum())
         for number, task in self._tasks.items():
             task["successes"] += int((part[f"masks-task{number}"][inner] == 0).sum())
@@ -73,7 +124,7 @@ class Statistics:
     def record(self) -> dict[str, Any]:
         """The sums as plain JSON types, from which ``merge`` takes them without loss."""
         return {
-            "transitions": self._transitions,
+            "transitions": self.transitions,
             "episodes": self._episodes,
             "sum": np.asarray(self._sum).tolist(),
             "squares": np.asarray(self._squares).tolist(),
@@ -82,7 +133,7 @@ class Statistics:
 
     def merge(self, record: dict[str, Any]) -> None:
         """Add what another ``Statistics`` recorded. The order of merging decides the last bits."""
-        self._transitions += record["transitions"]
+        self.transitions += record["transitions"]
         self._episodes += record["episodes"]
         self._sum = self._sum + np.array(record["sum"])
         self._squares = self._squares + np.array(record["squares"])
@@ -93,10 +144,10 @@ class Statistics:
 
     def summary(self) -> dict[str, Any]:
         """What the card says: counts, successes and rewards by task, mean and standard deviation of observations."""
-        mean = self._sum / self._transitions
-        std = np.sqrt(np.maximum(self._squares / self._transitions - mean**2, 0))
+        mean = self._sum / self.transitions
+        std = np.sqrt(np.maximum(self._squares / self.transitions - mean**2, 0))
         return {
-            "transitions": self._transitions,
+            "transitions": self.transitions,
             "episodes": self._episodes,
             "tasks": self._tasks,
             "observation_mean": mean.tolist(),

@@ -4,18 +4,22 @@ Only what training reads is stored; qpos and button_states are read along for re
 Members of an npz file are read side by side, a part of each at a time, so that memory does not grow with the file.
 """
 
-import math
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from trqam import envs
-from trqam.artefacts import sha256
-from trqam.data.store import Rows, dtype, write
+from trqam.data import verified
+from trqam.data.record import restore
+from trqam.data.store import Rows, standing, write
+from trqam.data.verified import dtype, out_of_range
+from trqam.data.watch import sums
 from trqam.errors import UserError
 
 STORED = ("observations", "actions", "terminals")
@@ -29,7 +33,26 @@ def convert(dataset: str, npz_paths: Sequence[Path | str], directory: Path | str
     """
     if not npz_paths:
         raise UserError(f"{dataset}: no npz file was given; name the official files of the dataset")
-    return write(Shards(dataset, [Path(path) for path in npz_paths]), directory, workers)
+    paths = [Path(path) for path in npz_paths]
+    real = [os.path.realpath(path) for path in paths]
+    if doubled := [path for path, whole in zip(paths, real, strict=True) if real.count(whole) > 1]:
+        raise UserError(f"{doubled[-1]}: is given twice; name each file once")
+    standing(Path(directory), {"dataset": dataset, "source": "official"})  # before minutes of reading
+    return write(Shards(dataset, paths), directory, workers)
+
+
+def stored(dataset: str, directory: Path | str, names: Sequence[str]) -> dict[str, Any] | None:
+    """The card of a whole store of the official files ``names``, which may be gone; None if there is none.
+
+    A UserError if the store is damaged, or of other data.
+    """
+    directory = Path(directory)
+    card = standing(directory, {"dataset": dataset, "source": "official"})
+    if card is None or [shard["file"] for shard in card.get("shards", [])] != list(names):
+        return None
+    verified.ensure(directory, card, f"restore it, or run `trqam fetch {dataset}` and then `trqam convert {dataset}`")
+    restore(directory)
+    return card
 
 
 class Shards:
@@ -45,24 +68,30 @@ class Shards:
             self._keys += ["button_states"] * ("button_states.npy" in file.namelist())
         shapes = [self._shapes(path) for path in paths]
         self.rows = [shape["terminals"][0] for shape in shapes]
-        self._row_shapes = {key: shapes[0][key][1:] for key in STORED}
+        self._all_shapes = {key: shapes[0][key][1:] for key in self._keys}
+        self._row_shapes = {key: self._all_shapes[key] for key in STORED}
         for path, rows, shape in zip(paths, self.rows, shapes, strict=True):
             for key in self._keys:
                 if shape[key][0] != rows or shape[key][1:] != shapes[0][key][1:]:
                     found = " x ".join(map(str, shape[key]))
                     raise UserError(f"{path}: key {key!r} has {found} numbers, which fits no other; fetch it again")
         self._check_dataset()
-        files = zip(paths, self.rows, strict=True)
-        shards = [{"file": path.name, "rows": rows, "sha256": sha256(path)} for path, rows in files]
+        files = zip(paths, self.rows, sums(paths, f"summing {len(paths)} npz files"), strict=True)
+        shards = [{"file": path.name, "rows": rows, "sha256": digest} for path, rows, digest in files]
+        digests = [shard["sha256"] for shard in shards]
+        if doubled := [path for path, digest in zip(paths, digests, strict=True) if digests.count(digest) > 1]:
+            raise UserError(f"{doubled[-1]}: has the same bytes as {doubled[0].name}; name each file once")
         self.origin = {"source": "official", "seed": None, "shards": shards}
 
     def _check_dataset(self) -> None:
         env = envs.make(envs.task_name(self.dataset, 1))
-        wanted = {"observations": env.observation_space.shape, "actions": env.action_space.shape}
+        wanted = {"observations": env.observation_space.shape, "actions": env.action_space.shape, "terminals": ()}
+        envs.reset(env, 0)  # loads the model
+        wanted |= {"qpos": (env.unwrapped.model.nq,), "button_states": (getattr(env.unwrapped, "_num_buttons", 0),)}
         env.close()
         for key, shape in wanted.items():
-            if self._row_shapes[key] != shape:
-                found = f"{math.prod(self._row_shapes[key])} in a row, where {self.dataset} has {math.prod(shape)}"
+            if key in self._all_shapes and self._all_shapes[key] != shape:
+                found = f"{_numbers(self._all_shapes[key])} in a row, where {self.dataset} has {_numbers(shape)}"
                 raise UserError(f"{self.paths[0]}: key {key!r} has {found}; give the files of {self.dataset}")
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -112,14 +141,20 @@ class Member:
         if len(content) < wanted:
             raise EOFError(f"key {self._key!r} ends too early")
         values = np.frombuffer(content, self._dtype).reshape(rows, *self.shape[1:])
-        if not np.isfinite(values).all():
-            raise ValueError(f"key {self._key!r} holds what is no finite number")
-        return values.astype(dtype(self._key), copy=False)
+        with np.errstate(over="ignore"):  # then it is infinite
+            values = values.astype(dtype(self._key), copy=False)
+        if wrong := out_of_range(self._key, values):
+            raise ValueError(f"key {self._key!r} {wrong}")
+        return values
 
     def finish(self) -> None:
         """After the last row: nothing may follow, and reaching the end has the member's CRC checked."""
         if self._stream.read(1):
             raise ValueError(f"key {self._key!r} is longer than its header says")
+
+
+def _numbers(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "1"
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from trqam.config import Run
+from trqam.data import verified
 from trqam.data.card import read
 from trqam.envs import dataset_of, task_number
 from trqam.errors import UserError
@@ -70,12 +71,15 @@ class Dataset:
             wanted |= {"transitions": run.transitions, "seed": run.data_seed}
         for key, value in wanted.items():
             if key in self.card and self.card[key] != value:
-                path, fix = directory / "card.json", f"run `trqam generate {run.domain}`, or correct {config}"
+                path, fix = directory / "card.json", f"choose another data_dir, or correct {config}"
                 raise UserError(f"{path}: {key}: holds {self.card[key]}, and {config} says {value}; {fix}")
 
     @classmethod
     def open(cls, directory: Path | str, task: str) -> "Dataset":
-        """Map the store in ``directory`` for ``task``; a UserError names the missing or damaged file and the fix."""
+        """Map the store in ``directory`` for ``task``; a UserError names the missing or damaged file and the fix.
+
+        Each version of the files is read once and compared with their card (``trqam.data.verified``).
+        """
         directory, name, number = Path(directory), dataset_of(task), task_number(task)
         fix = f"run `trqam generate {name}` (or convert the official files) again"
         if not (directory / "card.json").is_file():
@@ -83,10 +87,13 @@ class Dataset:
         card = read(directory / "card.json", name, fix)
         files = {key: key for key in ("observations", "actions", "terminals")}
         files |= {"rewards": f"rewards-task{number}", "masks": f"masks-task{number}"}
-        arrays = {key: _map(directory / f"{file}.npy", card["shapes"].get(file), fix) for key, file in files.items()}
+        maps = {k: verified.mapped(directory / f"{file}.npy", card["shapes"][file], fix) for k, file in files.items()}
+        # Without np.memmap's bookkeeping on every access; still mapped, not read.
+        arrays = {key: np.asarray(array) for key, array in maps.items()}
         ends = arrays["terminals"]
         if not len(ends) or ends[-1] != 1 or not (ends[np.flatnonzero(ends)] == 1).all():
             raise UserError(f"{directory / 'terminals.npy'}: no episode ends in the last row, or not all by 1; {fix}")
+        verified.ensure(directory, card, fix)
         return cls(arrays, card)
 
     @property
@@ -176,16 +183,3 @@ def training_batch(chunks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     batch["next_observations"] = chunks["next_observations"][..., -1, :]
     batch["actions"] = actions.reshape(*actions.shape[:-2], -1)
     return {key: array.astype(np.float32, copy=False) for key, array in batch.items()}
-
-
-def _map(path: Path, shape: list[int] | None, fix: str) -> np.ndarray:
-    """A read-only memory map of float32 ``path``, which must have the card's ``shape``."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:  # truncated, not an array, empty; header
-        raise UserError(f"{path}: missing or damaged; {fix}") from error
-    if array.dtype != np.float32:
-        raise UserError(f"{path}: {array.dtype.name} where float32 is stored; {fix}")
-    if shape is None or list(array.shape) != list(shape):
-        raise UserError(f"{path}: shape {list(array.shape)} where card.json says {shape}; {fix}")
-    return np.asarray(array)  # without np.memmap's bookkeeping on every access; still mapped, not read

@@ -10,26 +10,33 @@ for HTTPS and never the other way. Proxies are taken from the environment, as us
 """
 
 import email.utils
+import os
+import re
+import ssl
 import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
 import requests
 import urllib3
-from tqdm import tqdm
 
-from trqam.artefacts import write_json
+from trqam.artefacts import read_bytes, write_json
+from trqam.data.watch import watch
 from trqam.errors import UserError
+from trqam.strict import shown
 
 MAGIC = b"PK\x03\x04"  # how a zip file, and so an npz file, begins
 BLOCK = 1 << 20  # bytes asked of the socket at once
 HEADWAY = 1 << 20  # bytes that make an interrupted attempt count as progress, not as a failure
 REDIRECTS = 5
+# What the environment says of connections; no address of a mirror helps where it is wrong.
+SETTINGS = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 class Refused(Exception):
@@ -62,7 +69,7 @@ class Origin(msgspec.Struct, frozen=True):
     url: str
     etag: str | None
     last_modified: str | None
-    bytes: int | None
+    bytes: Annotated[int, msgspec.Meta(ge=0)] | None
 
     def agrees(self, other: "Origin") -> bool:
         """Whether nothing that both know says that these are two versions of the file."""
@@ -82,10 +89,20 @@ def notes_of(part: Path) -> Path:
 
 def origin_of(part: Path) -> Origin | None:
     """Where the bytes in ``part`` came from; None if there are none, or nothing (legible) is known of them."""
-    try:
-        return msgspec.json.decode(notes_of(part).read_bytes(), type=Origin) if part.is_file() else None
-    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+    if not part.is_file() or not notes_of(part).is_file():
         return None
+    try:
+        return msgspec.json.decode(read_bytes(notes_of(part)), type=Origin)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def set_aside(path: Path) -> Path:
+    """Give what may be somebody's file another name, which nothing has; returns it."""
+    names = (path.with_name(f"{path.name}.wrong{number}") for number in ("", *range(2, 10_000)))
+    aside = next(name for name in names if not os.path.lexists(name))
+    os.rename(path, aside)
+    return aside
 
 
 def discard(part: Path) -> None:
@@ -99,6 +116,8 @@ def download(url: str, part: Path, expected: int | None, patience: Patience) -> 
 
     Raises Refused when the address cannot give it, UserError when the disk cannot take it.
     """
+    if os.path.lexists(part) and origin_of(part) is None:  # ours has notes
+        say(f"{part}: of unknown origin; moved to {set_aside(part).name}")
     failures, furthest = 0, 0
     while True:
         try:
@@ -127,7 +146,7 @@ def _receive(url: str, part: Path, expected: int | None, patience: Patience) -> 
         strong = origin.etag if origin.etag and not origin.etag.startswith("W/") else None
         if validator := strong or origin.last_modified:
             headers["If-Range"] = validator
-    with _transfer_errors(), _get(url, headers, patience) as response:
+    with _get(url, headers, patience) as response, _transfer_errors():
         _check_status(response, part)
         total = _whole_size(response, offset, part)
         found = Origin(url, response.headers.get("ETag"), response.headers.get("Last-Modified"), total)
@@ -151,12 +170,12 @@ def _receive(url: str, part: Path, expected: int | None, patience: Patience) -> 
 
 @contextmanager
 def _transfer_errors():
-    """Whatever goes wrong on the wire is an interruption."""
+    """Whatever goes wrong on the wire once there is an answer is an interruption."""
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         stalled = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError)
-        raise Interrupted("no byte in time" if stalled else f"no connection ({type(error).__name__})") from error
+        raise Interrupted("no byte in time" if stalled else f"the connection broke ({_said(error)})") from error
 
 
 def _get(url: str, headers: dict[str, str], patience: Patience) -> requests.Response:
@@ -165,15 +184,62 @@ def _get(url: str, headers: dict[str, str], patience: Patience) -> requests.Resp
     for _ in range(REDIRECTS + 1):
         # An `auth` that does nothing keeps requests from looking up ~/.netrc.
         options = {"headers": headers, "auth": lambda request: request, "timeout": (patience.connect, patience.stall)}
-        response = requests.get(url, stream=True, allow_redirects=False, **options)
+        try:
+            response = requests.get(url, stream=True, allow_redirects=False, **options)
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:  # RequestException is an OSError
+            raise _without_answer(error) from error
         if not response.is_redirect:
             return response
         response.close()
-        target = urljoin(url, response.headers["Location"])
-        if urlsplit(target).scheme not in ("https", urlsplit(url).scheme):
-            raise Refused(f"redirects to {target}, which is not HTTPS")
+        location = response.headers["Location"]
+        try:
+            target = urljoin(url, location)
+            scheme = urlsplit(target).scheme
+        except ValueError:
+            raise Refused(f"redirects to {shown(location)!r}, which is no address") from None
+        if scheme not in ("https", urlsplit(url).scheme):
+            raise Refused(f"redirects to {shown(target)}, which is not HTTPS")
         url = target
     raise Refused(f"more than {REDIRECTS} redirects")
+
+
+def _without_answer(error: Exception) -> Exception:
+    """Why there is no answer: Interrupted if asking again may help, Refused if another mirror may, a UserError if what
+    the environment says of connections is wrong."""
+    cause, said = _innermost(error), _said(error)
+    if isinstance(error, requests.Timeout):
+        return Interrupted("no byte in time")
+    # A missing SOCKS package, a proxy that is no address, and certificates that are not there.
+    if isinstance(error, requests.exceptions.InvalidSchema | requests.exceptions.InvalidProxyURL) or (
+        isinstance(error, OSError) and not isinstance(error, requests.RequestException)
+    ):
+        names = ", ".join(n for n in (*SETTINGS, *map(str.lower, SETTINGS)) if os.environ.get(n)) or "the environment"
+        return UserError(f"{names}: no connection can be made ({said}); correct or unset what is wrong of it")
+    if isinstance(error, ValueError | urllib3.exceptions.LocationParseError):
+        return Refused(f"no address that can be asked ({said})")
+    passing = ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError
+    secured = isinstance(error, requests.exceptions.SSLError) and not isinstance(cause, passing)
+    if secured or "Tunnel connection failed: 4" in said:
+        return Refused(f"no connection ({said})")
+    return Interrupted(f"no connection ({said})")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The error that the others were made of."""
+    while True:
+        parts = (getattr(error, "reason", None), *error.args, error.__cause__)
+        inner = next((part for part in parts if isinstance(part, BaseException)), None)
+        if inner is None:
+            return error
+        error = inner
+
+
+def _said(error: BaseException) -> str:
+    """What the innermost error says, without objects' addresses and passwords."""
+    cause = _innermost(error)
+    text = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None) or str(cause)
+    text = re.sub(r"//[^/\s]*@", "//", re.sub(r"<[^<>]* object at 0x[0-9a-f]+>:? ?", "", text))
+    return shown(text.strip() or type(cause).__name__, 160)
 
 
 def _check_status(response: requests.Response, part: Path) -> None:
@@ -199,39 +265,33 @@ def _retry_after(response: requests.Response) -> float:
         return float(text)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:  # absent or illegible
+    except (ValueError, OverflowError):  # absent or illegible
         return 0.0
 
 
 def _whole_size(response: requests.Response, offset: int, part: Path) -> int | None:
     """Bytes of the whole file by Content-Length (200) or Content-Range (206, which must begin at ``offset``)."""
     if response.status_code == 200:
-        length = response.headers.get("Content-Length", "")
-        return int(length) if length.isdecimal() else None
+        return _number(response.headers.get("Content-Length", ""))
     text = response.headers.get("Content-Range", "")
     unit, _, rest = text.partition(" ")
     span, _, total = rest.partition("/")
     first = span.partition("-")[0]
-    if unit != "bytes" or not offset or first != str(offset) or not (total.isdecimal() or total == "*"):
+    if unit != "bytes" or not offset or first != str(offset) or (_number(total) is None and total != "*"):
         discard(part)
         raise Interrupted(f"Content-Range {text!r} is not the rest from byte {offset}; starting again")
-    return int(total) if total != "*" else None
+    return _number(total)
+
+
+def _number(text: str) -> int | None:
+    """A number of bytes."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
 def _pour(response: requests.Response, part: Path, total: int | None) -> None:
     """Append the body to ``part`` as it arrives, at constant memory; every byte received is in the file at once."""
     start = part.stat().st_size if part.is_file() else 0
-    terminal = sys.stderr.isatty()  # a log gets a line every half minute
-    progress = tqdm(
-        desc=part.stem,
-        total=total,
-        initial=start,
-        unit="B",
-        unit_scale=True,
-        leave=False,
-        delay=0.5 if terminal else 30,
-        mininterval=0.2 if terminal else 30,
-    )
+    progress = watch(part.stem, total, "B", start)
     with open(part, "ab", buffering=0) as file, progress:
         while block := response.raw.read1(BLOCK, decode_content=False):
             if file.tell() == 0 and not block.startswith(MAGIC[: len(block)]):

@@ -14,20 +14,21 @@ import itertools
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-import filelock
 import msgspec
 
-from trqam.artefacts import publish, read_json, sha256, write_json
-from trqam.data.download import Patience, Refused, discard, download, origin_of, say
+from trqam.artefacts import publish, read_json, write_json
+from trqam.data.download import Patience, Refused, discard, download, origin_of, say, set_aside
+from trqam.data.exclusive import exclusive
+from trqam.data.watch import sums
 from trqam.errors import UserError
 from trqam.schema import Name
-from trqam.strict import Strict, convert, read_yaml
+from trqam.strict import Strict, check, convert, read_yaml, shown
 
 MIRRORS = "config/mirrors.yaml"
 MEMBERS = {"observations.npy", "actions.npy", "terminals.npy", "qpos.npy", "qvel.npy"}  # of every official file
@@ -54,6 +55,14 @@ class Known(Strict):
 
     bytes: Annotated[int, msgspec.Meta(ge=1)]
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 hexadecimal digits")]
+
+
+class Recorded(msgspec.Struct):
+    """What checksums.json says of a file that was seen whole."""
+
+    bytes: Annotated[int, msgspec.Meta(ge=1)]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 hexadecimal digits")]
+    source: str
 
 
 class Official(Strict):
@@ -90,10 +99,14 @@ def official_files(dataset: str, folder: Path | str, mirrors: Path | str = MIRRO
     """The training files of ``dataset``, in order, with their places in ``folder``."""
     table = convert(read_yaml(mirrors), Mirrors, str(mirrors))
     if dataset not in table.datasets:
-        raise UserError(f"{mirrors}: datasets: no {dataset!r}; add a block, or use one of {', '.join(table.datasets)}")
+        line = f'  {shown(dataset)}: {{shards: 0, folder: "", mirrors: [{next(iter(table.mirrors), "NAME")}]}}'
+        known = ", ".join(table.datasets)
+        raise UserError(f"{mirrors}: datasets: no {shown(dataset)!r}; add the line `{line}`, or use one of {known}")
     official = table.datasets[dataset]
     if unknown := [name for name in official.mirrors if name not in table.mirrors]:
         raise UserError(f"{mirrors}: {dataset}: mirrors: unknown {unknown[0]!r}; use one of {', '.join(table.mirrors)}")
+    for name in official.mirrors:
+        _check_address(table.mirrors[name], f"{mirrors}: mirrors: {name}")
     stems = [f"{dataset}-v0-{shard:03d}" for shard in range(official.shards)] or [f"{dataset}-v0"]
     files = []
     for name in [f"{stem}.npz" for stem in stems]:
@@ -101,6 +114,17 @@ def official_files(dataset: str, folder: Path | str, mirrors: Path | str = MIRRO
         urls = {mirror: f"{table.mirrors[mirror]}/{path}" for mirror in official.mirrors}
         files.append(Wanted(Path(folder) / name, urls, table.known.get(name)))
     return files
+
+
+def _check_address(url: str, where: str) -> None:
+    """A UserError for what looks like an address and is none."""
+    try:
+        parts = urlsplit(url)
+        right = bool(parts.hostname) and parts.port != 0  # reading the port checks it
+    except ValueError:
+        right = False
+    if not right:
+        raise UserError(f"{where}: found {shown(url)!r}; write an address such as https://example.org/data")
 
 
 def placed(dataset: str, folder: Path | str, mirrors: Path | str = MIRRORS) -> list[Path]:
@@ -126,7 +150,7 @@ def fetch(
     Processes that want the same dataset wait for the first of them.
     """
     files, folder = official_files(dataset, folder, mirrors), Path(folder)
-    offline = offline or os.environ.get("TRQAM_OFFLINE", "0") not in ("", "0")
+    offline = is_offline() or offline
     last = None
     with _alone(folder, dataset):
         missing = [file for file in files if not _found(file, offline)]
@@ -139,25 +163,20 @@ def fetch(
     return [file.path for file in files]
 
 
-@contextmanager
-def _alone(folder: Path, name: str) -> Iterator[None]:
-    """Holds the folder's lock ``name``; a killed process lets go of it."""
-    lock = filelock.FileLock(folder / f".{name}.lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            say(f"{name}: another process is at it in {folder}; waiting")
-            lock.acquire()
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be written ({error.strerror}); correct data_dir or its permissions"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def is_offline() -> bool:
+    """Whether the environment's TRQAM_OFFLINE forbids a network."""
+    text = os.environ.get("TRQAM_OFFLINE", "").strip()
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("", "0", "false", "no", "off"):
+        return False
+    raise UserError(f"TRQAM_OFFLINE: found {shown(text)!r}; write 1 to forbid a network, or 0")
+
+
+def _alone(folder: Path, name: str) -> AbstractContextManager[None]:
+    """Holds the folder's lock ``name``."""
+    waiting = f"{name}: another process is at it in {folder}; waiting"
+    return exclusive(folder / f".{name}.lock", waiting, "correct data_dir or its permissions")
 
 
 def _found(file: Wanted, offline: bool) -> bool:
@@ -165,16 +184,16 @@ def _found(file: Wanted, offline: bool) -> bool:
 
     Where no other can be had (``offline``) it stays, and is a UserError.
     """
-    if not file.path.is_file():
+    if not os.path.lexists(file.path):
         return False
+    if not file.path.is_file():
+        raise UserError(f"{file.path}: no file (a folder, or a link to nothing); move it away or mend it")
     try:
         _verify(file.path, file, "found in place")
     except Refused as error:
         if offline:
             raise UserError(f"{file.path}: {error}; download it elsewhere and place it there") from None
-        aside = file.path.with_name(f"{file.path.name}.wrong")
-        os.replace(file.path, aside)
-        say(f"{file.path}: {error}; moved to {aside.name}")
+        say(f"{file.path}: {error}; moved to {set_aside(file.path).name}")
         return False
     return True
 
@@ -200,7 +219,8 @@ def _fetch_one(file: Wanted, patience: Patience, last: str | None) -> str:
             reasons.append(f"{mirror}: {error}")
             say(f"{file.path.name}: {url}: {error}")
             continue
-        publish(file.part, file.path)
+        if not _found(file, offline=False):  # placed by hand meanwhile
+            publish(file.part, file.path)
         discard(file.part)  # its notes
         say(f"{file.path.name}: {file.path.stat().st_size:,} bytes from {mirror}")
         return mirror
@@ -213,7 +233,7 @@ def _verify(path: Path, file: Wanted, source: str) -> None:
     name, size, record = file.path.name, path.stat().st_size, file.path.with_name("checksums.json")
     if file.known and size != file.known.bytes:
         raise Refused(f"{size:,} bytes where the file has {file.known.bytes:,}")
-    digest = sha256(path)
+    (digest,) = sums([path], f"verifying {path.name}")
     recorded = _records(record).get(name)
     if file.known:
         if digest != file.known.sha256:
@@ -232,9 +252,9 @@ def _verify(path: Path, file: Wanted, source: str) -> None:
 
 def _records(record: Path) -> dict[str, dict]:
     """What checksums.json holds."""
-    found = read_json(record) if record.is_file() else {}
-    if not isinstance(found, dict) or not all(isinstance(v, dict) and "sha256" in v for v in found.values()):
-        raise UserError(f"{record}: damaged, not a table of sums; delete it: the files are then recorded as they are")
+    found = read_json(record) if os.path.lexists(record) else {}
+    fix = "delete it: the files are then recorded as they are"
+    check(found, dict[str, Recorded], f"{record}: damaged, not a table of sums", fix)
     return found
 
 

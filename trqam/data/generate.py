@@ -20,7 +20,7 @@ import numpy as np
 
 from trqam import envs
 from trqam.data import gait
-from trqam.data.store import Rows, dtype, write
+from trqam.data.store import Rows, dtype, standing, write
 from trqam.errors import UserError
 from trqam.streams import episode_seed, stream
 
@@ -45,6 +45,8 @@ def generate(dataset: str, directory: Path | str, transitions: int, seed: int, w
     """
     if transitions < 1:
         raise UserError(f"{dataset}: transitions is {transitions}; ask for at least 1")
+    wanted = {"dataset": dataset, "source": "generated", "transitions": transitions, "seed": seed}
+    standing(Path(directory), wanted)  # before an environment is made
     full, rest = divmod(transitions, EPISODE_TRANSITIONS)
     lengths = [EPISODE_TRANSITIONS] * full + [rest] * (rest > 0)
     return write(Episodes(dataset, lengths, seed), directory, workers)

@@ -4,8 +4,8 @@ A store is a folder of ``.npy`` files in OGBench's raw layout, float32 (button_s
 observations [R, O], actions [R, A], terminals [R] (1 on the last row of an episode, which is only a next
 observation), and for each of the five tasks rewards-task{k} and masks-task{k} [R] from OGBench's own relabelling.
 Generated stores also have qpos, qvel and (scene, puzzle) button_states, which relabelling reads and training does not;
-converted ones leave them in the official files. ``card.json`` describes a store and is written last: without a card
-there is no dataset.
+converted ones leave them in the official files. ``store.json`` describes a store and is written last, with its copy
+``card.json`` (see ``trqam.data.record``): without them there is no dataset.
 
 There is one file a key, however many shards the data came in: a batch is then gathered from five maps. With a map for
 each of a hundred shards the same batch took 20 to 40 times as long, and needed 500 open files.
@@ -13,33 +13,43 @@ each of a hundred shards the same batch took 20 to 40 times as long, and needed 
 What a store is filled with are *blocks*, episodes of a collector or shards of a release, made in any order, each with
 its place. Until all are there they lie in ``.unfinished/``: the files at full length (sparse), ``plan.json`` and
 ``blocks.jsonl``, which gets one line for each block once its rows are written: their checksums, by which an
-interrupted run knows what it has, and their statistics. Another plan (more transitions, another seed, another
-version of MuJoCo, other files) starts from nothing.
+interrupted run knows what it has, and their statistics.
+
+Nothing that is there is replaced: not a store of other data (more transitions, another seed, other files), for runs may
+have been trained on it; not one that was begun; not a file that no card speaks of. Only a damaged store is made again.
 """
 
 import hashlib
 import io
 import json
+import os
 import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-import filelock
+import msgspec
 import numpy as np
 from tqdm import tqdm
 
 from trqam import envs
-from trqam.artefacts import publish, read_json, sha256, write_atomically, write_json
-from trqam.data.card import Statistics, size
+from trqam.artefacts import publish, sweep, write_atomically, write_json, writing
+from trqam.data import verified
+from trqam.data.card import Card, Part, Statistics, Sum, read, size
+from trqam.data.exclusive import exclusive
+from trqam.data.record import CARD, RECORD, restore
+from trqam.data.verified import dtype, out_of_range
+from trqam.data.watch import sums
 from trqam.data.workers import in_processes
 from trqam.errors import UserError
+from trqam.schema import Natural
+from trqam.strict import read_record, shown
 
 Rows = dict[str, np.ndarray]
 
@@ -62,19 +72,30 @@ class Blocks(Protocol):
         """Release what the other methods opened."""
 
 
-def dtype(key: str) -> type:
-    """The type that ``key`` is stored with."""
-    return np.int64 if key == "button_states" else np.float32
+class Plan(msgspec.Struct):
+    """What an unfinished store is to be; it holds more."""
+
+    dataset: str
+    versions: dict[str, str]
+
+
+class Line(msgspec.Struct):
+    """Of the journal: a block whose rows are written."""
+
+    block: Natural
+    sha256: dict[str, Sum]
+    statistics: Part
 
 
 def write(blocks: Blocks, directory: Path | str, workers: int = 1) -> dict[str, Any]:
     """Fill the store in ``directory`` with ``blocks``, in ``workers`` processes; returns its card.
 
-    A store that is there already, with an equal origin and the right checksums, is left as it is. The bytes of all
-    files depend on ``blocks`` only.
+    A store that is there already, of equal origin and with the right checksums, is left as it is; a UserError names
+    what else is there. The bytes of all files depend on ``blocks`` only.
     """
     directory = Path(directory)
-    with _alone(directory):
+    waiting = f"{directory}: another process is writing it; waiting"
+    with exclusive(directory / ".lock", waiting, "correct data_dir"):
         try:
             names = [f"{label}-task{number}" for label in ("rewards", "masks") for number in range(1, envs.TASKS + 1)]
             files = Files(directory / ".unfinished", sum(blocks.rows), blocks.shapes() | dict.fromkeys(names, ()))
@@ -85,15 +106,68 @@ def write(blocks: Blocks, directory: Path | str, workers: int = 1) -> dict[str, 
                 "shapes": {key: list(files.shape(key)) for key in files.shapes},
                 "versions": {name: version(name) for name in ("ogbench", "mujoco", "gymnasium", "numpy")},
             }
-            if card := _already_there(directory, plan):
+            card = standing(directory, plan)
+            if card and _is_whole(directory, card, plan):
                 print(f"{directory}: is there already, verified; not made again", file=sys.stderr)
+                if not any(files.folder.glob("*.npy")):  # what a kill left after the last renaming
+                    files.clear()
                 return card
-            card_path = files.folder / "card.json"
-            if not (files.begin(plan) and card_path.is_file()):  # otherwise only the last renaming is left to do
+            begun, card_path = files.holds(plan), files.folder / CARD
+            if not (begun and card_path.is_file()):  # otherwise only the last renaming is left to do
+                if card is None:
+                    _refuse_unknown(directory, files)
+                files.begin(plan, begun)
                 write_json(card_path, plan | _fill(blocks, files, workers))
             return _publish(files, directory)
         finally:
             blocks.close()
+
+
+def standing(directory: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """The card of the store in ``directory``; None if there is none. A UserError if it is not what is ``wanted``, by
+    whatever version it was made."""
+    fix = _ways_out(directory)
+    path = next((path for path in (directory / RECORD, directory / CARD) if os.path.lexists(path)), None)
+    if path is None:
+        return None
+    card = read(path, wanted["dataset"], fix)
+    for key, value in wanted.items():
+        if key != "versions" and card.get(key) != value:
+            raise UserError(f"{path}: {key}: holds {_brief(card.get(key))}, not {_brief(value)}; {fix}")
+    return card
+
+
+def _ways_out(directory: Path) -> str:
+    return f"remove {directory} if nothing was trained on it, or choose another --out or data_dir"
+
+
+def _brief(value: Any) -> str:
+    """A value of a plan, in a line."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):  # shards
+        return f"{len(value)} files from {shown(str(value[0].get('file')))} on, {str(value[0].get('sha256'))[:8]}..."
+    return shown(str("nothing" if value is None else value))
+
+
+def _is_whole(directory: Path, card: dict[str, Any], plan: dict[str, Any]) -> bool:
+    """Whether the arrays of a store that answers ``plan`` are what its card says; False if it is to be made again."""
+    try:
+        verified.ensure(directory, card, "making it again")
+    except UserError as broken:
+        if card.get("versions") != plan["versions"]:
+            what = str(broken).partition("; ")[0]
+            fix = f"restore it, or remove {directory} to make another"
+            raise UserError(f"{what}, and other versions made it, {_brief(card.get('versions'))}; {fix}") from None
+        print(broken, file=sys.stderr)
+        return False
+    restore(directory)
+    return True
+
+
+def _refuse_unknown(directory: Path, files: "Files") -> None:
+    """A UserError if a file is there that the store would replace, and no card says that it is a store's."""
+    for key in files.shapes:
+        if os.path.lexists(path := directory / f"{key}.npy"):
+            raise UserError(f"{path}: is there, and no {RECORD} says what it is; {_ways_out(directory)}")
 
 
 @dataclass
@@ -112,25 +186,46 @@ class Files:
         """The file of ``key``."""
         return self.folder / f"{key}.npy"
 
-    def begin(self, plan: dict[str, Any]) -> bool:
-        """Make the files, unless those of the same plan are there: then True. UserError if the disk is too small."""
-        record = self.folder / "plan.json"
-        resumed = record.is_file() and read_json(record) == plan
-        if not resumed:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir()
+    def holds(self, plan: dict[str, Any]) -> bool:
+        """Whether the store was begun by ``plan``; a UserError if by another, and some of it is made."""
+        path = self.folder / "plan.json"
+        if not os.path.lexists(path):
+            return False
+        fix = f"ask for that again to go on, or remove {self.folder}"
+        found = read_record(path, Plan, fix)
+        if found == plan:
+            return True
+        if not any(_lines(self.folder / "blocks.jsonl")) and not (self.folder / CARD).is_file():
+            return False
+        key = next(key for key in sorted(found.keys() | plan.keys()) if found.get(key) != plan.get(key))
+        raise UserError(f"{path}: {key}: begun with {_brief(found.get(key))}, not {_brief(plan.get(key))}; {fix}")
+
+    def begin(self, plan: dict[str, Any], begun: bool) -> None:
+        """Make the files, unless they were ``begun``. UserError if the disk is too small."""
+        if not begun:
+            self.clear()
+            with writing(self.folder):
+                self.folder.mkdir(exist_ok=True)
         present = [self.path(key) for key in self.shapes if self.path(key).is_file()]
         missing = sum(self._bytes(key) for key in self.shapes) - sum(path.stat().st_blocks * 512 for path in present)
-        if not (self.folder / "card.json").is_file() and missing > (free := shutil.disk_usage(self.folder).free):
+        if missing > (free := shutil.disk_usage(self.folder).free):
             fix = f"{size(free)} are free; make room or choose another data_dir"
             raise UserError(f"{self.folder.parent}: {size(missing)} more are needed, {fix}")
-        if not resumed:
+        if not begun:
             for key in self.shapes:
                 with open(self.path(key), "wb") as file:
                     file.write(self._header(key))
                     file.truncate(len(self._header(key)) + self._bytes(key))
-            write_json(record, plan)
-        return resumed
+            write_json(self.folder / "plan.json", plan)
+
+    def clear(self) -> None:
+        """Remove the folder and what is ours in it."""
+        if self.folder.is_dir():
+            sweep(self.folder)
+            for path in [*self.folder.glob("*.npy"), *map(self.folder.joinpath, ("plan.json", "blocks.jsonl", CARD))]:
+                path.unlink(missing_ok=True)
+            with suppress(OSError):  # something of somebody else's is in it
+                self.folder.rmdir()
 
     def write(self, key: str, start: int, array: np.ndarray) -> bytes:
         """Put ``array`` at row ``start``; returns its bytes."""
@@ -172,21 +267,30 @@ class Filler:
     def __call__(self, block: int) -> dict[str, Any]:
         """Write a block to its place; returns its line of the journal."""
         statistics, row = Statistics(), self.starts[block]
-        sums = {key: hashlib.sha256() for key in self.files.shapes}
+        digests = {key: hashlib.sha256() for key in self.files.shapes}
         for part in self.blocks.parts(block):
             part = part | _relabel(self._env, part)
+            for key in self.files.shapes:
+                if wrong := out_of_range(key, part[key]):
+                    fix = "choose another seed, or give OGBench's own file"
+                    raise UserError(f"{self.blocks.dataset}: part {block + 1}: {key} {wrong}; {fix}")
             statistics.add(part)
-            for key, digest in sums.items():
+            for key, digest in digests.items():
                 digest.update(self._write(key, row, part[key]))
             row += len(part["terminals"])
         return {
             "block": block,
-            "sha256": {key: digest.hexdigest() for key, digest in sums.items()},
+            "sha256": {key: digest.hexdigest() for key, digest in digests.items()},
             "statistics": statistics.record(),
         }
 
     def holds(self, record: dict[str, Any]) -> bool:
         """Whether the files still have what a line of the journal says."""
+        if record["block"] >= len(self.starts) or record["sha256"].keys() != self.files.shapes.keys():
+            return False
+        width, statistics = self.files.shapes["observations"][0], record["statistics"]
+        if len(statistics["tasks"]) < envs.TASKS or {len(statistics[key]) for key in ("sum", "squares")} != {width}:
+            return False
         start = self.starts[record["block"]]
         stop = start + self.blocks.rows[record["block"]]
         return all(self.files.sum(key, start, stop) == digest for key, digest in record["sha256"].items())
@@ -229,60 +333,36 @@ def _fill(blocks: Blocks, files: Files, workers: int) -> dict[str, Any]:
     statistics = Statistics()
     for _, record in sorted(records.items()):
         statistics.merge(record["statistics"])
-    return statistics.summary() | {"sha256": {key: sha256(files.path(key)) for key in files.shapes}}
+    if not statistics.transitions:
+        raise UserError(f"{files.folder.parent}: no transition, for every row ends an episode; give another file")
+    found = sums([files.path(key) for key in files.shapes], f"summing {files.folder.parent}")
+    return statistics.summary() | {"sha256": dict(zip(files.shapes, found, strict=True))}
 
 
 def _publish(files: Files, directory: Path) -> dict[str, Any]:
-    """Move a complete store to its place, the card last; can be interrupted and repeated."""
-    card = read_json(files.folder / "card.json")
-    (directory / "card.json").unlink(missing_ok=True)  # from here on older files are being replaced
+    """Move a complete store to its place, its description last; can be interrupted and repeated."""
+    card = read_record(files.folder / CARD, Card, f"remove {files.folder} to make the store again")
+    for name in (CARD, RECORD):  # from here on older files are being replaced
+        (directory / name).unlink(missing_ok=True)
     for key in files.shapes:
         if files.path(key).is_file():
             publish(files.path(key), directory / f"{key}.npy")
-    publish(files.folder / "card.json", directory / "card.json")
-    shutil.rmtree(files.folder)
+    publish(files.folder / CARD, directory / RECORD)
+    verified.note(directory, card)
+    restore(directory)
+    files.clear()
     return card
 
 
-def _already_there(directory: Path, plan: dict[str, Any]) -> dict[str, Any] | None:
-    """The card of a complete store that answers ``plan``."""
-    path = directory / "card.json"
-    card = read_json(path) if path.is_file() else {}
-    if not isinstance(card, dict) or any(card.get(key) != value for key, value in plan.items()):
-        return None
-    files = {key: directory / f"{key}.npy" for key in plan["shapes"]}
-    if all(file.is_file() and sha256(file) == card["sha256"].get(key) for key, file in files.items()):
-        return card
-    return None
-
-
 def _lines(journal: Path) -> Iterator[dict[str, Any]]:
-    """The journal's records; a line that a kill cut short is left out."""
+    """The journal's records; a line that a kill cut short, or somebody changed, is left out."""
     if journal.is_file():
-        for line in journal.read_bytes().splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
-
-
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Wait until no other process writes to ``directory``; a killed one lets go of it."""
-    lock = filelock.FileLock(directory / ".lock")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            print(f"{directory}: another process is writing it; waiting", file=sys.stderr)
-            lock.acquire()
-    except OSError as error:
-        raise UserError(f"{directory}: cannot be written ({error.strerror}); correct data_dir") from error
-    try:
-        yield
-    finally:
-        lock.release()
+        with open(journal, "rb") as file:
+            for line in file:
+                try:
+                    yield msgspec.to_builtins(msgspec.json.decode(line, type=Line))
+                except (msgspec.DecodeError, UnicodeDecodeError):  # ValidationError is a DecodeError
+                    continue
 
 
 def _relabel(env, part: Rows) -> Rows:

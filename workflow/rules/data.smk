@@ -1,6 +1,13 @@
 # One dataset a domain: generated on the spot, or stored from official files, which are fetched to data_dir/official
 # or placed there by hand. `--set-threads dataset=8` makes or stores a set with eight processes, to the same bytes.
 
+# The declared file is a copy of `store.json`, the truth, which Snakemake knows nothing of: it may delete the copy whenever
+# it likes, and the rule's command puts it back. Stores that older versions left have the card alone until now.
+from trqam.data.record import preserve
+
+for name in CONFIG.task_domains:
+    preserve(CONFIG.data_directory(name))
+
 DATA_COMMANDS = {
     "generated": "{trqam} generate {domain} --workers {threads}",
     "official": "{trqam} fetch {domain} && {trqam} convert {domain} --workers {threads}",
