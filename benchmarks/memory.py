@@ -52,7 +52,9 @@ class Noise:
         episodes = max(1, transitions // (EPISODE - 1))
         sizes = [min(SHARD, episodes - first) for first in range(0, episodes, SHARD)]
         self.rows = [EPISODE * size for size in sizes]
-        shards = [{"file": f"{shard:03d}", "rows": rows} for shard, rows in enumerate(self.rows)]
+        shards = [
+            {"file": f"{shard:03d}", "rows": rows, "sha256": f"{shard:064d}"} for shard, rows in enumerate(self.rows)
+        ]
         self.origin = {"source": "official", "seed": None, "shards": shards}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:

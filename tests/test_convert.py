@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.stores import raw_arrays, write_npz
+from tests.stores import contents, raw_arrays, write_npz
 from trqam import envs
 from trqam.artefacts import sha256
 from trqam.data import convert as conversion
@@ -129,14 +129,52 @@ def a_web_page(path, arrays):
     path.write_text("<html>not found</html>")
 
 
-BAD = [truncated, damaged, without_a_key, without_an_end, with_an_object, with_fewer_actions, by_columns, without_rows]
+def with_a_column_of_ends(path, arrays):
+    np.savez(path, **arrays | {"terminals": arrays["terminals"][:, None]})
+
+
+def with_an_end_of_two(path, arrays):
+    np.savez(path, **arrays | {"terminals": arrays["terminals"].astype(np.float32) * 2})
+
+
+def enormous(path, arrays):
+    np.savez(path, **arrays | {"observations": arrays["observations"].astype(np.float64) * 1e300})
+
+
+def infinite(path, arrays):
+    np.savez(path, **arrays | {"actions": arrays["actions"] / np.float32(0)})
+
+
+def of_another_model(path, arrays):
+    np.savez(path, **arrays | {"qpos": arrays["qpos"][:, :1]})
+
+
+BAD = [
+    with_a_column_of_ends,
+    with_an_end_of_two,
+    enormous,
+    infinite,
+    of_another_model,
+    truncated,
+    damaged,
+    without_a_key,
+    without_an_end,
+    with_an_object,
+    with_fewer_actions,
+    by_columns,
+    without_rows,
+]
 BAD += [a_web_page, lambda path, arrays: None]
 
 
 @pytest.mark.parametrize("write", BAD)
 def test_a_bad_official_file_is_a_user_error_naming_it(maze, tmp_path, write):
     path = tmp_path / "official.npz"
-    write(path, raw_arrays(maze[0]))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        write(path, raw_arrays(maze[0]))
+    with pytest.raises(UserError) as error:
+        convert(MAZE, [path], tmp_path / "store")
+    assert str(path) in str(error.value)
     with pytest.raises(UserError) as error:
         convert(MAZE, [maze[2], path], tmp_path / "store")
     assert str(path) in str(error.value)
@@ -155,6 +193,46 @@ def test_a_file_of_another_dataset_among_the_shards_is_named(maze, tmp_path):
     np.savez(path, **arrays | {"observations": np.zeros((2503, 7), np.float32)})
     with pytest.raises(UserError, match=r"other\.npz: key 'observations' has 2503 x 7 numbers"):
         convert(MAZE, [maze[2], path], tmp_path / "store")
+
+
+def test_ends_in_a_column_and_numbers_beyond_float32_are_named(maze, tmp_path):
+    path, arrays = tmp_path / "official.npz", raw_arrays(maze[0])
+    with_a_column_of_ends(path, arrays)
+    with pytest.raises(UserError, match=f"key 'terminals' has 1 in a row, where {MAZE} has one number"):
+        convert(MAZE, [path], tmp_path / "store")
+    enormous(path, arrays)
+    with pytest.raises(UserError, match="key 'observations' holds -?inf where a number within"):
+        convert(MAZE, [path], tmp_path / "store")
+    np.savez(path, **{key: array[arrays["terminals"]][[0, 1]] for key, array in arrays.items()})
+    with pytest.raises(UserError, match="no transition, for every row ends an episode"):
+        convert(MAZE, [path], tmp_path / "store")
+
+
+def test_a_file_given_twice_is_named(maze, shards, tmp_path):
+    (tmp_path / "link.npz").symlink_to(shards[0])
+    for again in (shards[0], tmp_path / "link.npz", shards[0].parent / "." / shards[0].name):
+        with pytest.raises(UserError, match=rf"{again}: is given twice; name each file once"):
+            convert(MAZE, [shards[0], again], tmp_path / "store")
+    (tmp_path / "copy.npz").write_bytes(shards[0].read_bytes())
+    with pytest.raises(UserError, match=rf"copy.npz: has the same bytes as {shards[0].name}"):
+        convert(MAZE, [shards[0], tmp_path / "copy.npz"], tmp_path / "store")
+    assert not (tmp_path / "store" / "card.json").exists()
+
+
+def test_neither_a_generated_store_nor_other_shards_are_replaced(maze, shards, tmp_path, monkeypatch):
+    directory, before = maze[0], contents(maze[0])
+    monkeypatch.setattr(conversion, "Shards", None)  # nothing is read before that is known
+    with pytest.raises(UserError, match=rf"{directory}/store.json: source: holds generated, not official; remove"):
+        convert(MAZE, shards, directory)
+    assert contents(directory) == before
+    monkeypatch.undo()
+    convert(MAZE, shards[:2], tmp_path / "store")
+    before = contents(tmp_path / "store")
+    with pytest.raises(UserError, match=r"store.json: shards: holds 2 files from official-v0-000.npz on, .* 3 files"):
+        convert(MAZE, shards, tmp_path / "store")
+    with pytest.raises(UserError, match=r"source: holds official, not generated"):
+        generate(MAZE, tmp_path / "store", 2500, seed=3)
+    assert contents(tmp_path / "store") == before
 
 
 def test_no_file_is_a_user_error(tmp_path):

@@ -1,20 +1,31 @@
 """Stores open or say why not; chunks are the authors' and never mix episodes."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import stores
 from trqam.artefacts import read_json, sha256, write_atomically, write_json
+from trqam.data import verified
 from trqam.data.dataset import ACTION_BOUND, Arrays, Dataset, Window, draw_indices, sample_chunks, training_batch
+from trqam.data.record import preserve
 from trqam.data.replay import Replay
 from trqam.errors import UserError
+from trqam.policy import Policy
 
 GOLDEN = Path(__file__).parent / "golden" / "sequence_sampler.npz"
-TASK = "pointmaze-medium-navigate-singletask-task1-v0"
+MAZE = "pointmaze-medium-navigate"
+TASK = f"{MAZE}-singletask-task1-v0"
 
 
 def raw_arrays(lengths, seed=0):
@@ -43,11 +54,7 @@ def dataset_of_lengths(lengths, seed=0, shards=()):
 def write_store(directory, lengths=(5, 3)):
     arrays = raw_arrays(lengths)
     arrays["rewards-task1"], arrays["masks-task1"] = arrays.pop("rewards"), arrays.pop("masks")
-    for key, array in arrays.items():
-        np.save(directory / f"{key}.npy", array)
-    card = {"dataset": "pointmaze-medium-navigate", "observation_mean": [1.0, 2.0], "observation_std": [3.0, 4.0]}
-    card["shapes"] = {key: list(array.shape) for key, array in arrays.items()}
-    (directory / "card.json").write_text(json.dumps(card))
+    stores.write_store(directory, MAZE, arrays)
     return directory
 
 
@@ -72,7 +79,8 @@ def test_a_stored_dataset_is_mapped_not_read(tmp_path):
     for key, array in dataset.gather(np.arange(8)).items():
         assert array.dtype == np.float32
         np.testing.assert_array_equal(array, expected.gather(np.arange(8))[key])
-    np.testing.assert_array_equal(dataset.observation_mean, np.float32([1, 2]))
+    inner = raw_arrays([5, 3])["observations"][[0, 1, 2, 3, 4, 6, 7, 8]]
+    np.testing.assert_allclose(dataset.observation_mean, inner.mean(axis=0))
     assert dataset.observation_std.dtype == np.float32
     assert isinstance(dataset._arrays["observations"].base, np.memmap)
 
@@ -83,7 +91,8 @@ def damage_card(directory):
 
 def lose_a_shard(directory):
     path = directory / "card.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"shards": [{"file": "000.npz", "rows": 6}]}))
+    shard = {"file": "000.npz", "rows": 6, "sha256": "0" * 64}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"shards": [shard]}))
 
 
 def forget_a_key(directory):
@@ -130,6 +139,180 @@ def test_damage_is_a_user_error_naming_the_file(tmp_path, damage, file):
     message = str(error.value)
     assert str(tmp_path / file) in message
     assert "\n" not in message
+
+
+def flip(directory):
+    path = directory / "observations.npy"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+
+
+def put(key, value):
+    def change(directory):
+        np.load(directory / f"{key}.npy", mmap_mode="r+").flat[3] = value
+
+    return change
+
+
+def summed(change):
+    """``change``, and a card whose sums agree with it."""
+
+    def made_by_hand(directory):
+        change(directory)
+        sums = {path.stem: sha256(path) for path in directory.glob("*.npy")}
+        stores.change_card(directory, lambda card: card.update(sha256=sums))
+
+    return made_by_hand
+
+
+def swap(directory):
+    first, second, free = (directory / f"{name}.npy" for name in ("masks-task3", "rewards-task3", "free"))
+    first.rename(free)
+    second.rename(first)
+    free.rename(second)
+
+
+def lengthen(directory):
+    with open(directory / "rewards-task4.npy", "ab") as file:
+        file.write(bytes(4))
+
+
+def as_an_archive(directory):
+    with open(directory / "actions.npy", "wb") as file:
+        np.savez(file, a=np.zeros((10, 3), np.float32))
+
+
+def in_columns(directory):
+    np.save(directory / "actions.npy", np.asfortranarray(np.load(directory / "actions.npy")))
+
+
+def say(key, value):
+    return lambda directory: stores.change_card(directory, lambda card: card.update({key: value}))
+
+
+CHANGED = [
+    (flip, "observations.npy: its SHA-256 is not the one in card.json"),
+    (put("observations", np.inf), r"observations.npy: holds inf where a number within \+-1,000,000 is stored"),
+    (put("observations", 1e38), "observations.npy: holds 1e.38"),
+    (put("actions", np.nan), "actions.npy: holds nan"),
+    (put("rewards-task5", 1e7), "rewards-task5.npy: holds 1e.07"),
+    (put("masks-task3", 7), "masks-task3.npy: holds 7 where 0 or 1 is stored"),
+    (put("terminals", 0.5), "terminals.npy: "),
+    (put("terminals", 1), "terminals.npy: its SHA-256"),
+    (swap, "(masks|rewards)-task3.npy: "),
+    (lengthen, "rewards-task4.npy: not row after row to the end of the file"),
+    (as_an_archive, "actions.npy: an archive of arrays"),
+    (in_columns, "actions.npy: not row after row"),
+    (summed(put("observations", 3)), "card.json: observation_mean: not what the arrays hold"),
+    (summed(put("observations", 1e38)), "observations.npy: holds 1e.38"),
+    (summed(put("masks-task3", 7)), "masks-task3.npy: holds 7"),
+    (summed(put("rewards-task1", 7)), "card.json: tasks: not what"),
+    (summed(put("terminals", 1)), "card.json: transitions: not what"),
+    (say("observation_std", [0.0, 0.0]), "card.json: observation_std: not what the arrays hold"),
+    (say("observation_std", [1.0, -1.0]), "card.json: observation_std: entry 2: found -1.0"),
+    (say("observation_std", [1.0, float("nan")]), "card.json: observation_std: entry 2: found nan"),
+    (say("transitions", 0), "card.json: transitions: found 0"),
+    (say("transitions", "8"), "card.json: transitions: found '8'"),
+    (say("transitions", 7), "card.json: transitions and episodes"),
+    (say("episodes", None), "card.json: episodes: found nothing"),
+    (say("sha256", {}), "card.json: actions: no shape or no SHA-256"),
+    (say("sha256", {"../x": "0" * 64}), r"card.json: sha256: found '\.\./x'"),
+    (say("tasks", {}), "card.json: tasks: 0 of 5"),
+    (say("rows", 11), "card.json: shapes: "),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), CHANGED)
+def test_a_store_that_is_not_what_its_card_says_is_not_opened(tmp_path, change, says):
+    Dataset.open(write_store(tmp_path), TASK)  # so that it was found right before
+    change(tmp_path)
+    for _ in range(2):  # nothing is remembered of what is wrong
+        with pytest.raises(UserError, match=rf"^{tmp_path}/{says}.*; run `trqam generate {MAZE}` .*again$"):
+            Dataset.open(tmp_path, TASK)
+
+
+def test_a_card_that_differs_from_the_record_is_not_believed(tmp_path):
+    write_store(tmp_path)
+    preserve(tmp_path)
+    Dataset.open(tmp_path, TASK)
+    card = tmp_path / "card.json"
+    card.write_text(card.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(UserError, match=r"card.json: differs from store.json beside it"):
+        Dataset.open(tmp_path, TASK)
+
+
+def test_a_version_of_a_store_is_read_once(tmp_path, monkeypatch):
+    read, compare = [], verified._compare
+    monkeypatch.setattr(verified, "_compare", lambda *given: (read.append(given[0]), compare(*given)))
+    directory = write_store(tmp_path / "store")
+    for _ in range(3):
+        Dataset.open(directory, TASK)
+    assert read == [directory]
+    shutil.copytree(directory, tmp_path / "copy")
+    for _ in range(2):
+        Dataset.open(tmp_path / "copy", TASK)
+    assert read == [directory, tmp_path / "copy"]
+    stamp = (directory / "actions.npy").stat()
+    put("actions", 0.25)(directory)
+    os.utime(directory / "actions.npy", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # the time alone proves nothing
+    with pytest.raises(UserError, match=r"actions.npy: its SHA-256"):
+        Dataset.open(directory, TASK)
+    for text in ("", "[]", '{"card": 3}'):
+        (tmp_path / "copy" / ".verified.json").write_text(text)
+        Dataset.open(tmp_path / "copy", TASK)
+    assert len(read) == 6
+
+
+def test_where_nothing_can_be_written_every_opening_verifies_and_says_so(tmp_path, monkeypatch, capsys):
+    def refused(path, _):
+        raise UserError(f"{path}: cannot be written (Read-only file system); make it writable")
+
+    def no_lock(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(verified, "write_json", refused)
+    monkeypatch.setattr("filelock.FileLock.acquire", no_lock)
+    write_store(tmp_path)
+    for _ in range(2):
+        assert Dataset.open(tmp_path, TASK).size == 8
+        said = capsys.readouterr().err
+        assert said == (
+            f"{tmp_path}/.verified.json: cannot be written (Read-only file system); "
+            "verified, and will be each time that it is opened\n"
+        )
+    flip(tmp_path)
+    with pytest.raises(UserError, match="SHA-256"):
+        Dataset.open(tmp_path, TASK)
+
+
+OPENING = """
+import sys, time
+from trqam.data import verified
+from trqam.data.dataset import Dataset
+compare = verified._compare
+verified._compare = lambda *given: (print("read", flush=True), time.sleep(1), compare(*given))
+print(Dataset.open(*sys.argv[1:]).size)
+"""
+
+
+def test_of_several_trainings_one_verifies(tmp_path):
+    command = [sys.executable, "-c", OPENING, str(write_store(tmp_path)), TASK]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = sorted(process.communicate()[0] for process in processes)
+    assert said == ["8\n", "8\n", "read\n8\n"]
+
+
+def test_an_observation_that_never_changes_is_not_divided_by_its_deviation(tmp_path):
+    directory = write_store(tmp_path, lengths=(5,))  # the first number is the episode's
+    dataset = Dataset.open(directory, TASK)
+    assert dataset.observation_std[0] == 0
+    agent = SimpleNamespace(observation_size=2, run=SimpleNamespace(normalise_observations=True))
+    policy = Policy(agent, dataset, torch.device("cpu"))
+    normal = policy.normalise(dataset.gather(np.arange(5))["observations"])
+    assert normal.dtype == np.float32
+    np.testing.assert_allclose(normal.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(normal.std(axis=0), [0, 1], rtol=1e-5)
 
 
 def test_shards_are_the_transitions_of_each_file():

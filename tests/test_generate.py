@@ -7,7 +7,7 @@ import numpy as np
 import ogbench
 import pytest
 
-from tests.stores import load, write_npz
+from tests.stores import contents, load, write_npz
 from trqam import envs
 from trqam.artefacts import sha256
 from trqam.data import gait
@@ -57,8 +57,9 @@ def test_the_store_is_complete(maze):
     assert json.loads((directory / "card.json").read_text()) == card
     assert (card["transitions"], card["rows"], card["episodes"]) == (2500, 2503, 3)
     assert (card["dataset"], card["source"], card["seed"]) == (MAZE, "generated", 3)
-    assert {path.name for path in directory.iterdir()} - {".lock"} == {
+    assert contents(directory).keys() == {
         "card.json",
+        "store.json",
         *(f"{key}.npy" for key in card["shapes"]),
     }
     for key, shape in card["shapes"].items():
@@ -110,8 +111,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path, name, severa
     assert card["transitions"] == sum(lengths)
     for workers in several:
         assert write(Episodes(name, lengths, seed=1), tmp_path / str(workers), workers) == card
-        for path in (tmp_path / "one").iterdir():
-            assert path.read_bytes() == (tmp_path / str(workers) / path.name).read_bytes(), path.name
+        assert contents(tmp_path / "one") == contents(tmp_path / str(workers))
 
 
 @pytest.mark.parametrize("name", [MAZE, ANT, "cube-single-play"])
@@ -188,6 +188,17 @@ def test_progress_without_a_terminal_is_a_line_for_every_tenth(maze, tmp_path, c
     assert lines[-1].endswith(" 0 s left")
     assert "rows/s" in lines[0]
     assert len(lines) == 3
+
+
+@pytest.mark.parametrize(("transitions", "seed", "key"), [(2600, 3, "transitions"), (2500, 4, "seed")])
+def test_the_data_of_finished_runs_are_never_replaced(maze, transitions, seed, key):
+    directory, _ = maze
+    before = contents(directory)
+    with pytest.raises(UserError, match=rf"store.json: {key}: holds .*; remove .*choose another --out or data_dir"):
+        generate(MAZE, directory, transitions, seed)
+    with pytest.raises(UserError, match=rf"dataset: holds {MAZE}, not {CUBE}"):
+        generate(CUBE, directory, 150, seed=3)
+    assert contents(directory) == before
 
 
 def test_a_description_for_people(maze):

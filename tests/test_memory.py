@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.stores import write_store
 from trqam import envs
-from trqam.artefacts import write_json
 from trqam.data import convert as conversion
 from trqam.data.convert import convert
 from trqam.data.dataset import Dataset, draw_indices, sample_chunks
@@ -32,13 +32,13 @@ def test_sampling_everything_takes_no_anonymous_memory(tmp_path):
     rows, rng = 400_000, np.random.default_rng(0)
     shapes = {"observations": (rows, 40), "actions": (rows, 5)}
     shapes |= dict.fromkeys(("terminals", "rewards-task1", "masks-task1"), (rows,))
-    for key, shape in shapes.items():
-        array = rng.random(shape, np.float32) if key != "terminals" else np.arange(rows) % 1001 == 1000
-        np.save(tmp_path / f"{key}.npy", array.astype(np.float32))
-    np.load(tmp_path / "terminals.npy", mmap_mode="r+")[-1] = 1
-    card = {"dataset": MAZE, "shapes": shapes, "observation_mean": [0] * 40, "observation_std": [1] * 40}
-    write_json(tmp_path / "card.json", card)
-    del array
+    arrays = {key: np.zeros(shape, np.float32) for key, shape in shapes.items()}
+    for key in ("observations", "actions"):
+        arrays[key][:] = rng.random(shapes[key], np.float32)
+    arrays["terminals"][1000::1001] = arrays["terminals"][-1] = 1
+    write_store(tmp_path, MAZE, arrays)
+    del arrays
+    Dataset.open(tmp_path, envs.task_name(MAZE, 1))  # verifies it, a piece at a time
     before = anonymous_bytes()
     dataset = Dataset.open(tmp_path, envs.task_name(MAZE, 1))
     for indices in np.array_split(np.arange(dataset.size), 2000):  # every row

@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from tests.stores import write_store
 from tests.test_training import CUBE, POINT, everything, killed, outcome
 from trqam import envs
 from trqam.agents.base import Agent
-from trqam.artefacts import write_json
 from trqam.data.dataset import Dataset, sample_chunks
 from trqam.experience import Online
 from trqam.fleet import Fleet
@@ -263,13 +263,7 @@ def store_of_random_actions(task, directory, episodes=3, length=30):
             observation = result.observation
     arrays = {key: np.array(values, np.float32) for key, values in rows.items()}
     arrays["masks-task1"] = np.ones(len(arrays["terminals"]), np.float32)
-    directory.mkdir()
-    for key, array in arrays.items():
-        np.save(directory / f"{key}.npy", array)
-    card = {key: getattr(arrays["observations"], key)(axis=0).tolist() for key in ("mean", "std")}
-    card = {f"observation_{key}": value for key, value in card.items()}
-    shapes = {key: list(array.shape) for key, array in arrays.items()}
-    write_json(directory / "card.json", card | {"dataset": envs.dataset_of(task), "shapes": shapes})
+    write_store(directory, envs.dataset_of(task), arrays)
 
 
 @pytest.mark.parametrize("domain", FAMILIES)
@@ -281,7 +275,8 @@ def test_a_run_killed_inside_an_episode_ends_in_the_same_bytes(domain, load, tmp
     monkeypatch.setattr(Trainer, "_evaluate", lambda self, _: [{}] * len(self.seeds))
     configs = {}
     for scale in ("undisturbed", "disturbed"):
-        configs[scale] = load(scale=scale, tasks=[task], seeds=1, data_dir=str(tmp_path), online_steps=30)
+        changes = {"data_dir": str(tmp_path), "transitions": 87, "online_steps": 30}
+        configs[scale] = load(scale=scale, tasks=[task], seeds=1, **changes)
         pretrain(configs[scale], domain)
         train(configs[scale], task, "trqam", "offline", [0])
     train(configs["undisturbed"], task, "trqam", "online", [0])

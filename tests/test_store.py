@@ -11,11 +11,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.stores import change_card, contents
 from trqam import envs
 from trqam.artefacts import publish, read_json
 from trqam.data import store
 from trqam.data.dataset import Dataset
 from trqam.data.generate import generate
+from trqam.data.record import preserve
 from trqam.errors import UserError
 
 MAZE = "pointmaze-medium-navigate"
@@ -46,10 +48,6 @@ class Walks:
 
     def close(self):
         self.closed += 1
-
-
-def contents(directory):
-    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != ".lock"}
 
 
 def interrupted(directory, stop=2):
@@ -107,17 +105,54 @@ def test_rows_that_were_lost_are_made_again(whole, tmp_path):
     assert contents(tmp_path) == whole
 
 
-@pytest.mark.parametrize("other", [Walks(seed=1), Walks(rows=(6, 4, 8, 3))])
-def test_another_plan_starts_from_nothing(tmp_path, other):
-    interrupted(tmp_path)
-    other.made.clear()
-    store.write(other, tmp_path)
-    assert other.made == list(range(len(other.rows)))
-    assert read_json(tmp_path / "card.json")["rows"] == sum(other.rows)
+@pytest.mark.parametrize(("other", "key"), [(Walks(seed=1), "seed"), (Walks(rows=(6, 4, 8, 3)), "rows")])
+def test_what_was_begun_by_another_plan_is_not_thrown_away(whole, tmp_path, other, key):
+    unfinished = interrupted(tmp_path)
+    with pytest.raises(UserError, match=rf"{unfinished}/plan.json: {key}: begun with .*remove {unfinished}"):
+        store.write(other, tmp_path)
+    assert other.made == []
+    store.write(Walks(), tmp_path)
+    assert contents(tmp_path) == whole
+
+
+def test_another_plan_of_which_nothing_was_made_is_in_nobodys_way(whole, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        store.write(Walks(seed=1, stop=0), tmp_path)
+    store.write(Walks(), tmp_path)
+    assert contents(tmp_path) == whole
+
+
+JOURNAL = [
+    {"block": 9},
+    {"block": -1},
+    {"block": "0"},
+    {"sha256": {}},
+    {"sha256": {"observations": 3}},
+    {"statistics": {}},
+    {"statistics/sum": [1.0]},
+    {"statistics/squares": ["x", 2]},
+    {"statistics/tasks": {}},
+    {"statistics/tasks": {"1": {"successes": -1, "reward_histogram": {}}}},
+]
+
+
+@pytest.mark.parametrize("change", JOURNAL)
+def test_a_line_that_somebody_changed_is_no_block(whole, tmp_path, change):
+    journal = interrupted(tmp_path) / "blocks.jsonl"
+    first, *rest = journal.read_text().splitlines()
+    record = json.loads(first)
+    ((key, value),) = change.items()
+    inner = record["statistics"] if "/" in key else record
+    inner[key.split("/")[-1]] = value
+    journal.write_text("\n".join(["[]", json.dumps(record), *rest, ""]))
+    blocks = Walks()
+    store.write(blocks, tmp_path)
+    assert blocks.made == [0, 2]
+    assert contents(tmp_path) == whole
 
 
 def test_the_last_renaming_can_be_interrupted_anywhere(whole, tmp_path, monkeypatch):
-    for files_moved in range(len(whole)):
+    for files_moved in range(len(whole) - 1):  # the card is a copy
         directory, moved = tmp_path / str(files_moved), []
 
         def move(*paths, moved=moved, last=files_moved):
@@ -138,13 +173,138 @@ def test_the_last_renaming_can_be_interrupted_anywhere(whole, tmp_path, monkeypa
         assert contents(directory) == whole
 
 
-def test_the_old_store_stays_until_the_new_one_is_complete(tmp_path):
-    store.write(Walks(rows=(3, 2)), tmp_path)
+def test_a_kill_before_the_copy_of_the_card_costs_nothing(whole, tmp_path, monkeypatch):
+    def killed(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "restore", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.write(Walks(), tmp_path)
+    blocks = Walks()
+    store.write(blocks, tmp_path)
+    assert blocks.made == []
+    assert contents(tmp_path) == whole
+
+
+def test_a_damaged_store_stays_until_it_is_made_again(whole, tmp_path, capsys):
+    store.write(Walks(), tmp_path)
+    np.load(tmp_path / "actions.npy", mmap_mode="r+")[0] = 9
+    damaged = contents(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         store.write(Walks(stop=1), tmp_path)
-    assert Dataset.open(tmp_path, TASK).size == 3
+    assert (
+        f"{tmp_path}/actions.npy: its SHA-256 is not the one in card.json; making it again" in capsys.readouterr().err
+    )
+    (tmp_path / ".unfinished" / "mine.txt").write_text("mine")
+    assert damaged == {name: (tmp_path / name).read_bytes() for name in damaged}
     store.write(Walks(), tmp_path)
-    assert Dataset.open(tmp_path, TASK).size == 15
+    assert (tmp_path / ".unfinished" / "mine.txt").read_text() == "mine"
+    assert {name: (tmp_path / name).read_bytes() for name in whole} == whole
+
+
+OTHERS = [
+    (lambda card: card.update(seed=7), "seed: holds 7, not 0"),
+    (
+        lambda card: card.update(source="official", seed=None),
+        "source: holds official, not generated",
+    ),
+    (lambda card: card.update(dataset="cube-single-play"), f"dataset: holds cube-single-play, not {MAZE}"),
+    (lambda card: card["shapes"].update(qvel=[18, 2]), "qvel: no shape or no SHA-256"),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), OTHERS)
+def test_a_store_of_other_data_is_never_replaced(tmp_path, change, says):
+    store.write(Walks(), tmp_path)
+    change_card(tmp_path, change)
+    before, blocks = contents(tmp_path), Walks()
+    with pytest.raises(UserError, match=rf"{tmp_path}/store.json: ({says}).*; remove {tmp_path} .*--out or data_dir"):
+        store.write(blocks, tmp_path)
+    assert (contents(tmp_path), blocks.made) == (before, [])
+
+
+def test_a_store_of_more_or_fewer_rows_is_never_replaced(tmp_path):
+    store.write(Walks(), tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=r"store.json: rows: holds 18, not 21; remove"):
+        store.write(Walks(rows=(6, 4, 8, 3)), tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_a_store_that_other_versions_made_is_kept_and_if_damaged_not_replaced(tmp_path, capsys):
+    store.write(Walks(), tmp_path)
+    change_card(tmp_path, lambda card: card["versions"].update(mujoco="2.0"))
+    before = contents(tmp_path)
+    assert store.write(Walks(), tmp_path)["versions"]["mujoco"] == "2.0"
+    assert {**contents(tmp_path), "card.json": None} == {**before, "card.json": None}
+    np.load(tmp_path / "actions.npy", mmap_mode="r+")[0] = 9
+    with pytest.raises(UserError, match=r"actions.npy: its SHA-256 .* other versions made it, .*2\.0.*; restore it"):
+        store.write(Walks(), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["observations.npy", "masks-task5.npy"])
+def test_files_that_no_card_speaks_of_are_never_replaced(tmp_path, name):
+    (tmp_path / name).write_bytes(b"mine")
+    (tmp_path / "letter.txt").write_text("mine, too")
+    blocks = Walks()
+    with pytest.raises(UserError, match=rf"{tmp_path}/{name}: is there, and no store.json says what it is; "):
+        store.write(blocks, tmp_path)
+    assert contents(tmp_path) == {name: b"mine", "letter.txt": b"mine, too"}
+    (tmp_path / name).unlink()
+    store.write(blocks, tmp_path)
+    assert (tmp_path / "letter.txt").read_text() == "mine, too"
+
+
+def test_the_card_of_an_older_version_becomes_the_record(whole, tmp_path):
+    """Also when Snakemake has deleted the card: then the record is enough."""
+    store.write(Walks(), tmp_path)
+    (tmp_path / "store.json").unlink()
+    preserve(tmp_path)
+    assert contents(tmp_path) == whole
+    for text in (None, "{", "{}"):
+        (tmp_path / "card.json").unlink()
+        if text is not None:
+            (tmp_path / "card.json").write_text(text)
+        blocks = Walks()
+        store.write(blocks, tmp_path)
+        assert (contents(tmp_path), blocks.made) == (whole, [])
+    for text in ("{", "[]", '{"dataset": 1}'):  # says nothing that is worth keeping
+        (tmp_path / "card.json").write_text(text)
+        (tmp_path / "store.json").unlink(missing_ok=True)
+        preserve(tmp_path)
+        assert not (tmp_path / "store.json").exists()
+        with pytest.raises(UserError, match=r"card.json: .*; "):
+            store.write(Walks(), tmp_path)
+
+
+VALUES = [
+    ("observations", np.nan),
+    ("observations", 1e300),
+    ("observations", -2e6),
+    ("actions", np.inf),
+    ("terminals", 0.5),
+    ("terminals", np.nan),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), VALUES)
+def test_numbers_that_no_store_can_have_are_not_stored(tmp_path, key, value):
+    class Wild(Walks):
+        def parts(self, block):
+            for part in super().parts(block):
+                part[key] = part[key].astype(float)
+                part[key].flat[0] = value
+                yield part
+
+    with pytest.raises(UserError, match=rf"{MAZE}: part 1: {key} holds .* where .* is stored; "):
+        store.write(Wild(), tmp_path)
+    assert not (tmp_path / "card.json").exists()
+
+
+def test_data_without_a_transition_are_no_data(tmp_path):
+    with pytest.raises(UserError, match="no transition"):
+        store.write(Walks(rows=(1, 1)), tmp_path)
 
 
 def test_a_complete_store_is_verified_and_left(whole, tmp_path, capsys):

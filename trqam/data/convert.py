@@ -154,7 +154,7 @@ class Member:
 
 
 def _numbers(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "1"
+    return " x ".join(map(str, shape)) or "one number"
 
 
 @contextmanager

@@ -70,7 +70,7 @@ class Dataset:
         if run.data_source == "generated":
             wanted |= {"transitions": run.transitions, "seed": run.data_seed}
         for key, value in wanted.items():
-            if key in self.card and self.card[key] != value:
+            if self.card[key] != value:
                 path, fix = directory / "card.json", f"choose another data_dir, or correct {config}"
                 raise UserError(f"{path}: {key}: holds {self.card[key]}, and {config} says {value}; {fix}")
 
