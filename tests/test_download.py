@@ -1,10 +1,14 @@
 """Transfers under every fault that a server, a network, a disk or a kill can bring; all on the loopback."""
 # ruff: noqa: F401, F811 (fixtures are imported, and then are arguments)
 
+import contextlib
 import resource
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -13,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import ROOT
 from tests.fetching import BODY, CUBE, HALF, NAME, OTHER, assert_whole, get, left, npz, server, waits, write_table
-from tests.loopback import serve, status
+from tests.loopback import Server, serve, status
 from trqam.data import download as downloading
 from trqam.data.download import Patience, Refused
 from trqam.data.fetch import fetch
@@ -196,6 +200,96 @@ def test_redirects_end_and_do_not_leave_https(get, server, monkeypatch):
     monkeypatch.setattr(downloading.requests, "get", lambda *_, **__: Redirect)
     with pytest.raises(Refused, match="not HTTPS"):
         downloading._get("https://example.org/file", {}, Patience())
+
+
+@pytest.mark.parametrize("location", ["https://[bad", "https://exa[mple.org/", "http://[::1", "//[x"])
+def test_a_redirect_to_no_address_is_refused_at_once(get, server, waits, location):
+    server.script["a"] = [redirect(location)]
+    with pytest.raises(UserError, match=r"a: no address that can be asked .*: Invalid") as error:
+        get()
+    assert "\n" not in str(error.value)
+    assert waits == []
+    server.script["a"] = [redirect(location)]
+    assert_whole(get("ab"))
+
+
+def test_a_redirect_to_a_host_that_cannot_be_is_refused_at_once(get, server, waits):
+    server.script["a"] = [redirect(f"http://{'a' * 70}..b/")]
+    with pytest.raises(UserError, match=r"a: no address that can be asked .*: Failed to parse"):
+        get()
+    assert waits == []
+
+
+# --- what the environment says of connections ------------------------------------------------------------------------
+
+SETTINGS = [
+    ("REQUESTS_CA_BUNDLE", "/gone/bundle.pem", "REQUESTS_CA_BUNDLE: .*invalid path: /gone/bundle.pem"),
+    ("ALL_PROXY", "socks5h://127.0.0.1:9", "ALL_PROXY: .*Missing dependencies for SOCKS support"),
+    ("all_proxy", "socks5://me:secret@127.0.0.1:9", "all_proxy: .*Missing dependencies for SOCKS support"),
+    ("HTTP_PROXY", "http://", "HTTP_PROXY: .*[Pp]roxy URL"),
+    ("HTTPS_PROXY", "http://[bad", r"HTTPS_PROXY: Failed to parse"),
+    ("HTTP_PROXY", "http://me:secret@[bad", r"HTTP_PROXY: Failed to parse"),
+    ("HTTP_PROXY", "http://127.0.0.1:99999999", r"HTTP_PROXY: Failed to parse"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "says"), SETTINGS)
+def test_a_setting_that_cannot_work_is_said_at_once(get, server, waits, monkeypatch, name, value, says):
+    for other in (*downloading.SETTINGS, "NO_PROXY", *map(str.lower, (*downloading.SETTINGS, "NO_PROXY"))):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, value)
+    scheme = "https" if name in ("REQUESTS_CA_BUNDLE", "HTTPS_PROXY") else "http"
+    monkeypatch.setattr(type(server), "url", f"{scheme}://127.0.0.1:{server.server_address[1]}")
+    with pytest.raises(UserError, match=says) as error:
+        get("ab")
+    assert "\n" not in str(error.value)
+    assert "secret" not in str(error.value)
+    assert waits == []  # no use in asking again
+    assert server.requests == []
+
+
+def test_what_a_proxy_that_is_not_there_says_is_passed_on(get, server, waits, monkeypatch):
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"no connection \(Connection refused\), 3 times in a row"):
+        get()
+    assert waits == [1, 2]
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_at_once(get, server, tmp_path, waits, monkeypatch):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    if not shutil.which("openssl"):
+        pytest.skip("no openssl")
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    secure = Server()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    secure.socket = context.wrap_socket(secure.socket, server_side=True)
+    thread = threading.Thread(target=secure.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        server.script["a"] = [redirect(f"https://127.0.0.1:{secure.server_address[1]}/{NAME}")] * 2
+        with pytest.raises(UserError, match=r"a: no connection \(self.signed certificate\)"):
+            get()
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(key))  # no certificate
+        server.script["a"] = [redirect(f"https://127.0.0.1:{secure.server_address[1]}/{NAME}")] * 2
+        with pytest.raises(UserError, match=r"no connection.* \(.*certificate"):
+            get()
+        assert_whole(get("ab"))
+        assert waits == []
+    finally:
+        secure.shutdown()
+        secure.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "-1", "1_0", "\xb2"])
+def test_a_length_that_is_no_number_is_unknown(get, server, length):
+    server.script["a"] = [lambda handler, body: handler.send(200, body, Content_Length=length)]
+    with contextlib.suppress(UserError):  # the library itself may refuse it
+        get(attempts=1)
+    assert_whole(get())
 
 
 def test_no_credentials_are_sent(get, server, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 # ruff: noqa: F401, F811 (fixtures are imported, and then are arguments)
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from tests.fetching import (
     write_table,
 )
 from tests.loopback import serve, status
+from tests.stores import contents
 from trqam import __main__ as command_line
 from trqam import config
 from trqam.artefacts import read_json, sha256
@@ -215,9 +217,89 @@ def test_a_wrong_file_in_place_is_moved_aside(get, server, tmp_path, capsys):
     assert f"moved to {NAME}.wrong" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "offline"),
+    [
+        ("0", False),
+        ("false", False),
+        ("No", False),
+        ("", False),
+        ("off", False),
+        ("1", True),
+        ("true", True),
+        ("YES", True),
+        ("maybe", None),
+        ("2", None),
+    ],
+)
+def test_offline_means_what_people_write(get, monkeypatch, text, offline):
+    monkeypatch.setenv("TRQAM_OFFLINE", text)
+    if offline is False:
+        assert_whole(get())
+    else:
+        says = "not here, and offline" if offline else rf"TRQAM_OFFLINE: found '{text}'; write 1 to forbid a network"
+        with pytest.raises(UserError, match=says):
+            get()
+
+
+def test_nothing_that_was_placed_by_hand_is_lost(get, server, tmp_path, capsys):
+    folder = tmp_path / "official"
+    folder.mkdir()
+    (folder / f"{NAME}.wrong").write_bytes(b"an older one")
+    (folder / NAME).write_bytes(b"not it")
+    (folder / f"{NAME}.part").write_bytes(b"of a browser's")
+    assert_whole(get())
+    said = capsys.readouterr().err
+    assert f"{NAME}: not a whole npz file" in said
+    assert f"moved to {NAME}.wrong2" in said
+    assert f"{NAME}.part: of unknown origin; moved to {NAME}.wrong3" in said
+    assert (folder / f"{NAME}.wrong").read_bytes() == b"an older one"
+    assert (folder / f"{NAME}.wrong2").read_bytes() == b"not it"
+    assert (folder / f"{NAME}.wrong3").read_bytes() == b"of a browser's"
+
+
+def test_a_file_that_was_placed_during_the_download_stays(get, server, tmp_path):
+    path = tmp_path / "official" / NAME
+
+    inodes = []
+
+    def place(handler, body):
+        path.write_bytes(body)
+        inodes.append(path.stat().st_ino)
+        handler.send(200, body)
+
+    server.script["a"] = [place]
+    assert get() == path
+    assert inodes == [path.stat().st_ino]
+    assert left(path.parent) == ["checksums.json", NAME]
+
+
+@pytest.mark.parametrize("name", [NAME, f"{NAME}.part"])
+def test_what_is_no_file_is_named_and_stays(get, server, tmp_path, name):
+    path = tmp_path / "official" / name
+    path.parent.mkdir()
+    path.symlink_to(tmp_path / "scratch" / "not mounted")
+    if name == NAME:
+        with pytest.raises(UserError, match=rf"{path}: no file \(a folder, or a link to nothing\); "):
+            get()
+        assert path.is_symlink()
+        path.unlink()
+    else:  # a link of nobody's origin
+        assert get().is_file()
+        assert path.with_name(f"{NAME}.wrong").is_symlink()
+        path = tmp_path / "official" / NAME
+        path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match="no file"):
+        get()
+
+
 def test_a_damaged_record_and_a_folder_that_cannot_be_written(get, tmp_path):
     path = get()
-    for text in ("[]", "{", '{"x": 1}'):
+    record = read_json(path.parent / "checksums.json")[NAME]
+    changes = {"sha256": "00"}, {"sha256": 3}, {"bytes": "1"}, {"bytes": -1}, {"source": None}
+    damaged = [json.dumps({NAME: record | change}) for change in changes]
+    for text in ("[]", "{", '{"x": 1}', *damaged):
         (path.parent / "checksums.json").write_text(text)
         with pytest.raises(UserError, match=r"checksums\.json: damaged"):
             get()
@@ -253,10 +335,16 @@ def test_every_dataset_of_the_paper_has_its_files():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"datasets": {}}, "no 'cube-double-play'"),
+        (
+            {"datasets": {}},
+            r"no 'cube-double-play'; add the line `  cube-double-play: \{shards: 0, .* mirrors: \[a\]\}`",
+        ),
         ({"mirrors": {"b": "https://example.org"}}, "unknown 'a'"),
         ({"mirrors": {"a": "https://me:secret@example.org"}}, "mirrors: a: found .*; write an address such"),
         ({"mirrors": {"a": "ftp://example.org"}}, "mirrors: a: found .*; write an address such"),
+        ({"mirrors": {"a": "https://[bad"}}, r"mirrors: a: found 'https://\[bad'; write an address such"),
+        ({"mirrors": {"a": "https:///x"}}, r"mirrors: a: found 'https:///x'; write an address such"),
+        ({"mirrors": {"a": "https://host:99999/x"}}, r"mirrors: a: found .*; write an address such"),
         ({"known": {NAME: {"bytes": 3, "sha256": "abc"}}}, "sha256: found .abc.; write 64 hexadecimal digits"),
         ({"more": 1}, "more: unknown key"),
     ],
@@ -302,9 +390,11 @@ def test_fetch_and_convert_on_the_command_line(server, tmp_path, maze_npz, monke
     monkeypatch.chdir(ROOT)
     folder = tmp_path / "official"
 
-    def run(*arguments, code=None):
+    def run(*arguments, code=None, mirrors=True):
         options = ["--config", "tests/tiny.yaml", "--set", f"data_dir={tmp_path}"]
-        monkeypatch.setattr(sys, "argv", ["trqam", *options, *arguments, "--mirrors", str(table)])
+        monkeypatch.setattr(
+            sys, "argv", ["trqam", *options, *arguments, *(["--mirrors", str(table)] if mirrors else [])]
+        )
         if code is None:
             return command_line.main()
         with pytest.raises(SystemExit) as stop:
@@ -320,8 +410,41 @@ def test_fetch_and_convert_on_the_command_line(server, tmp_path, maze_npz, monke
     assert Dataset.open(tmp_path / MAZE, f"{MAZE}-singletask-task1-v0").size == 60
     run("convert", MAZE, "--delete-npz")
     assert left(folder) == ["checksums.json"]
+    store = contents(tmp_path / MAZE)
     assert read_json(tmp_path / MAZE / "card.json")["source"] == "official"
+    assert "source: holds official, not generated; remove" in run("generate", MAZE, code=2, mirrors=False)
+    (tmp_path / MAZE / "card.json").unlink()  # as Snakemake does
+    for arguments in (
+        ["fetch", MAZE],
+        ["fetch", MAZE, "--offline"],
+        ["convert", MAZE],
+        ["convert", MAZE, "--delete-npz"],
+    ):
+        run(*arguments)
+        assert "is stored, verified; its npz files are not needed any more" in capsys.readouterr().err
+        assert contents(tmp_path / MAZE) == store
     assert len(server.requests) == 1
+    np.load(tmp_path / MAZE / "actions.npy", mmap_mode="r+")[0] = 0.5
+    assert "actions.npy: its SHA-256 is not the one" in run("convert", MAZE, code=2)
+    assert f"{name}: not here, and offline" in run("fetch", MAZE, "--offline", code=2)
+    run("fetch", MAZE)
+    run("convert", MAZE)
+    assert contents(tmp_path / MAZE) == store
+
+
+def test_a_generated_store_is_said_before_files_that_could_not_replace_it_are_fetched(
+    server, tmp_path, maze_npz, monkeypatch, capsys
+):
+    generate(MAZE, tmp_path / MAZE, 60, seed=0)
+    server.files[f"/a/{MAZE}-v0.npz"] = maze_npz
+    options = ["--config", "tests/tiny.yaml", "--set", f"data_dir={tmp_path}"]
+    table = str(write_table(server, tmp_path, dataset=MAZE))
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["trqam", *options, "fetch", MAZE, "--mirrors", table])
+    command_line.main()
+    said = capsys.readouterr().err
+    assert f"trqam: warning: {tmp_path}/{MAZE}/store.json: source: holds generated, not official; remove" in said
+    assert (tmp_path / "official" / f"{MAZE}-v0.npz").is_file()
 
 
 def test_the_workflow_fetches_and_stores(server, tmp_path, maze_npz):
@@ -342,5 +465,15 @@ def test_the_workflow_fetches_and_stores(server, tmp_path, maze_npz):
     assert done.returncode == 0, done.stdout + done.stderr
     assert read_json(tmp_path / card)["source"] == "official"
     assert len(server.requests) == 1
-    log = (tmp_path / f"results/tiny/logs/dataset/{MAZE}.log").read_text()
-    assert "verified, in data/tiny/official" in log
+    log = tmp_path / f"results/tiny/logs/dataset/{MAZE}.log"
+    assert "verified, in data/tiny/official" in log.read_text()
+
+    (tmp_path / f"data/tiny/official/{MAZE}-v0.npz").unlink()  # as `convert --delete-npz` does
+    store = contents((tmp_path / card).parent)
+    environment["TRQAM_OFFLINE"] = "1"
+    for arguments in (["--forceall"], ["--delete-all-output"], []):
+        done = subprocess.run([*command, *arguments, "--config", "data_source=official"], env=environment, **options)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert contents((tmp_path / card).parent) == store
+    assert "is stored, verified; its npz files are not needed any more" in log.read_text()
+    assert len(server.requests) == 1

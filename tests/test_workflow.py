@@ -21,10 +21,10 @@ CORES = str(min(2, len(os.sched_getaffinity(0))))
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def snakemake(folder, *arguments, code=0):
-    """Runs snakemake in ``folder``; its output."""
+def snakemake(folder, *arguments, code=0, **variables):
+    """Runs snakemake in ``folder``, with environment ``variables``; its output."""
     command = ["snakemake", "--cores", CORES, *arguments]
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT | variables, capture_output=True, text=True)
     output = done.stdout + done.stderr
     assert (done.returncode == 0) == (code == 0), output[-4000:]
     return output
@@ -235,6 +235,45 @@ def test_a_mistake_in_the_configuration_is_one_line(tmp_path):
         "trqam: error: config/config.yaml: batch_size: found 'many'; write a whole number from 1 to 1,048,576"
     ]
     assert "Traceback" not in output
+
+
+def test_whatever_snakemake_deletes_the_data_are_there(tmp_path):
+    """The declared file is a copy: neither a forced nor a failed job, nor deleting every output, costs the data."""
+    folder = copy_of_the_project(tmp_path)
+    store = folder / "data/tiny/pointmaze-medium-navigate"
+    card = str((store / "card.json").relative_to(folder))
+    arguments = [card, "--configfile", "tests/tiny.yaml"]
+    snakemake(folder, *arguments)
+    (store / "store.json").unlink()  # as older versions left it
+    before = {path.name: path.read_bytes() for path in store.glob("*.npy")} | {
+        "card": (store / "card.json").read_bytes()
+    }
+    made = {path: path.stat().st_mtime_ns for path in store.glob("*.npy")}
+
+    def untouched():
+        after = {path.name: path.read_bytes() for path in store.glob("*.npy")}
+        assert after | {"card": (store / "card.json").read_bytes()} == before
+        assert {path: path.stat().st_mtime_ns for path in store.glob("*.npy")} == made
+
+    assert "is there already, verified" in snakemake(folder, *arguments, "--forceall")
+    untouched()
+    snakemake(folder, *arguments, "--forcerun", "dataset")
+    untouched()
+    snakemake(folder, *arguments, "--delete-all-output")
+    assert not (store / "card.json").exists()
+    snakemake(folder, *arguments)
+    untouched()
+    broken = folder / "broken" / "python"
+    broken.parent.mkdir()
+    for text in ("exit 1", "rm data/tiny/*/card.json; kill -9 $PPID"):
+        broken.write_text(f"#!/bin/sh\n{text}\n")
+        broken.chmod(0o755)
+        path = f"{broken.parent}{os.pathsep}{ENVIRONMENT['PATH']}"
+        snakemake(folder, *arguments, "--forceall", code=1, PATH=path)
+        assert not (store / "card.json").exists()
+        snakemake(folder, *arguments, "--rerun-incomplete")
+        untouched()
+    assert "Nothing to be done" in snakemake(folder, *arguments, "-n")
 
 
 class Blocks:

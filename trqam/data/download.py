@@ -26,7 +26,7 @@ import msgspec
 import requests
 import urllib3
 
-from trqam.artefacts import read_bytes, write_json
+from trqam.artefacts import read_bytes, write_json, writing
 from trqam.data.watch import watch
 from trqam.errors import UserError
 from trqam.strict import shown
@@ -99,9 +99,11 @@ def origin_of(part: Path) -> Origin | None:
 
 def set_aside(path: Path) -> Path:
     """Give what may be somebody's file another name, which nothing has; returns it."""
-    names = (path.with_name(f"{path.name}.wrong{number}") for number in ("", *range(2, 10_000)))
+    stem = path.name.removesuffix(".part")
+    names = (path.with_name(f"{stem}.wrong{number}") for number in ("", *range(2, 10_000)))
     aside = next(name for name in names if not os.path.lexists(name))
-    os.rename(path, aside)
+    with writing(path):
+        os.rename(path, aside)
     return aside
 
 
@@ -209,14 +211,17 @@ def _without_answer(error: Exception) -> Exception:
     cause, said = _innermost(error), _said(error)
     if isinstance(error, requests.Timeout):
         return Interrupted("no byte in time")
+    names = ", ".join(name for name in (*SETTINGS, *map(str.lower, SETTINGS)) if os.environ.get(name))
     # A missing SOCKS package, a proxy that is no address, and certificates that are not there.
     if isinstance(error, requests.exceptions.InvalidSchema | requests.exceptions.InvalidProxyURL) or (
         isinstance(error, OSError) and not isinstance(error, requests.RequestException)
     ):
-        names = ", ".join(n for n in (*SETTINGS, *map(str.lower, SETTINGS)) if os.environ.get(n)) or "the environment"
-        return UserError(f"{names}: no connection can be made ({said}); correct or unset what is wrong of it")
+        fix = "correct or unset what is wrong in the environment"
+        return UserError(f"{names or 'the environment'}: no connection can be made ({said}); {fix}")
     if isinstance(error, ValueError | urllib3.exceptions.LocationParseError):
-        return Refused(f"no address that can be asked ({said})")
+        proxies = [name for name in names.split(", ") if name.upper().endswith("PROXY")]
+        places = ", ".join(["the mirror's", "a redirect's", *proxies])
+        return Refused(f"no address that can be asked ({places}): {said}")
     passing = ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError
     secured = isinstance(error, requests.exceptions.SSLError) and not isinstance(cause, passing)
     if secured or "Tunnel connection failed: 4" in said:
