@@ -297,7 +297,7 @@ def test_what_is_no_file_is_named_and_stays(get, server, tmp_path, name):
 def test_a_damaged_record_and_a_folder_that_cannot_be_written(get, tmp_path):
     path = get()
     record = read_json(path.parent / "checksums.json")[NAME]
-    changes = {"sha256": "00"}, {"sha256": 3}, {"bytes": "1"}, {"bytes": -1}, {"source": None}
+    changes = {"sha256": "x"}, {"sha256": 3}, {"bytes": "1"}, {"bytes": -1}, {"source": None}
     damaged = [json.dumps({NAME: record | change}) for change in changes]
     for text in ("[]", "{", '{"x": 1}', *damaged):
         (path.parent / "checksums.json").write_text(text)
@@ -337,7 +337,7 @@ def test_every_dataset_of_the_paper_has_its_files():
     [
         (
             {"datasets": {}},
-            r"no 'cube-double-play'; add the line `  cube-double-play: \{shards: 0, .* mirrors: \[a\]\}`",
+            r"no 'cube-double-play'; add a block, .*; .* `  cube-double-play: \{shards: 0, .* mirrors: \[a\]\}`",
         ),
         ({"mirrors": {"b": "https://example.org"}}, "unknown 'a'"),
         ({"mirrors": {"a": "https://me:secret@example.org"}}, "mirrors: a: found .*; write an address such"),

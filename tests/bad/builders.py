@@ -119,12 +119,26 @@ ARRAYS = {
     "nan": lambda array: np.full(array.shape, np.nan, np.float32),
     "zeros": np.zeros_like,
     "complex": lambda array: array.astype(np.complex64),
+    "column": lambda array: array[:, None],
+    "enormous": lambda array: array.astype(np.float64) * 1e300,
 }
 
 
 def npy(path: Path, kind: str) -> None:
     """An array that is not what it should be."""
     np.save(path, ARRAYS[kind](np.load(path)), allow_pickle=True)
+
+
+def put(path: Path, place: int, value: float) -> None:
+    """An array with one other number, or with `inf` or `nan`."""
+    np.load(path, mmap_mode="r+").flat[place] = float(value)
+
+
+def swap(path: Path, other: str) -> None:
+    """Two files of a folder under each other's name."""
+    first, second = path.read_bytes(), path.with_name(other).read_bytes()
+    path.write_bytes(second)
+    path.with_name(other).write_bytes(first)
 
 
 def header(path: Path, text: str) -> None:

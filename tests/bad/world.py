@@ -69,13 +69,14 @@ def _work(folder: Path) -> None:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """What is in ``folder``, to be compared: files' sums and links' targets, but no locks and nothing begun."""
+    """What is in ``folder``, to be compared: files' sums and links' targets, but no locks, nothing begun and no notes of
+    what was verified."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_symlink():
             found[name] = f"-> {path.readlink()}"
-        elif path.is_file() and not path.name.endswith("lock") and ".unfinished" not in path.parts:
+        elif path.is_file() and not path.name.endswith(("lock", ".verified.json")) and ".unfinished" not in path.parts:
             found[name] = f"{path.stat().st_size} {hashlib.sha256(_beginning(path)).hexdigest()}"
     return found
 

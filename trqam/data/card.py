@@ -79,6 +79,10 @@ def read(path: Path, dataset: str, fix: str) -> dict[str, Any]:
     shapes, rows = card["shapes"], card["rows"]
     if missing := sorted(NEEDED - shapes.keys()) or sorted(shapes.keys() - card["sha256"].keys()):
         raise UserError(f"{path}: {missing[0]}: no shape or no SHA-256 of it; {fix}")
+    for key in ("observation_mean", "observation_std"):
+        if len(card[key]) != shapes["observations"][-1]:
+            count, width = len(card[key]), shapes["observations"]
+            raise UserError(f"{path}: {key}: {count} numbers, and observations have the shape {width}; {fix}")
     if len(shapes["observations"]) != 2 or len(shapes["actions"]) != 2:
         raise UserError(f"{path}: shapes: observations and actions are no tables; {fix}")
     if wrong := [key for key, shape in shapes.items() if shape[0] != rows]:
@@ -89,10 +93,6 @@ def read(path: Path, dataset: str, fix: str) -> dict[str, Any]:
         raise UserError(f"{path}: transitions and episodes, or shards: are not {rows} rows together; {fix}")
     if len(card["tasks"]) < TASKS:
         raise UserError(f"{path}: tasks: {len(card['tasks'])} of {TASKS}; {fix}")
-    for key in ("observation_mean", "observation_std"):
-        if len(card[key]) != shapes["observations"][1]:
-            count, width = len(card[key]), shapes["observations"]
-            raise UserError(f"{path}: {key}: {count} numbers, and observations have the shape {width}; {fix}")
     record = path.with_name(RECORD)
     if path.name == CARD and record.is_file() and read_bytes(record) != read_bytes(path):
         raise UserError(f"{path}: differs from {RECORD} beside it, of which it is a copy; {fix}")

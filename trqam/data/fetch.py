@@ -61,7 +61,7 @@ class Recorded(msgspec.Struct):
     """What checksums.json says of a file that was seen whole."""
 
     bytes: Annotated[int, msgspec.Meta(ge=1)]
-    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 hexadecimal digits")]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{1,64}\Z", description="64 hexadecimal digits")]
     source: str
 
 
@@ -100,8 +100,8 @@ def official_files(dataset: str, folder: Path | str, mirrors: Path | str = MIRRO
     table = convert(read_yaml(mirrors), Mirrors, str(mirrors))
     if dataset not in table.datasets:
         line = f'  {shown(dataset)}: {{shards: 0, folder: "", mirrors: [{next(iter(table.mirrors), "NAME")}]}}'
-        known = ", ".join(table.datasets)
-        raise UserError(f"{mirrors}: datasets: no {shown(dataset)!r}; add the line `{line}`, or use one of {known}")
+        fix = f"add a block, or use one of {', '.join(table.datasets)}; for a single file the block is `{line}`"
+        raise UserError(f"{mirrors}: datasets: no {shown(dataset)!r}; {fix}")
     official = table.datasets[dataset]
     if unknown := [name for name in official.mirrors if name not in table.mirrors]:
         raise UserError(f"{mirrors}: {dataset}: mirrors: unknown {unknown[0]!r}; use one of {', '.join(table.mirrors)}")
