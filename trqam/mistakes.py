@@ -64,7 +64,7 @@ def _instead(unknown: Any, fields: tuple[str, ...]) -> str:
 
 def _line(key: str, value: Any, wanted: Any) -> str:
     """`KEY: found this; write that`."""
-    return f"{key}: found {_found(value)}; write {_number_meant(value, wanted) or described(wanted)}"
+    return f"{key}: found {_found(value)}; write {_number_meant(value, wanted) or _text_meant(value, wanted)}"
 
 
 def _found(value: Any) -> str:
@@ -81,7 +81,7 @@ def _found(value: Any) -> str:
 
 
 def _number_meant(value: Any, wanted: Any) -> str | None:
-    """What to write for `3e-4`, which YAML reads as text."""
+    """What to write for "3e-4", which the quotation marks make text."""
     if not isinstance(value, str) or not re.fullmatch(r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?", value):
         return None
     for number in (int, float):
@@ -90,8 +90,15 @@ def _number_meant(value: Any, wanted: Any) -> str | None:
         except (ValueError, OverflowError):
             continue
         if meant == float(value) and _fits(meant, wanted):
-            return f"{meant!r}, for YAML reads {shown(value)} as text"
+            return f"{meant!r}, without quotation marks"
     return None
+
+
+def _text_meant(value: Any, wanted: Any) -> str:
+    """What is wanted; of a text that is none without quotation marks, such as the name 2024, also how to write it."""
+    is_text = isinstance(_bare(inspect.type_info(wanted)), inspect.StrType)
+    marks = " in quotation marks" if is_text and not isinstance(value, str | dict | list | None) else ""
+    return described(wanted) + marks
 
 
 def described(wanted: Any) -> str:

@@ -19,20 +19,26 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class StrictLoader(yaml.SafeLoader):
-    """YAML 1.1 without its traps: `010` is eight, `1:30` ninety, .nan a number, and of two equal keys one is lost."""
+    """YAML whose numbers are those of YAML 1.2 or of Python, without the traps of YAML 1.1: `5e-5` is text in it, `010`
+    eight, `1:30` ninety, .nan a number, and of two equal keys one is lost."""
 
     def construct_yaml_int(self, node):
-        if re.fullmatch(r"[+-]?0\d+", node.value):
+        """Any base with its prefix, `_` between digits."""
+        if re.fullmatch(r"[+-]?0[\d_]+", node.value):
             raise yaml.constructor.ConstructorError(None, None, f"{node.value} would be octal", node.start_mark)
-        return super().construct_yaml_int(_not_sexagesimal(node))
+        sign, digits = re.fullmatch(r"([+-]?)(.*)", _not_sexagesimal(node).value.replace("_", "")).groups()
+        return int(sign + digits, {"0b": 2, "0o": 8, "0x": 16}.get(digits[:2].lower(), 10))
 
     def construct_yaml_float(self, node):
+        """Finite; a whole number where it is written as 1e6 is, so that steps can be given like that."""
         value = super().construct_yaml_float(_not_sexagesimal(node))
         if not math.isfinite(value):
             raise yaml.constructor.ConstructorError(None, None, f"{node.value} is not a finite number", node.start_mark)
-        return value
+        exact = "e" in node.value.lower() and value.is_integer() and 1 <= abs(value) < 2**53
+        return int(value) if exact else value
 
     def construct_mapping(self, node, deep=False):
+        """No key twice."""
         keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
         if len(set(keys)) < len(keys):
             doubled = next(key for key in keys if keys.count(key) > 1)
@@ -46,6 +52,11 @@ def _not_sexagesimal(node):
     return node
 
 
+# What YAML 1.1 takes for text; 08 is read as a number so that it can be refused.
+_INT = r"[-+]?0(?:[oO][0-7_]+|[xX][0-9a-fA-F_]+|[bB][01_]+|[0-9_]+)"
+_FLOAT = r"[-+]?(?:\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*(?:\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+))"
+StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(f"^(?:{_INT})$"), list("-+0"))
+StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOAT})$"), list("-+.0123456789"))
 StrictLoader.add_constructor("tag:yaml.org,2002:int", StrictLoader.construct_yaml_int)
 StrictLoader.add_constructor("tag:yaml.org,2002:float", StrictLoader.construct_yaml_float)
 
