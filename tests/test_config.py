@@ -78,7 +78,11 @@ def edited(tmp_path, pattern, replacement, source="tests/tiny.yaml"):
 MISTAKES = {
     "typo": (r"^batch_size:", "batchsize:", "batchsize"),
     "wrong type": (r"^batch_size: 16", "batch_size: many", "batch_size"),
-    "scientific notation": (r"^learning_rate: 0.001", "learning_rate: 3e-4", "write 0.0003"),
+    "number in quotation marks": (
+        r"^learning_rate: 0.001",
+        "learning_rate: '3e-4'",
+        "write 0.0003, without quotation marks",
+    ),
     "octal": (r"^seeds: 2", "seeds: 010", "octal"),
     "doubled key": (r"^seeds: 2", "seeds: 2\nseeds: 3", "seeds is given twice"),
     "missing key": (r"^seeds: 2\n", "", "seeds: missing"),

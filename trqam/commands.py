@@ -23,7 +23,7 @@ def generate(arguments: argparse.Namespace, config: configuration.Config) -> Non
     from trqam.data.card import describe
     from trqam.data.generate import generate
 
-    directory = Path(arguments.out) if arguments.out else config.data_directory(arguments.dataset)
+    directory = arguments.out or config.data_directory(arguments.dataset)
     transitions = arguments.transitions or config.scale.transitions
     seed = config.scale.data_seed if arguments.seed is None else arguments.seed
     card = generate(arguments.dataset, directory, transitions, seed, _workers(arguments))
@@ -51,8 +51,8 @@ def convert(arguments: argparse.Namespace, config: configuration.Config) -> None
     from trqam.data.convert import convert
     from trqam.data.fetch import official_files, placed
 
-    directory = Path(arguments.out) if arguments.out else config.data_directory(arguments.dataset)
-    paths = [Path(path) for path in arguments.files if not path.endswith("-val.npz")]
+    directory = arguments.out or config.data_directory(arguments.dataset)
+    paths = [path for path in arguments.files if not path.name.endswith("-val.npz")]
     if arguments.files and not paths:
         raise UserError(f"{arguments.files[0]}: holds no training data; name the file without -val")
     card = None
@@ -265,7 +265,7 @@ def import_(arguments: argparse.Namespace, config: configuration.Config) -> None
 
 def _folder(arguments: argparse.Namespace, config: configuration.Config) -> Path:
     """Where the paper of this scale is made."""
-    return Path(arguments.folder) if arguments.folder else config.results / "paper"
+    return arguments.folder or config.results / "paper"
 
 
 def golden(arguments: argparse.Namespace, config: configuration.Config) -> None:
@@ -282,5 +282,4 @@ def golden(arguments: argparse.Namespace, config: configuration.Config) -> None:
 
 def configured(arguments: argparse.Namespace) -> configuration.Config:
     """The scale that the command line names, with its changes."""
-    overrides = dict(configuration.parse_override(text) for text in arguments.set)
-    return configuration.load(arguments.config, overrides)
+    return configuration.from_command(arguments.config, arguments.set)

@@ -8,7 +8,10 @@ Every mistake raises `UserError`, one line that names file, key and fix.
 """
 
 import ast
+import json
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +22,28 @@ from trqam.errors import UserError
 from trqam.schema import Domain, Method, Run, Scale
 from trqam.strict import Strict, check_key, convert, parse_yaml, read_yaml, shown
 
+DEFAULT = "config/config.yaml"
 AGENTS = Path(__file__).parent / "agents"
 STAGES = ("pretrain", "offline", "online")
+RISING = (  # parameters of agents, of which the second must not be below the first
+    ("multiplier_min", "multiplier_max"),
+    ("multiplier_min", "initial_multiplier"),
+    ("initial_multiplier", "multiplier_max"),
+)
 
 
 class Config(msgspec.Struct, frozen=True):
-    """A validated scale with its domains and methods."""
+    """A validated scale with its domains and methods; ``origins``: where keys come from that ``path`` does not give."""
 
     path: str
     scale: Scale
     domains: dict[str, Domain]
     methods: dict[str, Method]
+    origins: dict[str, str] = {}
+
+    def where(self, key: str) -> str:
+        """What a mistake in ``key`` is blamed on: `FILE: KEY`, or `--set KEY`."""
+        return self.origins.get(key) or f"{self.path}: {key}"
 
     @property
     def results(self) -> Path:
@@ -83,18 +97,18 @@ class Config(msgspec.Struct, frozen=True):
     def run(self, task: str, method: str) -> Run:
         """The merged configuration of one cell: scale, then domain, then method and its override for the domain."""
         if task not in self.tasks:
-            raise UserError(f"{self.path}: tasks: {task!r} is not one of this scale's tasks; add it there")
+            raise UserError(f"{self.where('tasks')}: {task!r} is not one of this scale's tasks; add it there")
         if method not in [*self.compared, *self.ablated]:
-            raise UserError(f"{self.path}: methods: {method!r} is not one of this scale's methods; add it there")
+            raise UserError(f"{self.where('methods')}: {method!r} is not one of this scale's methods; add it there")
         if (task, method) not in self.cells:
             key = "ablation_tasks" if method in self.ablated else "baseline_tasks"
-            raise UserError(f"{self.path}: {key}: {task!r} is not listed, so {method} does not run there; add it")
+            raise UserError(f"{self.where(key)}: {task!r} is not listed, so {method} does not run there; add it")
         return self._merge(task, domain_of(task), method)
 
     def pretraining(self, domain: str) -> Run:
         """The configuration of the behaviour cloning of one domain; its task is any of the domain's."""
         if domain not in self.task_domains:
-            raise UserError(f"{self.path}: tasks: no task of {domain!r} is listed; add one there")
+            raise UserError(f"{self.where('tasks')}: no task of {domain!r} is listed; add one there")
         task = next(task for task in self.tasks if domain_of(task) == domain)
         return self._merge(task, domain, "behaviour_cloning")
 
@@ -153,27 +167,56 @@ def agent_parameters(agent: str, given: dict, inherited: dict, where: str) -> ms
     exec(compile(ast.Module(classes, []), str(path), "exec"), namespace)
     struct = namespace.get("Parameters", Strict)
     wanted = {key: value for key, value in inherited.items() if key in struct.__struct_fields__}
-    return convert({**wanted, **given}, struct, f"{where}: parameters")
+    parameters = convert({**wanted, **given}, struct, f"{where}: parameters")
+    for low, high in RISING:
+        least, most = getattr(parameters, low, None), getattr(parameters, high, None)
+        if None not in (least, most) and least > most:
+            raise UserError(
+                f"{where}: parameters: {low}: {least:g} is above {high}, {most:g}; lower it, or raise {high}"
+            )
+    return parameters
 
 
-def load(path: str | Path, overrides: dict[str, Any] | None = None) -> Config:
+def load(path: str | Path, overrides: dict[str, Any] | None = None, origins: dict[str, str] | None = None) -> Config:
     """Reads a scale file and the tables it names, and checks them against each other.
 
-    ``overrides`` replaces keys of the scale file (the command line's ``--set key=value``).
+    ``overrides`` replaces keys of the scale file (the command line's ``--set key=value``); ``origins`` says of such a
+    key what a mistake is blamed on, if not the file.
     """
+    path, origins = str(path), origins or {}
     values = read_yaml(path)
-    scale = convert({**values, **(overrides or {})}, Scale, str(path))
-    return check(str(path), scale)
+    scale = convert({**values, **(overrides or {})}, Scale, path)
+    paths = {key: _located(getattr(scale, key), origins.get(key) or f"{path}: {key}") for key in schema.PATHS}
+    return check(path, msgspec.structs.replace(scale, **paths), origins)
 
 
-def check(path: str, scale: Scale) -> Config:
+def _located(path: str, where: str) -> str:
+    """``path`` with a leading `~` replaced by the home folder; a UserError if it names a variable of the shell's."""
+    found = os.path.expanduser(path)
+    if found.startswith("~") and not os.path.exists(found):
+        raise UserError(f"{where}: found {shown(path)!r}, and no such home folder is known; write the path in full")
+    if re.search(r"\$[A-Za-z_{(]", found) and not os.path.exists(found):
+        raise UserError(f"{where}: found {shown(path)!r}, and variables are not replaced; write the path in full")
+    return found
+
+
+def check(path: str, scale: Scale, origins: dict[str, str]) -> Config:
     """Loads the tables that ``scale`` names and checks what no single file can be checked for."""
     domains, methods = _table(scale.domains_file, Domain, "domain"), _table(scale.methods_file, Method, "method")
-    config = Config(path, scale, domains, methods)
+    config = Config(path, scale, domains, methods, origins)
     _check_tasks(config)
     _add_budget_sweep(config)
     _check_methods(config)
-    for steps, interval in (
+    _check_steps(config)
+    for task, method in config.cells:
+        config.run(task, method)
+    return config
+
+
+def _check_steps(config: Config) -> None:
+    """What the numbers of a scale must be to each other."""
+    scale = config.scale
+    multiples = [
         ("eval_interval", "log_interval"),
         ("checkpoint_interval", "log_interval"),
         ("offline_steps", "eval_interval"),
@@ -181,13 +224,23 @@ def check(path: str, scale: Scale) -> Config:
         ("ablation_eval_interval", "log_interval"),
         ("offline_steps", "ablation_eval_interval"),
         ("pretrain_steps", "log_interval"),
-    ):
+    ]
+    if config.ablated and "online" in scale.ablation_stages:
+        multiples.append(("online_steps", "ablation_eval_interval"))
+    for steps, interval in multiples:
         if getattr(scale, steps) % getattr(scale, interval):
             found, multiple = getattr(scale, steps), getattr(scale, interval)
-            raise UserError(f"{path}: {steps}: found {found}; write a multiple of {interval} ({multiple})")
-    for task, method in config.cells:
-        config.run(task, method)
-    return config
+            raise UserError(f"{config.where(steps)}: found {found}; write a multiple of {interval} ({multiple})")
+    if scale.online_start >= scale.online_steps:
+        key = "online_steps" if "online_steps" in config.origins else "online_start"
+        found = f"no update in online_steps {scale.online_steps} after online_start {scale.online_start}"
+        raise UserError(f"{config.where(key)}: {found}; write an online_start below online_steps")
+    longest = min(schema.EPISODE_TRANSITIONS, scale.transitions)
+    for domain in config.task_domains if scale.data_source == "generated" else []:
+        if (horizon := config.domains[domain].horizon) > longest:
+            found = f"horizon: {horizon} is longer than any episode, {longest} transitions; lower it"
+            found += f", or raise transitions of {config.path}" if scale.transitions == longest else ""
+            raise UserError(f"{scale.domains_file}: {domain}: {found}")
 
 
 def _table(path: str, struct: type, noun: str) -> dict[str, Any]:
@@ -206,14 +259,14 @@ def _check_tasks(config: Config) -> None:
         domain = domain_of(task)
         if domain not in config.domains:
             fix = f"add a block {domain} to {config.scale.domains_file}, or use one of {', '.join(config.domains)}"
-            raise UserError(f"{config.path}: tasks: unknown domain of {task!r}; {fix}")
+            raise UserError(f"{config.where('tasks')}: unknown domain of {task!r}; {fix}")
         if task not in tasks_of(domain):
             fix = f"write {domain}-singletask-task1-v0 .. task5-v0"
-            raise UserError(f"{config.path}: tasks: unknown task {task!r}; {fix}")
+            raise UserError(f"{config.where('tasks')}: unknown task {task!r}; {fix}")
     _check_once(config, "tasks", config.tasks)
     for key in ("baseline_tasks", "ablation_tasks"):
         if outside := [task for task in expanded(getattr(config.scale, key)) if task not in config.tasks]:
-            raise UserError(f"{config.path}: {key}: {outside[0]!r} is not one of this scale's tasks; add it to tasks")
+            raise UserError(f"{config.where(key)}: {outside[0]!r} is not one of this scale's tasks; add it to tasks")
 
 
 def _check_methods(config: Config) -> None:
@@ -224,13 +277,13 @@ def _check_methods(config: Config) -> None:
     for name in ("behaviour_cloning", *config.compared, *config.ablated):
         if name not in config.methods:
             fix = f"add it, or use one of {', '.join(config.methods)}"
-            raise UserError(f"{config.path}: methods: {name!r} has no block in {table}; {fix}")
+            raise UserError(f"{config.where('methods')}: {name!r} has no block in {table}; {fix}")
     _check_once(config, "methods", [*config.compared, *config.ablated])
 
 
 def _check_once(config: Config, key: str, listed: list[str]) -> None:
     if doubled := sorted({name for name in listed if listed.count(name) > 1}):
-        raise UserError(f"{config.path}: {key}: {doubled[0]!r} is listed twice; remove one")
+        raise UserError(f"{config.where(key)}: {doubled[0]!r} is listed twice; remove one")
 
 
 def _add_budget_sweep(config: Config) -> None:
@@ -251,11 +304,50 @@ def _add_budget_sweep(config: Config) -> None:
         )
 
 
-def parse_override(text: str) -> tuple[str, Any]:
-    """``key=value`` of the command line, the value read as YAML."""
+def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
+    """``key=value`` of the command line: text as it stands where the key wants text, and else read as YAML."""
     key, separator, value = text.partition("=")
     if not separator or key not in Scale.__struct_fields__:
-        raise UserError(f"--set {shown(text)}: not a key of the scale file and its value; write such as seeds=5")
-    parsed = parse_yaml(value, f"--set {key}")
-    check_key(parsed, Scale, key, f"--set {key}")
+        raise UserError(f"{option} {shown(text)}: not a key of the scale file and its value; write such as seeds=5")
+    plain = key in schema.TEXTS and not value.startswith(("'", '"'))  # a name such as 2024, a path with a `#`
+    parsed = value if plain else parse_yaml(value, f"{option} {key}")
+    check_key(parsed, Scale, key, f"{option} {key}")
     return key, parsed
+
+
+def from_command(path: str | Path, entries: Sequence[str], option: str = "--set") -> Config:
+    """The scale of ``path`` with the changes ``key=value`` that ``option`` was given."""
+    changes = dict(parse_override(text, option) for text in entries)
+    return load(path, changes, {key: f"{option} {key}" for key in changes})
+
+
+def from_snakemake(files: Sequence[str | Path], entries: Sequence[str]) -> tuple[Config, list[str]]:
+    """The scale of Snakemake's `--configfile FILES` and `--config ENTRIES`, and the options of `trqam` that mean it.
+
+    The last file counts; a key that it lacks is that of the one before, at last of the default. Snakemake's own
+    reading of both is not used: it makes 10 of 010, text of true, and a list of texts of a list of numbers.
+    """
+    path, *others = (os.path.relpath(file) for file in reversed([DEFAULT, *files]))
+    written, changed, origins = read_yaml(path), {}, {}
+    for other in others:
+        for key, value in read_yaml(other).items():
+            if key not in written and key not in changed:
+                changed[key], origins[key] = value, f"{other}: {key}"
+                if key in Scale.__struct_fields__:
+                    check_key(value, Scale, key, origins[key])
+    for key, value in (parse_override(text, "--config") for text in entries):
+        if key not in written or value != written[key]:
+            changed[key], origins[key] = value, f"--config {key}"
+    config = load(path, changed, origins)
+    for key in schema.PATHS:
+        if re.search("[{}]", value := getattr(config.scale, key)):
+            raise UserError(
+                f"{config.where(key)}: {shown(value)!r} has braces, wildcards to Snakemake; rename the folder"
+            )
+    options = [text for key, value in changed.items() for text in ("--set", f"{key}={_yaml(value)}")]
+    return config, ["--config", path, *options]
+
+
+def _yaml(value: Any) -> str:
+    """``value`` in ASCII characters, such that `parse_override` reads the same, whatever the locale."""
+    return re.sub("[^ -~]", lambda found: f"\\U{ord(found[0]):08x}", json.dumps(value, ensure_ascii=False))

@@ -109,6 +109,11 @@ class Scale(Strict):
     checkpoint_interval: Count
 
 
+TEXTS = ("scale", "domains_file", "methods_file", "data_dir")  # keys of a scale that are free text
+PATHS = TEXTS[1:]
+EPISODE_TRANSITIONS = 1000  # of a generated dataset, at most; with one row more
+
+
 class Run(Strict):
     """Everything that determines the numbers of one cell (task x method); seeds come beside it."""
 

@@ -82,9 +82,9 @@ def _replaced(path: Path, line: str, new: str) -> None:
     path.write_text(text.replace(line, new, 1))
 
 
-def digits(path: Path, line: str) -> None:
-    """A number of five thousand digits."""
-    _replaced(path, line, f"{line.partition(':')[0]}: {'9' * 5000}")
+def digits(path: Path, line: str, number: int = 5000) -> None:
+    """A number of very many digits."""
+    _replaced(path, line, f"{line.partition(':')[0]}: {'9' * number}")
 
 
 def long(path: Path, line: str) -> None:
@@ -139,6 +139,13 @@ def swap(path: Path, other: str) -> None:
     first, second = path.read_bytes(), path.with_name(other).read_bytes()
     path.write_bytes(second)
     path.with_name(other).write_bytes(first)
+
+
+def episodes(path: Path, rows: int) -> None:
+    """Terminals that end an episode every so many rows, and in the last."""
+    array = np.zeros_like(np.load(path))
+    array[rows - 1 :: rows] = array[-1] = 1
+    np.save(path, array)
 
 
 def header(path: Path, text: str) -> None:

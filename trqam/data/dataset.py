@@ -65,7 +65,11 @@ class Dataset:
         self.shards = list(zip([0, *stops[:-1]], stops, strict=True))  # the transitions [start, stop) of each file
 
     def check_belongs(self, run: Run, directory: Path, config: str) -> None:
-        """A UserError if these are not the data that ``run`` asks for, which ``config`` says."""
+        """A UserError if these are not the data that ``run`` asks for, which ``config`` says, or no chunk fits in."""
+        longest = int(np.diff(self._ends, prepend=0).max())
+        if run.horizon > longest:
+            found = f"horizon: {run.horizon} is longer than any episode, {longest} transitions"
+            raise UserError(f"{directory / 'card.json'}: {found}; lower it in the block {run.domain} of the domains")
         wanted = {"source": run.data_source}
         if run.data_source == "generated":
             wanted |= {"transitions": run.transitions, "seed": run.data_seed}

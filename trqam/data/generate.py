@@ -22,9 +22,9 @@ from trqam import envs
 from trqam.data import gait
 from trqam.data.store import Rows, dtype, standing, write
 from trqam.errors import UserError
+from trqam.schema import EPISODE_TRANSITIONS
 from trqam.streams import episode_seed, stream
 
-EPISODE_TRANSITIONS = 1000  # and one row more
 STATE = ("qpos", "qvel", "button_states")  # stored beside observations and actions, where the environment has them
 # Added to a direction of length 1: independent noise, and a slow drift (an AR(1) process) that carries the walk off the
 # shortest route, so that the data hold several ways through each cell and not one line.

@@ -1,6 +1,5 @@
 # Reads the configuration through the same typed schema as every command does, and derives what the rules need from it.
 
-import json
 import os
 import re
 import shlex
@@ -15,18 +14,13 @@ from trqam import config as configuration
 from trqam import resources as requested
 from trqam import verdict
 from trqam.errors import UserError
-from trqam.strict import read_yaml
 
 
 def read_configuration():
-    """The scale file that was given last, with what `--config` changed; and how a command line says the same."""
-    path = ([*workflow.overwrite_configfiles] or ["config/config.yaml"])[-1]
-    written = read_yaml(path)
-    changed = {k: v for k, v in config.items() if k not in written or v != written[k]}
-    loaded = configuration.load(path, changed)
-    options = ["--config", os.path.relpath(path)]
-    for key, value in changed.items():
-        options += ["--set", f"{key}={json.dumps(value)}"]
+    """The configuration that this command line of Snakemake's means, and how one of `trqam` says the same."""
+    loaded, options = configuration.from_snakemake(
+        workflow.overwrite_configfiles, workflow.config_settings.config_args
+    )
     return loaded, shlex.join(options)
 
 
