@@ -1,14 +1,15 @@
 """The command line: parsing only. Every command works alone; Snakemake's rules call the same ones."""
 
-import os
+import argparse
 import sys
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import suppress
 
-# One thread a process: two on a busy two-core machine are many times slower, and Snakemake counts a process as a core.
-for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
+from trqam.inherited import settle
 
-from trqam.arguments import SEEDS, Parser, tolerance, whole  # noqa: E402
+settle()
+
+from trqam.arguments import MANY, MOST, SEEDS, Parser, path, real, whole  # noqa: E402
 from trqam.bench import options as bench_options  # noqa: E402
 from trqam.commands import (  # noqa: E402
     archive,
@@ -32,7 +33,7 @@ from trqam.commands import (  # noqa: E402
     train,
 )
 from trqam.errors import Stopped, UserError  # noqa: E402
-from trqam.log import tolerant  # noqa: E402
+from trqam.log import Unread, listing, tolerant  # noqa: E402
 
 PROFILE = "trace 20 steps, unchanged, into run/ of the first seed's folder, and say in ten lines where the time goes"
 TIME_LIMIT = "save and exit with code 85 before 30m, 2h, seconds, slurm or none; auto: slurm in a job (default)"
@@ -41,7 +42,9 @@ TIME_LIMIT = "save and exit with code 85 before 30m, 2h, seconds, slurm or none;
 def parser() -> Parser:
     """All commands."""
     top = Parser(prog="trqam", description="Replication of Trust Region Q Adjoint Matching (arXiv 2605.27079).")
-    top.add_argument("--config", default="config/config.yaml", metavar="FILE", help="scale file (default: %(default)s)")
+    top.add_argument(
+        "--config", default="config/config.yaml", type=path, metavar="FILE", help="scale file (default: %(default)s)"
+    )
     top.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a key of the scale file")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -54,15 +57,21 @@ def parser() -> Parser:
     for function in (generate, convert):
         added = command(function)
         added.add_argument("dataset", help="such as cube-double-play")
-        added.add_argument("--out", metavar="FOLDER", help="default: the scale's data_dir")
-        added.add_argument("--workers", type=whole(1), default=1, metavar="N", help="processes (default: 1)")
-    added.add_argument("files", nargs="*", help="npz files (default: in data_dir/official, all that the dataset has)")
+        added.add_argument("--out", type=path, metavar="FOLDER", help="default: the scale's data_dir")
+        added.add_argument("--workers", type=whole(1, MANY), default=1, metavar="N", help="processes (default: 1)")
+    added.add_argument(
+        "files", type=path, nargs="*", help="npz files (default: in data_dir/official, all that the dataset has)"
+    )
     added.add_argument("--delete-npz", action="store_true", help="delete the npz files once they are stored")
-    added.add_argument("--mirrors", default="config/mirrors.yaml", metavar="FILE", help="default: %(default)s")
+    added.add_argument(
+        "--mirrors", type=path, default="config/mirrors.yaml", metavar="FILE", help="default: %(default)s"
+    )
     added = command(fetch)
     added.add_argument("datasets", nargs="+", metavar="dataset", help="such as cube-double-play; to data_dir/official")
     added.add_argument("--offline", action="store_true", help="only verify, and name what is missing (TRQAM_OFFLINE=1)")
-    added.add_argument("--mirrors", default="config/mirrors.yaml", metavar="FILE", help="default: %(default)s")
+    added.add_argument(
+        "--mirrors", type=path, default="config/mirrors.yaml", metavar="FILE", help="default: %(default)s"
+    )
     added = commands.choices["generate"]
     added.add_argument("--transitions", type=whole(1, 10**9), metavar="N", help="default: the scale's")
     added.add_argument("--seed", type=whole(0, SEEDS), help="default: the scale's data_seed")
@@ -76,11 +85,13 @@ def parser() -> Parser:
     for name in ("pretrain", "train"):
         commands.choices[name].add_argument("--time-limit", default="auto", metavar="TIME", help=TIME_LIMIT)
         commands.choices[name].add_argument("--profile", action="store_true", help=PROFILE)
-        commands.choices[name].add_argument("--profile-folder", type=Path, metavar="FOLDER", help="the same, to FOLDER")
+        commands.choices[name].add_argument("--profile-folder", type=path, metavar="FOLDER", help="the same, to FOLDER")
     added = command(plan)
-    added.add_argument("--cores", type=whole(1), metavar="N", help="default: those of this machine")
+    added.add_argument("--cores", type=whole(1, 10**6), metavar="N", help="default: those of this machine")
     added.add_argument("--save", action="store_true", help="keep in results/SCALE/resources.json what jobs ask for")
-    added.add_argument("--longest", type=whole(1), metavar="HOURS", help="that the cluster allows a job, with --save")
+    added.add_argument(
+        "--longest", type=whole(1, MANY), metavar="HOURS", help="that the cluster allows a job, with --save"
+    )
     command(status)
     bench_options.add_to(command(bench))
     added = command(doctor)
@@ -95,56 +106,76 @@ def parser() -> Parser:
     added.add_argument("--yes", action="store_true", help="delete without asking")
     added = command(evaluate)
     added.set_defaults(configured=False)  # a run carries its own configuration
-    added.add_argument("run", type=Path, help="a folder: results/SCALE/TASK/METHOD/seedN, or .../pretrained/DOMAIN")
+    added.add_argument("run", type=path, help="a folder: results/SCALE/TASK/METHOD/seedN, or .../pretrained/DOMAIN")
     added.add_argument("--stage", choices=("offline", "online"), help="default: the last that the run has")
     added.add_argument("--task", help="of a pretrained DOMAIN's cloned policy")
-    added.add_argument("--flow-steps", type=whole(2), metavar="K", help="of a cloned policy; default: the scale's")
-    added.add_argument("--episodes", type=whole(1), default=10, metavar="N", help="default: %(default)s")
+    added.add_argument(
+        "--flow-steps", type=whole(2, MANY), metavar="K", help="of a cloned policy; default: the scale's"
+    )
+    added.add_argument("--episodes", type=whole(1, 10**6), default=10, metavar="N", help="default: %(default)s")
     added.add_argument("--seed", type=whole(0, SEEDS), default=0, help="of the episodes (default: %(default)s)")
     added.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="of the datasets; default: data/SCALE by the results"
+        "--data", type=path, metavar="FOLDER", help="of the datasets; default: data/SCALE by the results"
     )
-    added.add_argument("--video", type=Path, metavar="FILE", help="film the first episodes as FILE.mp4 or FILE.gif")
-    added.add_argument("--filmed", type=whole(1), default=3, metavar="N", help="how many (default: %(default)s)")
+    added.add_argument("--video", type=path, metavar="FILE", help="film the first episodes as FILE.mp4 or FILE.gif")
+    added.add_argument("--filmed", type=whole(1, MANY), default=3, metavar="N", help="how many (default: %(default)s)")
     added.add_argument("--json", action="store_true", help="print JSON, with every episode's outcome")
     added = command(rollouts)
     added.add_argument("task")
-    added.add_argument("--folder", help="writes to FOLDER/rollouts (default: results/SCALE/paper)")
+    added.add_argument("--folder", type=path, help="writes to FOLDER/rollouts (default: results/SCALE/paper)")
     added = command(collect)
     added.add_argument("--mixed", action="store_true", help="accept and mark runs that do not belong together")
-    added.add_argument("--folder", help="default: results/SCALE/paper")
+    added.add_argument("--folder", type=path, help="default: results/SCALE/paper")
     added = command(render)
     added.add_argument("what", choices=("figure", "table", "claims", "facts", "theory", "pdf", "html"))
     added.add_argument("name", nargs="?", help="of the figure or table")
-    added.add_argument("--folder", help="where `trqam collect` wrote to (default: results/SCALE/paper)")
+    added.add_argument("--folder", type=path, help="where `trqam collect` wrote to (default: results/SCALE/paper)")
     added = command(archive)
-    added.add_argument("--out", type=Path, metavar="FILE", help="default: results/SCALE/trqam-SCALE.zip")
-    added.add_argument("--folder", help="where `trqam collect` wrote to (default: results/SCALE/paper)")
+    added.add_argument("--out", type=path, metavar="FILE", help="default: results/SCALE/trqam-SCALE.zip")
+    added.add_argument("--folder", type=path, help="where `trqam collect` wrote to (default: results/SCALE/paper)")
     added = command(rebuild)
     added.set_defaults(configured=False)  # the archive carries the configuration
-    added.add_argument("archive", type=Path, help="a file that `trqam archive` wrote")
-    added.add_argument("--out", type=Path, metavar="FOLDER", help="default: results/SCALE-rebuilt")
+    added.add_argument("archive", type=path, help="a file that `trqam archive` wrote")
+    added.add_argument("--out", type=path, metavar="FOLDER", help="default: results/SCALE-rebuilt")
     added = command(import_)
-    added.add_argument("file", help="a pickle of one dict {(task, domain or 'all', method): (evaluations, seeds)}")
+    added.add_argument(
+        "file", type=path, help="a pickle of one dict {(task, domain or 'all', method): (evaluations, seeds)}"
+    )
     added.add_argument("--as", dest="name", required=True, metavar="NAME", help="of the source, as the report names it")
-    added.add_argument("--steps-from", type=whole(0), metavar="STEP", help="of the first row (default: by the rows)")
-    added.add_argument("--every", type=whole(1), default=50_000, metavar="N", help="steps (default: %(default)s)")
+    added.add_argument(
+        "--steps-from", type=whole(0, MOST), metavar="STEP", help="of the first row (default: by the rows)"
+    )
+    added.add_argument("--every", type=whole(1, MOST), default=50_000, metavar="N", help="steps (default: %(default)s)")
     added.add_argument("--force", action="store_true", help="replace the curves of another file under this name")
     added = command(golden)
-    added.add_argument("file")
-    added.add_argument("--tolerance", type=tolerance, default=1e-9)
+    added.add_argument("file", type=path)
+    added.add_argument("--tolerance", type=real(MOST), default=1e-9)
+    for name, added in commands.choices.items():
+        if name != "rebuild":
+            group = added.add_argument_group("configuration, here or before the command")
+            group.add_argument("--config", dest="config_after", type=path, metavar="FILE", help="scale file")
+            group.add_argument("--set", dest="set_after", action="append", default=[], metavar="KEY=VALUE")
     return top
+
+
+def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; of what stands before the command and after it, what comes later counts."""
+    arguments = parser().parse_args(words)
+    arguments.config = getattr(arguments, "config_after", None) or arguments.config
+    arguments.set = [*arguments.set, *getattr(arguments, "set_after", [])]
+    return arguments
 
 
 def main() -> None:
     """Runs one command; a mistake of the user's is one line on stderr."""
-    sys.stderr = tolerant(sys.stderr)
-    arguments = parser().parse_args()
+    sys.stdout, sys.stderr = listing(sys.stdout), tolerant(sys.stderr)
     try:
+        arguments = parsed()
         if getattr(arguments, "configured", True):
             arguments.function(arguments, configured(arguments))
         else:
             arguments.function(arguments)
+        sys.stdout.flush()
     except UserError as error:
         print(f"trqam: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -154,6 +185,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("trqam: interrupted; run the same command to go on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
+    except Unread as unread:
+        sys.exit(unread.exit_code)
+    finally:
+        with suppress(Unread, UserError):
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """Types for argparse, and a parser whose errors are one line."""
 
 import argparse
-import math
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from trqam.strict import shown
 
 SEEDS = 2**32 - 1  # the largest
+MOST = 10**12  # of what is counted in steps, as in a scale file
+MANY = 10_000  # of what takes a process, a file or hours each
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,23 +22,34 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {shown(message, 400)}; see `{self.prog} --help`\n")
 
 
-def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """A type for argparse: whole numbers from ``least`` on, to ``most``."""
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """A type for argparse: whole numbers from ``least`` to ``most``."""
 
     def number(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,30}", text) or int(text) < least or (most is not None and int(text) > most):
-            end = "on" if most is None else f"to {most}"
-            raise argparse.ArgumentTypeError(f"{shown(text)!r} is not a whole number from {least} {end}")
+        if not re.fullmatch("[0-9]{1,30}", text) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{shown(text)!r} is not a whole number from {least} to {most}")
         return int(text)
 
     return number
 
 
-def tolerance(text: str) -> float:
-    """A type for argparse: finite numbers from 0 on."""
-    try:
-        if 0 <= (number := float(text)) < math.inf:
-            return number
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"{shown(text)!r} is not a number from 0 on, such as 1e-9")
+def real(most: float) -> Callable[[str], float]:
+    """A type for argparse: numbers from 0 to ``most``."""
+
+    def number(text: str) -> float:
+        try:
+            if 0 <= (found := float(text)) <= most:  # nan is not
+                return found
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"{shown(text)!r} is not a number from 0 to {most:g}, such as 1e-9")
+
+    return number
+
+
+def path(text: str) -> Path:
+    """A type for argparse: a path, whose leading `~` the shell leaves in `--out=~/x`."""
+    found = os.path.expanduser(text)
+    if not text or (found.startswith("~") and not os.path.lexists(found)):
+        raise argparse.ArgumentTypeError(f"{shown(text)!r} is no path; write it in full")
+    return Path(found)

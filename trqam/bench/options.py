@@ -1,10 +1,9 @@
 """What `trqam bench` can be asked for. Free of torch: the command line reads it."""
 
 import argparse
-from pathlib import Path
 from typing import NamedTuple
 
-from trqam.arguments import tolerance, whole
+from trqam.arguments import MANY, path, real, whole
 
 SIZES = ("small", "profile", "paper")
 MODES = ("eager", "captured", "compiled")
@@ -38,19 +37,21 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: a GPU where there is one")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, help="profile is the scale file's own; default: all")
     parser.add_argument("--methods", nargs="+", metavar="M", help="default: one of each agent of the first task")
-    parser.add_argument("--replicas", nargs="+", type=whole(1), metavar="R", help="default: 1 2 4 8, on a GPU 16 32")
+    parser.add_argument(
+        "--replicas", nargs="+", type=whole(1, MANY), metavar="R", help="default: 1 2 4 8, on a GPU 16 32"
+    )
     parser.add_argument("--modes", nargs="+", choices=MODES, help="default: eager, on a GPU captured too")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, help="default: all that the device has")
     parser.add_argument("--domains", nargs="*", metavar="D", help="evaluated beside the profile's first")
     parser.add_argument(
-        "--repeats", type=whole(1), metavar="N", help=f"turns of each case (default: {Options().repeats})"
+        "--repeats", type=whole(1, MANY), metavar="N", help=f"turns of each case (default: {Options().repeats})"
     )
-    parser.add_argument("--seconds", type=tolerance, metavar="S", help=f"of a turn (default: {Options().seconds:g})")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: benchmarks/results/HARDWARE-COMMIT.json")
+    parser.add_argument("--seconds", type=real(3600), metavar="S", help=f"of a turn (default: {Options().seconds:g})")
+    parser.add_argument("--out", type=path, metavar="FILE", help="default: benchmarks/results/HARDWARE-COMMIT.json")
     parser.add_argument("--force", action="store_true", help="replace the file")
-    parser.add_argument("--show", type=Path, metavar="FILE", help="measure nothing; print what FILE holds")
-    parser.add_argument("--compare", type=Path, metavar="FILE", help="print FILE beside what was measured, or --show's")
-    parser.add_argument("--into", type=Path, metavar="FILE.md", help="also write the table between this file's marks")
+    parser.add_argument("--show", type=path, metavar="FILE", help="measure nothing; print what FILE holds")
+    parser.add_argument("--compare", type=path, metavar="FILE", help="print FILE beside what was measured, or --show's")
+    parser.add_argument("--into", type=path, metavar="FILE.md", help="also write the table between this file's marks")
 
 
 def chosen(arguments: argparse.Namespace) -> Options:
