@@ -12,29 +12,39 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from trqam.errors import UserError
+from trqam.strict import shown
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 LEAST = 10.0  # seconds of margin: for what follows a save, the end of the processes
 FIRST_SAVE = 20.0  # seconds that a save is thought to take until one was measured
+LONGEST = 10**9  # seconds; a clock cannot count what has hundreds of digits
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 FIX = "say seconds, a time such as 30m, 2h or 1h30m, slurm, none or auto"
 
 
 class Stop:
-    """Tells when to stop. ``seconds`` is what is left from now on (None: no limit); ``clock`` is the time, in seconds.
+    """Tells when to stop. ``seconds`` is what is left from now on (None: no limit); ``clock`` is the time, in seconds;
+    ``limit`` is what is given as the reason when they are over.
 
     The margin before the limit is thrice the time of a save and twice the longest pause between two looks (an update,
     the end of a logging interval, an environment's step), both as measured, at least `LEAST`, at most half the limit.
     """
 
-    def __init__(self, seconds: float | None = None, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        seconds: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        limit: str = "the time limit is near",
+    ):
         self.reason: str | None = None
+        self._limit = limit
         self._clock, self._given = clock, seconds
         self._began = self._looked = clock()
         self._save: float | None = None
@@ -55,7 +65,7 @@ class Stop:
         now = self._clock()
         self._pause, self._looked = max(self._pause, now - self._looked), now
         if self._given is not None and now - self._began >= self._given - self.margin:
-            self.ask("the time limit is near")
+            self.ask(self._limit)
         return self.reason is not None
 
     def begin(self) -> None:
@@ -76,7 +86,8 @@ class Stop:
 @contextmanager
 def listening(limit: str = "none") -> Iterator[Stop]:
     """A `Stop` for ``limit`` that SIGTERM and SIGUSR1 ask, too. Raises UserError as `seconds_left` does."""
-    stop = Stop(seconds_left(limit))
+    said = "SLURM's: --time-limit none ignores it" if limit in ("auto", "slurm") else f"--time-limit {limit}"
+    stop = Stop(seconds_left(limit), limit=f"the time limit is near, {said}")
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may listen
         return
@@ -100,24 +111,35 @@ def seconds_left(limit: str) -> float | None:
     if limit == "none":
         return None
     parts = re.fullmatch(r"(\d+)|(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", limit, re.ASCII)
-    if not limit or parts is None:
-        raise UserError(f"--time-limit {limit!r}: not a time; {FIX}")
+    if not limit or len(limit) > 40 or parts is None:
+        raise UserError(f"--time-limit {shown(limit)!r}: not a time; {FIX}")
     plain, *rest = (int(part or 0) for part in parts.groups())
     seconds = plain + sum(n * unit for n, unit in zip(rest, UNITS.values(), strict=True))
-    if not seconds:
-        raise UserError(f"--time-limit {limit!r}: nothing can be done in no time; {FIX}")
+    if not 0 < seconds <= LONGEST:
+        found = "longer than 30 years" if seconds else "nothing can be done in no time"
+        raise UserError(f"--time-limit {limit!r}: {found}; {FIX}")
     return float(seconds)
 
 
 def _slurm() -> float | None:
-    """Seconds that the SLURM job has left, from its environment or else from squeue; None if neither tells."""
-    end = os.environ.get("SLURM_JOB_END_TIME", "")
-    if end.isdecimal():
-        return max(0.0, int(end) - time.time())
-    command = ["squeue", "--noheader", "--format=%L", "--jobs", os.environ.get("SLURM_JOB_ID", "")]
+    """Seconds that the SLURM job has left, from its environment or else from squeue; None if neither tells.
+
+    An end in the past is that of another job, whose environment a shell has kept: no limit, and a line that says so.
+    """
+    end, job = os.environ.get("SLURM_JOB_END_TIME", ""), os.environ.get("SLURM_JOB_ID", "")
+    if re.fullmatch("[0-9]{1,15}", end):
+        if (left := int(end) - time.time()) > 0:
+            return min(left, LONGEST)
+        found = "a time in the past, so there is no time limit; unset it, or give --time-limit"
+        print(f"trqam: notice: SLURM_JOB_END_TIME={end}: {found}", file=sys.stderr)
+        return None
+    if not re.fullmatch("[0-9_]{1,30}", job):
+        return None
+    command = ["squeue", "--noheader", "--format=%L", "--jobs", job]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, ValueError, subprocess.SubprocessError):  # ValueError: no text
         return None
-    parts = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", answer, re.ASCII)  # UNLIMITED and INVALID are none
+    # UNLIMITED and INVALID are none
+    parts = re.fullmatch(r"(?:(\d{1,6})-)?(?:(\d{1,6}):)?(\d{1,6}):(\d{1,6})", answer, re.ASCII)
     return sum(int(n or 0) * unit for n, unit in zip(parts.groups(), UNITS.values(), strict=True)) if parts else None

@@ -59,7 +59,8 @@ def _train_block(
 
     def look() -> None:
         if stop.due():
-            raise Stopped(f"{title(run, stage)}: not begun ({stop.reason}); run the same command to go on")
+            fix = "run the same command to go on, with more time if this comes again"
+            raise Stopped(f"{title(run, stage)}: not begun ({stop.reason}); {fix}")
 
     with locked(cells, look):
         for cell in cells:
