@@ -13,6 +13,7 @@ from torch.optim.adam import adam
 
 from trqam.config import Run
 from trqam.dual import DualState
+from trqam.errors import UserError
 from trqam.networks import Parameters
 
 
@@ -117,9 +118,12 @@ def polyak(target: dict[str, Parameters], online: dict[str, Parameters], rate: f
 
 
 def device_of(name: str) -> torch.device:
-    """The device of the scale file: auto takes a GPU where there is one."""
+    """The device of the scale file: auto takes a GPU where there is one; UserError where cuda is asked for in vain."""
+    there = name != "cpu" and torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise UserError("device: cuda: PyTorch sees no GPU here; --set device=auto, or run where there is one")
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if there else "cpu"
     return torch.device(name)
 
 
