@@ -61,20 +61,29 @@ def run(here, tmp_path):
 
 @pytest.fixture(scope="session")
 def opengl():
-    """Skips where nothing renders; leaves MUJOCO_GL as it was."""
+    """Skips where nothing renders."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MUJOCO_GL", "disable")
-        if trouble := rendering.prepare():
+        if trouble := rendering.find()[1]:
             pytest.skip(trouble)
+
+
+@pytest.fixture
+def hidden(tmp_path):
+    """A folder for PYTHONPATH that hides whatever OpenGL there is."""
+    (tmp_path / "hidden/OpenGL").mkdir(parents=True)
+    (tmp_path / "hidden/OpenGL/__init__.py").write_text("raise ImportError('hidden by the test')")
+    return tmp_path / "hidden"
 
 
 def load(here, *arguments, **options):
     return kept.load(*arguments, data=here.scale.data_dir, **options)
 
 
-def trqam(*arguments, code=0, opengl="disable"):
+def trqam(*arguments, code=0, opengl="disable", hidden=None):
     """Runs the command line in a process of its own: output and errors."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MUJOCO_GL": opengl}
+    paths = os.pathsep.join(map(str, [*([hidden] if hidden else []), ROOT]))
+    environment = {**os.environ, "PYTHONPATH": paths, "MUJOCO_GL": opengl}
     command = [sys.executable, "-m", "trqam", *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == code, done.stderr
@@ -307,13 +316,13 @@ def test_films_hold_what_was_drawn(name, tmp_path):
     assert [path.name for path in (tmp_path / name).parent.iterdir()] == [Path(name).name]
 
 
-def test_without_opengl_the_numbers_stand(here, tmp_path):
+def test_without_opengl_the_numbers_stand(here, tmp_path, hidden):
     run, out = cell_of(here, POINT, "trqam", 0).path, tmp_path / "out.mp4"
     command = ["evaluate", run, "--data", here.scale.data_dir, "--episodes", 1, "--video", out]
-    printed, errors = trqam(*command, code=2, opengl="nonsense")
+    printed, errors = trqam(*command, code=2, opengl="nonsense", hidden=hidden)
     assert "of 1 episode (95 % Wilson interval" in printed
     (line,) = errors.splitlines()
-    assert "no picture: MUJOCO_GL=nonsense" in line
+    assert "no picture: neither MUJOCO_GL=nonsense (" in line
     assert "install libosmesa6" in line
     assert not out.exists()
     _, errors = trqam("evaluate", run, "--video", "out.avi", code=2)
@@ -380,18 +389,26 @@ def test_a_strip_shows_both_policies_and_is_the_same_twice(here, tmp_path, openg
     assert again.with_suffix(".json").read_bytes() == path.with_suffix(".json").read_bytes()
 
 
-def test_without_opengl_a_strip_says_so(here, tmp_path):
-    path, record, errors = draw(here, tmp_path, opengl="nonsense")
+def test_without_opengl_a_strip_says_so(here, tmp_path, hidden):
+    path, record, errors = draw(here, tmp_path, opengl="nonsense", hidden=hidden)
     assert len(errors.splitlines()) == 1
     assert "everything else goes on" in errors
     assert not record["rendered"]
-    assert record["reason"].startswith("no picture: MUJOCO_GL=nonsense")
+    assert record["reason"].startswith("no picture: neither MUJOCO_GL=nonsense (")
     assert record["reason"] in record["caption"]
     policy = load(here, cell_of(here, POINT, "trqam", 0).path)
     (episode,) = rollouts.evaluate(policy, 1)
     assert (record["rows"][1]["success"], record["rows"][1]["length"]) == (episode.success, episode.length)
     with Image.open(path) as image:
         assert image.convert("L").getextrema() == (17, 255)  # words
+
+
+def test_what_is_named_and_does_not_render_is_said_and_replaced(here, tmp_path, opengl):
+    _, record, errors = draw(here, tmp_path, opengl="nonsense")
+    assert record["rendered"]
+    assert len(errors.splitlines()) == 1
+    assert "notice: MUJOCO_GL=nonsense (" in errors
+    assert "is used" in errors
 
 
 def test_a_strip_refuses_another_configuration_and_shows_no_diverged_policy(here, tmp_path, monkeypatch):

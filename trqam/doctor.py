@@ -136,11 +136,7 @@ def rendering() -> Finding:
     """What film strips and videos are drawn with."""
     from trqam import rendering
 
-    before = os.environ.get("MUJOCO_GL")
-    trouble, backend = rendering.prepare(), os.environ["MUJOCO_GL"]
-    os.environ.pop("MUJOCO_GL")  # the environments below are not to render
-    if before is not None:
-        os.environ["MUJOCO_GL"] = before
+    backend, trouble = rendering.find()
     if trouble:
         return Finding(WARN, "rendering", f"{trouble}; only film strips and videos need it")
     return Finding(OK, "rendering", rendering.BACKENDS.get(backend, backend))

@@ -21,9 +21,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-# Must be set before mujoco is imported: without it a machine that has no display warns or fails, and nothing here
-# renders. To render, set MUJOCO_GL=egl (or osmesa) in the environment.
-os.environ.setdefault("MUJOCO_GL", "disable")
+# Nothing that draws comes through here without `rendering.prepare`, which leaves in TRQAM_RENDERER what it found. The
+# caller's MUJOCO_GL does not count: mujoco tries it when it is imported, and one that is not there ends everything.
+os.environ["MUJOCO_GL"] = os.environ.get("TRQAM_RENDERER", "disable")
 
 import gymnasium
 import numpy as np

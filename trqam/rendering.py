@@ -1,7 +1,7 @@
 """Pictures of environments without a screen: which OpenGL works here, the camera, and films as mp4 or GIF.
 
-MuJoCo chooses its OpenGL when it is imported, from MUJOCO_GL, and `trqam.envs` sets that to none. So `prepare` must
-be called before anything imports an environment; this module itself imports neither.
+MuJoCo chooses its OpenGL when it is imported, from MUJOCO_GL, and `trqam.envs` sets that to none unless `prepare` was
+called before. So it must be, before anything imports an environment; this module itself imports neither.
 """
 
 import itertools
@@ -17,8 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from trqam.artefacts import publish, temporary_name
 from trqam.errors import UserError
+from trqam.strict import shown
 
 BACKENDS = {"egl": "EGL", "osmesa": "OSMesa"} if sys.platform == "linux" else {"": "OpenGL"}
+OFF = ("", "disable", "disabled", "off", "false", "0")  # of MUJOCO_GL, as mujoco reads it
 INSTALL = "install libosmesa6, or libegl1 with libopengl0 and libgl1-mesa-dri"  # Debian's names; each was tried alone
 FORMATS = (".mp4", ".gif")
 TRAIL_COLOUR, GOAL_COLOUR = (1.0, 0.85, 0.1, 1.0), (0.96, 0.26, 0.33, 0.7)
@@ -36,27 +38,41 @@ renderer.close()
 
 
 def prepare() -> str | None:
-    """Set MUJOCO_GL to what renders here, trying EGL, then OSMesa; None, or in one line why nothing does.
+    """Have everything that is imported from here on render with what does so here; None, or why nothing does."""
+    backend, trouble = find()
+    if backend is not None:
+        os.environ |= {**_variables(backend), "TRQAM_RENDERER": backend}
+    return trouble
 
-    A MUJOCO_GL that the caller has set (other than to disable it) is the only one tried.
+
+def find() -> tuple[str | None, str | None]:
+    """What renders here, or None, and in one line why nothing does, or None.
+
+    A MUJOCO_GL that the caller has set (other than to disable it) is tried first, then EGL and OSMesa; a line on
+    stderr says if it is not the one.
     """
-    asked = os.environ.get("MUJOCO_GL", "")
-    candidates = BACKENDS if asked in ("", "disable") else {asked: f"MUJOCO_GL={asked}"}
+    asked = os.environ.get("MUJOCO_GL", "").lower().strip()
+    named = {} if asked in OFF else {asked: f"MUJOCO_GL={shown(asked)}"}
     failures = []
-    for backend, name in candidates.items():
+    for backend, name in {**named, **{key: name for key, name in BACKENDS.items() if key not in named}}.items():
         failure = _failure(backend)
         if failure is None:
-            os.environ["MUJOCO_GL"] = backend
-            return None
+            if failures:
+                print(f"trqam: notice: {failures[0]} does not render here; {name} is used", file=sys.stderr)
+            return backend, None
         failures.append(f"{name} ({failure})")
-    os.environ["MUJOCO_GL"] = "disable"
     found = f"neither {' nor '.join(failures)} renders" if len(failures) > 1 else f"{failures[0]} does not render"
-    return f"no picture: {found} here; {INSTALL}"
+    return None, f"no picture: {found} here; {INSTALL}"
+
+
+def _variables(backend: str) -> dict[str, str]:
+    """What MuJoCo and PyOpenGL read, in agreement."""
+    return {"MUJOCO_GL": backend} | ({"PYOPENGL_PLATFORM": backend} if backend in ("egl", "osmesa") else {})
 
 
 def _failure(backend: str) -> str | None:
     """Render one picture in a process of its own; the last line of what went wrong, None if nothing did."""
-    environment = {**os.environ, "MUJOCO_GL": backend}
+    environment = {**os.environ, **_variables(backend)}
     try:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE], env=environment, capture_output=True, text=True, timeout=120
