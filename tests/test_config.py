@@ -1,6 +1,8 @@
 """The configuration: strict, mergeable, and its mistakes told in one line."""
 
+import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trqam import config
+from trqam.__main__ import parsed
 from trqam.errors import UserError
+from trqam.strict import parse_yaml
 
 SCALES = ["config/config.yaml", "config/paper.yaml", "config/cell.yaml", "tests/tiny.yaml"]
 TASK = "pointmaze-medium-navigate-singletask-task2-v0"
@@ -215,3 +219,152 @@ def test_a_change_is_taken_as_it_is_or_refused_in_one_line(changes):
     assert message.isprintable()
     assert "; " in message
     assert loaded is None or {key: getattr(loaded.scale, key) for key in changes} == changes
+
+
+NUMBERS = {
+    "5e-5": 5e-5, "5e-05": 5e-5, "5E-5": 5e-5, "1e-3": 1e-3, ".5": 0.5, "5.": 5.0, "+1.0": 1.0, "1_0.5": 10.5,
+    "1e16": 1e16, "1e6": 1_000_000, "1E+6": 1_000_000, "2.5e3": 2500, "1_000": 1000, "0x1F": 31, "0b101": 5, "0o17": 15,
+    "-3": -3, "0": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+def test_whatever_yaml_or_python_reads_as_a_number_is_one(text):
+    found = parse_yaml(text, "here")
+    assert (found, type(found)) == (NUMBERS[text], type(NUMBERS[text]))
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers())
+def test_a_number_as_python_prints_it_is_read_again(number):
+    for text in (repr(number), json.dumps(number), f"{number:.20e}"):
+        assert parse_yaml(text, "here") == (float(text) if "e" in text else number)
+
+
+@pytest.mark.parametrize("text", ["010", "-010", "08", "0_1", "1:30", "1:30.5", ".nan", "-.inf", "1e400"])
+def test_what_two_readers_would_take_for_different_numbers_is_refused(text):
+    with pytest.raises(UserError, match=r"^here: line 1: not valid YAML"):
+        parse_yaml(text, "here")
+
+
+def test_a_hint_works_when_it_is_typed(tmp_path):
+    for key, text in {"learning_rate": "5e-5", "batch_size": "1e1", "target_rate": "1e-07"}.items():
+        with pytest.raises(UserError) as caught:
+            config.load("tests/tiny.yaml", {key: text})
+        hint = re.search(r"write (\S+), without quotation marks", str(caught.value))[1]
+        assert getattr(config.from_command("tests/tiny.yaml", [f"{key}={hint}"]).scale, key) == float(text)
+
+
+# Snakemake's command line: what it is given, what jobs are given, and what they read.
+
+GIVEN = {
+    "scale": ["small2", "2024", "007", "1e5", "null", "true"],
+    "domains_file": ["config/domains.yaml"],
+    "methods_file": ["config/methods.yaml"],
+    "data_dir": ["data/a b", "data/ü€😀", "/data #2", "2024", "it's", 'a"b', "%s&x", "a: b", "-x", "\x7f"],
+    "tasks": [f"[{TASK}]", f"['{TASK}', cube-single-play]", f"- {TASK}\n"],
+    "methods": ["[trqam]", "[behaviour_cloning, 'qam']", '["trqam", "qam"]'],
+    "baselines": ["[]", "[fql, ifql]"],
+    "baseline_tasks": ["[]", f"[{TASK}]"],
+    "ablations": ["[]", "[constant_lambda]"],
+    "budgets": ["[]", "[0.5, 1]", "[1e-05]", "[1e-5, .5]"],
+    "ablation_tasks": ["[]", f"[{TASK}]"],
+    "ablation_stages": ["[]", "[offline, online]"],
+    "ablation_eval_interval": ["5", "1e1"],
+    "seeds": ["5", "1_000", "0x10", "1e1"],
+    "seeds_per_job": ["1"],
+    "replicas": ["auto", "2"],
+    "keep": ["policy", "all"],
+    "mixed": ["true", "True", "false", "False"],
+    "device": ["auto", "cuda"],
+    "step": ["eager"],
+    "data_source": ["official"],
+    "transitions": ["1000000", "1e6"],
+    "data_seed": ["7"],
+    "sampling": ["shards"],
+    "pretrain_steps": ["100"],
+    "offline_steps": ["40"],
+    "online_steps": ["1e2"],
+    "online_start": ["0", "5"],
+    "batch_size": ["64"],
+    "learning_rate": ["0.00005", "5e-5", "1e-3", "1", "1e-30"],
+    "target_rate": ["1", "0.005", "1e-07"],
+    "flow_steps": ["10"],
+    "critics": ["10"],
+    "hidden_width": ["null", "", "~", "32"],
+    "hidden_layers": ["null", "3"],
+    "eval_interval": ["20"],
+    "eval_episodes": ["2"],
+    "eval_environments": ["3"],
+    "env_workers": ["0", "2"],
+    "log_interval": ["1"],
+    "checkpoint_interval": ["20"],
+}
+
+
+@pytest.mark.parametrize("key", config.Scale.__struct_fields__)
+def test_every_key_can_be_given_to_snakemake_and_comes_to_its_jobs_as_it_was(key):
+    before = config.load("tests/tiny.yaml")
+    for text in GIVEN[key]:
+        loaded, options = config.from_snakemake(["tests/tiny.yaml"], [f"{key}={text}"])
+        arguments = parsed([*shlex.split(shlex.join(options)), "collect"])
+        assert shlex.join(options).isascii()
+        job = config.from_command(arguments.config, arguments.set)
+        assert job.scale == loaded.scale == config.from_command("tests/tiny.yaml", [f"{key}={text}"]).scale
+        assert kinds(job) == kinds(loaded)
+        others = [name for name in config.Scale.__struct_fields__ if name != key]
+        assert all(getattr(job.scale, name) == getattr(before.scale, name) for name in others)
+    assert key.endswith("_file") or any(
+        getattr(config.from_snakemake(["tests/tiny.yaml"], [f"{key}={text}"])[0].scale, key)
+        != getattr(before.scale, key)
+        for text in GIVEN[key]
+    )
+
+
+def kinds(loaded):
+    return [type(getattr(loaded.scale, name)) for name in config.Scale.__struct_fields__]
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("seeds=010", "--config seeds: line 1: not valid YAML (010 would be octal)"),
+        ("seeds=many", "--config seeds: found 'many'; write a whole number from 1 to 10,000"),
+        ("seeds=", "--config seeds: found nothing; write"),
+        ("mixed=maybe", "--config mixed: found 'maybe'; write true or false"),
+        ("hidden_width=None", "--config hidden_width: found 'None'; write"),
+        ("offline_steps=21", "--config offline_steps: found 21; write a multiple of eval_interval (10)"),
+        ("online_start=20", "--config online_start: no update in"),
+        ("methods=[awac]", "--config methods: 'awac' has no block in config/methods.yaml; "),
+        ("tasks=[nowhere]", "--config tasks: unknown domain of 'nowhere-singletask-task1-v0'; "),
+        ("sedes=3", "--config sedes=3: not a key of the scale file and its value; "),
+        ("learning_rate=nan", "--config learning_rate: found 'nan'; write a number above 0"),
+        ("data_dir=$HOME/x", "--config data_dir: found '$HOME/x', and variables are not replaced; "),
+        ("data_dir=a{b}", "--config data_dir: 'a{b}' has braces, wildcards to Snakemake; "),
+    ],
+)
+def test_a_mistake_on_snakemakes_command_line_is_not_blamed_on_the_file(entry, expected):
+    with pytest.raises(UserError) as caught:
+        config.from_snakemake(["tests/tiny.yaml"], [entry])
+    assert str(caught.value).startswith(expected)
+
+
+def test_of_several_files_the_last_counts_and_each_is_blamed_for_its_own(tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("seeds: 4\nlearning_rate: 5e-5\n")
+    second.write_text("seeds: 5\n")
+    loaded, options = config.from_snakemake([first, second], [])
+    assert (loaded.scale.seeds, loaded.scale.learning_rate, loaded.scale.scale) == (5, 5e-5, "small")
+    arguments = parsed([*options, "collect"])
+    assert config.from_command(arguments.config, arguments.set).scale == loaded.scale
+    first.write_text("learning_rate: fast\n")
+    with pytest.raises(UserError, match=r"first.yaml: learning_rate: found 'fast'"):
+        config.from_snakemake([first, second], [])
+
+
+def test_a_home_folder_is_meant_by_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "methods.yaml").write_bytes(Path("config/methods.yaml").read_bytes())
+    path = edited(tmp_path, "data_dir: data/tiny", "data_dir: ~/ogbench")
+    for loaded in (config.load(path), config.from_snakemake([path], ["methods_file=~/methods.yaml"])[0]):
+        assert loaded.data_directory("scene-play") == tmp_path / "ogbench" / "scene-play"
+    assert loaded.scale.methods_file == str(tmp_path / "methods.yaml")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pandas
 import pytest
 
 from tests.conftest import ROOT
-from trqam.config import load
+from trqam.__main__ import parsed
+from trqam.config import from_command, load
 from trqam.runs import Cell, locked
 
 POINT = "pointmaze-medium-navigate-singletask-task2-v0"
@@ -231,9 +233,7 @@ def test_a_mistake_in_the_configuration_is_one_line(tmp_path):
     folder = copy_of_the_project(tmp_path)
     output = snakemake(folder, "-n", "--config", "batch_size=many", code=2)
     errors = [line for line in output.splitlines() if "error" in line]
-    assert errors == [
-        "trqam: error: config/config.yaml: batch_size: found 'many'; write a whole number from 1 to 1,048,576"
-    ]
+    assert errors == ["trqam: error: --config batch_size: found 'many'; write a whole number from 1 to 1,048,576"]
     assert "Traceback" not in output
 
 
@@ -274,6 +274,27 @@ def test_whatever_snakemake_deletes_the_data_are_there(tmp_path):
         snakemake(folder, *arguments, "--rerun-incomplete")
         untouched()
     assert "Nothing to be done" in snakemake(folder, *arguments, "-n")
+
+
+def test_snakemakes_command_line_comes_to_the_jobs_as_it_was(tmp_path):
+    folder = copy_of_the_project(tmp_path)
+    given = {
+        "mixed": "true", "budgets": "[0.5, 1]", "hidden_width": "null", "learning_rate": "0.00005", "replicas": "auto",
+        "tasks": f"[{POINT}]", "ablation_tasks": f"[{POINT}]", "scale": "2024", "seeds": "1_0",
+        "data_dir": "~/a b/ü #1",
+    }  # fmt: skip
+    entries = [f"{key}={value}" for key, value in given.items()]
+    target = "results/2024/paper/metrics.csv"
+    output = snakemake(folder, target, "-n", "-p", "--configfile", "tests/tiny.yaml", "--config", *entries)
+    (command,) = {line.strip() for line in output.splitlines() if " collect " in line and "python -m trqam" in line}
+    arguments = parsed(shlex.split(command.partition("python -m trqam ")[2].partition(" 2>&1")[0]))
+    job = from_command(folder / arguments.config, arguments.set).scale
+    assert job == from_command(folder / "tests/tiny.yaml", entries).scale
+    assert (job.mixed, job.budgets, job.hidden_width, job.learning_rate) == (True, [0.5, 1.0], None, 5e-5)
+    assert (job.scale, job.seeds) == ("2024", 10)
+    assert job.data_dir == os.path.expanduser("~/a b/ü #1")
+    output = snakemake(folder, target, "-n", "--configfile", "tests/tiny.yaml", "--config", "seeds=010", code=2)
+    assert "trqam: error: --config seeds: line 1: not valid YAML (010 would be octal); mend the syntax" in output
 
 
 class Blocks:

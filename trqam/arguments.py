@@ -1,13 +1,12 @@
 """Types for argparse, and a parser whose errors are one line."""
 
 import argparse
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from trqam.strict import shown
+from trqam.strict import at_home, shown
 
 SEEDS = 2**32 - 1  # the largest
 MOST = 10**12  # of what is counted in steps, as in a scale file
@@ -49,7 +48,7 @@ def real(most: float) -> Callable[[str], float]:
 
 def path(text: str) -> Path:
     """A type for argparse: a path, whose leading `~` the shell leaves in `--out=~/x`."""
-    found = os.path.expanduser(text)
-    if not text or (found.startswith("~") and not os.path.lexists(found)):
-        raise argparse.ArgumentTypeError(f"{shown(text)!r} is no path; write it in full")
-    return Path(found)
+    try:
+        return Path(at_home(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{shown(text)!r} {error}; write it in full") from None

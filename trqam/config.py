@@ -20,7 +20,7 @@ import msgspec
 from trqam import schema
 from trqam.errors import UserError
 from trqam.schema import Domain, Method, Run, Scale
-from trqam.strict import Strict, check_key, convert, parse_yaml, read_yaml, shown
+from trqam.strict import Strict, at_home, check_key, convert, parse_yaml, read_yaml, shown
 
 DEFAULT = "config/config.yaml"
 AGENTS = Path(__file__).parent / "agents"
@@ -192,9 +192,10 @@ def load(path: str | Path, overrides: dict[str, Any] | None = None, origins: dic
 
 def _located(path: str, where: str) -> str:
     """``path`` with a leading `~` replaced by the home folder; a UserError if it names a variable of the shell's."""
-    found = os.path.expanduser(path)
-    if found.startswith("~") and not os.path.exists(found):
-        raise UserError(f"{where}: found {shown(path)!r}, and no such home folder is known; write the path in full")
+    try:
+        found = at_home(path)
+    except ValueError as error:
+        raise UserError(f"{where}: found {shown(path)!r}, which {error}; write the path in full") from None
     if re.search(r"\$[A-Za-z_{(]", found) and not os.path.exists(found):
         raise UserError(f"{where}: found {shown(path)!r}, and variables are not replaced; write the path in full")
     return found

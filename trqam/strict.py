@@ -1,6 +1,7 @@
 """Strict reading of YAML into typed structs: every mistake is one line that names file, key and fix."""
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -134,3 +135,13 @@ def shown(value: str, length: int = 60) -> str:
     """Somebody's text as one printable line of bounded length."""
     text = value if value.isprintable() else ascii(value)[1:-1]
     return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def at_home(path: str) -> str:
+    """``path`` with a leading `~` replaced by the home folder; ValueError, which says why, if it is no path."""
+    found = os.path.expanduser(path)
+    if not found or len(os.fsencode(found)) > 4000 or any(len(os.fsencode(p)) > 255 for p in found.split("/")):
+        raise ValueError("is no path: a file system takes 1 to 255 bytes a name")
+    if found.startswith("~") and not os.path.lexists(found):
+        raise ValueError("names no home folder that is known")
+    return found
