@@ -131,12 +131,13 @@ def test_a_name_in_other_letters_is_printed_where_only_ascii_is(tmp_path):
 JUNK = {
     "MPLBACKEND": "module://nowhere.backend_inline", "TORCH_LOGS": "junk", "OMP_NUM_THREADS": "abc",
     "MKL_NUM_THREADS": "-1", "OPENBLAS_NUM_THREADS": "0", "MUJOCO_GL": "osmesa", "TRQAM_RENDERER": "nonsense",
-    "COLUMNS": "junk", "LINES": "junk", "PYTHONWARNINGS": "error",
+    "COLUMNS": "junk", "LINES": "junk", "PYTHONWARNINGS": "error", "TQDM_MININTERVAL": "junk",
+    "MPLCONFIGDIR": "/proc/x",
 }  # fmt: skip
 
 
 def test_variables_that_libraries_judge_are_settled_before_them():
-    program = "import trqam.__main__, torch, trqam.report.figures; from trqam import envs; "
+    program = "import trqam.__main__, torch, tqdm, trqam.report.figures; from trqam import envs; "
     program += f"[envs.reset(envs.make(task), 0) for task in ({TASK!r}, 'cube-single-play-singletask-task1-v0')]"
     environment = {**os.environ, **JUNK, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)

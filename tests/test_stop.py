@@ -103,13 +103,33 @@ def test_time_limits(text, seconds):
     assert seconds_left(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0", "soon", "-5", "2 h", "30m2h", "1.5h", "٣"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0",
+        "soon",
+        "-5",
+        "2 h",
+        "30m2h",
+        "1.5h",
+        "٣",
+        "9" * 400,
+        f"{'9' * 400}d",
+        "1e400",
+        "inf",
+        "nan",
+        "1" + "0" * 18,
+    ],
+)
 def test_what_is_no_time_limit(text, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["trqam", "train", POINT, "trqam", "--stage", "offline", f"--time-limit={text}"])
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2
-    assert "--time-limit" in capsys.readouterr().err
+    assert "--time-limit" in (line := capsys.readouterr().err)
+    assert line.count("\n") == 1
+    assert len(line) < 300
 
 
 def test_slurm_says_when_it_ends(monkeypatch, tmp_path):
@@ -121,6 +141,8 @@ def test_slurm_says_when_it_ends(monkeypatch, tmp_path):
         seconds_left("slurm")
     monkeypatch.setenv("SLURM_JOB_END_TIME", "4600")
     assert seconds_left("auto") == seconds_left("slurm") == 3600
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "1" + "0" * 14)
+    assert seconds_left("auto") == stopping.LONGEST
     monkeypatch.delenv("SLURM_JOB_END_TIME")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
@@ -129,6 +151,36 @@ def test_slurm_says_when_it_ends(monkeypatch, tmp_path):
         squeue.write_text(f"#!/bin/sh\necho {answer}\n")
         squeue.chmod(0o755)
         assert seconds_left("auto") == seconds
+
+
+def test_the_end_of_a_job_that_is_over_is_no_limit(monkeypatch, capsys):
+    """A shell that was begun in a job of yesterday still has its variables."""
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "1000")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert seconds_left("auto") is None
+    line = "trqam: notice: SLURM_JOB_END_TIME=1000: a time in the past, so there is no time limit; unset it, or give"
+    assert capsys.readouterr().err == f"{line} --time-limit\n"
+    assert seconds_left("none") is None
+    with pytest.raises(UserError, match="--time-limit slurm: no SLURM job"):
+        seconds_left("slurm")
+
+
+@pytest.mark.parametrize("end", ["", "soon", "-5", "1e9", "nan", "٣", "9" * 400])
+@pytest.mark.parametrize("job", ["", "-1", "all", "7;rm -rf x", "9" * 400])
+def test_what_slurm_never_says_is_no_limit(monkeypatch, end, job):
+    monkeypatch.setattr(stopping.subprocess, "run", lambda *_, **__: pytest.fail("squeue was asked"))
+    monkeypatch.setenv("SLURM_JOB_END_TIME", end)
+    monkeypatch.setenv("SLURM_JOB_ID", job)
+    assert seconds_left("auto") is None
+
+
+def test_a_limit_says_whose_it_is(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(stopping.time.time()) + 5))
+    for limit, said in (("auto", r"SLURM's: --time-limit none ignores it"), ("1s", "--time-limit 1s")):
+        with listening(limit) as stop:
+            stop._began -= 60
+            assert stop.due()
+            assert stop.reason == f"the time limit is near, {said}"
 
 
 def test_the_margin_comes_from_what_was_measured():

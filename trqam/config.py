@@ -162,7 +162,7 @@ def agent_parameters(agent: str, given: dict, inherited: dict, where: str) -> ms
     if not path.is_file() or agent in ("__init__", "base"):
         known = ", ".join(sorted(p.stem for p in AGENTS.glob("*.py") if p.stem not in ("__init__", "base")))
         raise UserError(f"{where}: agent: no file trqam/agents/{agent}.py of an agent; agents are {known}")
-    classes = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.ClassDef) and n.name == "Parameters"]
+    classes = [n for n in ast.parse(path.read_bytes()).body if isinstance(n, ast.ClassDef) and n.name == "Parameters"]
     namespace: dict[str, Any] = {"Strict": Strict, **vars(schema)}
     exec(compile(ast.Module(classes, []), str(path), "exec"), namespace)
     struct = namespace.get("Parameters", Strict)

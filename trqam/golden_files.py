@@ -4,6 +4,7 @@ A file holds the configuration, initial parameters, batches and noise of ten upd
 """
 
 import importlib
+import io
 import json
 import zipfile
 import zlib
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from trqam.agents.base import Agent, Tensors
+from trqam.artefacts import read_bytes
 from trqam.config import Run
 from trqam.errors import UserError
 from trqam.golden_names import COMMON, SWITCHES, TRANSLATIONS
@@ -46,12 +48,11 @@ class Description(msgspec.Struct):
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of an npz file."""
+    content = read_bytes(path, fix=FIX)
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {FIX}") from None
-    except (ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
         raise UserError(f"{path}: not a reference file, or damaged; {FIX}") from None  # also an npy or a pickle
 
 

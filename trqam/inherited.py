@@ -17,8 +17,9 @@ def settle() -> None:
         if not re.fullmatch(r"[1-9][0-9]{0,2}", os.environ.get(variable, "")):
             os.environ[variable] = "1"
     os.environ["MPLBACKEND"] = "Agg"  # a notebook's is unknown to the matplotlib of another environment
-    for variable in ("TORCH_LOGS", "TRQAM_RENDERER"):
-        os.environ.pop(variable, None)
+    for variable in [*os.environ]:
+        if re.fullmatch("TORCH_LOGS|TQDM_.*|TRQAM_RENDERER", variable):  # unknown words in them end the import
+            del os.environ[variable]
     _streams()
 
 

@@ -68,6 +68,18 @@ def folder(path: Path, _: bool) -> None:
     path.mkdir()
 
 
+def fifo(path: Path, _: bool) -> None:
+    """A pipe that nobody writes to: whoever opens it to read waits for ever."""
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def loop(path: Path, _: bool) -> None:
+    """A link to itself."""
+    path.unlink(missing_ok=True)
+    path.symlink_to(path.name)
+
+
 def pickled(path: Path, protocol: int) -> None:
     """A pickle that would run a command."""
     path.write_bytes(pickle.dumps({("task", "method"): Touch()}, protocol))

@@ -4,7 +4,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from trqam.artefacts import write_atomically
+from trqam.artefacts import read_bytes, write_atomically
 from trqam.bench import record, tables
 from trqam.bench.measure import measure
 from trqam.bench.options import chosen
@@ -43,9 +43,9 @@ def _measured(arguments: argparse.Namespace, config: Config) -> Record:
 def insert(text: str, path: Path, check: bool = False) -> None:
     """Replaces what stands between two marks in a Markdown file; with ``check`` only looks whether they are there."""
     try:
-        before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give an existing file") from error
+        before, begin, rest = read_bytes(path, fix="give an existing file").decode().partition(BEGIN)
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not text in UTF-8; give a Markdown file") from None
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise UserError(f"{path}: no marks; add the lines {BEGIN} and {END} where the table shall stand")

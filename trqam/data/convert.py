@@ -160,6 +160,8 @@ def _numbers(shape: tuple[int, ...]) -> str:
 @contextmanager
 def _reporting(path: Path) -> Iterator[None]:
     """Whatever is wrong with a file is one line that names it."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe, which would be waited for
+        raise UserError(f"{path}: not a regular file; give OGBench's own file")
     try:
         yield
     except KeyError as error:
