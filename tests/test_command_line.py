@@ -10,6 +10,8 @@ import pytest
 from tests.conftest import ROOT
 from trqam import arguments
 from trqam.__main__ import main, parsed, parser
+from trqam.artefacts import write_atomically
+from trqam.errors import UserError
 
 DOMAIN = "pointmaze-medium-navigate"
 TASK = f"{DOMAIN}-singletask-task2-v0"
@@ -79,6 +81,17 @@ def run(shell, **environment):
     line = f'trqam() {{ "{sys.executable}" -m trqam "$@"; }}; {shell}'
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     return subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True)
+
+
+def test_a_device_or_pipe_is_not_replaced_by_a_file(tmp_path):
+    """Whoever may write /dev, as in a container, would have no /dev/null after `--out /dev/null`."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for path in (tmp_path / "pipe", tmp_path / "link"):
+        with pytest.raises(UserError, match=f"^{path}: a device or pipe, and no file to be replaced; "):
+            write_atomically(path, "text")
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
 
 
 STATUS = "trqam --config tests/tiny.yaml status"

@@ -63,7 +63,13 @@ def sweep(directory: Path) -> None:
 
 
 def publish(temporary: Path | str, path: Path | str) -> None:
-    """Give a finished temporary file its final name, durably: contents first, then the name."""
+    """Give a finished temporary file its final name, durably: contents first, then the name.
+
+    A UserError if the name is that of a device or pipe, such as /dev/null, which is not ours to replace.
+    """
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+            raise UserError(f"{path}: a device or pipe, and no file to be replaced; name another")
     _synchronise(temporary)
     os.replace(temporary, path)
     _synchronise(Path(path).parent)
