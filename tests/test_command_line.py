@@ -145,7 +145,6 @@ JUNK = {
     "MPLBACKEND": "module://nowhere.backend_inline", "TORCH_LOGS": "junk", "OMP_NUM_THREADS": "abc",
     "MKL_NUM_THREADS": "-1", "OPENBLAS_NUM_THREADS": "0", "MUJOCO_GL": "osmesa", "TRQAM_RENDERER": "nonsense",
     "COLUMNS": "junk", "LINES": "junk", "PYTHONWARNINGS": "error", "TQDM_MININTERVAL": "junk",
-    "MPLCONFIGDIR": "/proc/x",
 }  # fmt: skip
 
 
