@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import ROOT
 from trqam import config
 from trqam.__main__ import parsed
 from trqam.errors import UserError
@@ -348,7 +349,7 @@ def test_a_mistake_on_snakemakes_command_line_is_not_blamed_on_the_file(entry, e
     assert str(caught.value).startswith(expected)
 
 
-def test_of_several_files_the_last_counts_and_each_is_blamed_for_its_own(tmp_path):
+def test_of_several_files_the_last_counts_and_each_is_blamed_for_its_own(tmp_path, monkeypatch):
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text("seeds: 4\nlearning_rate: 5e-5\n")
     second.write_text("seeds: 5\n")
@@ -356,6 +357,10 @@ def test_of_several_files_the_last_counts_and_each_is_blamed_for_its_own(tmp_pat
     assert (loaded.scale.seeds, loaded.scale.learning_rate, loaded.scale.scale) == (5, 5e-5, "small")
     arguments = parsed([*options, "collect"])
     assert config.from_command(arguments.config, arguments.set).scale == loaded.scale
+    monkeypatch.chdir(tmp_path)  # where no default is
+    with pytest.raises(UserError, match=r"second.yaml: domains_file: missing; "):
+        config.from_snakemake([second], [])
+    monkeypatch.chdir(ROOT)
     first.write_text("learning_rate: fast\n")
     with pytest.raises(UserError, match=r"first.yaml: learning_rate: found 'fast'"):
         config.from_snakemake([first, second], [])

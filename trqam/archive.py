@@ -35,8 +35,8 @@ from trqam.errors import UserError
 from trqam.provenance import provenance
 from trqam.report import CLAIMS, latex
 from trqam.report.collected import REPORTED, RUN, read_table
-from trqam.schema import Name, Natural, Scale
-from trqam.strict import Strict, convert, read_yaml
+from trqam.schema import Name, Natural
+from trqam.strict import Strict, convert
 
 FORMAT = 2
 MANIFEST = "MANIFEST.json"
@@ -81,7 +81,7 @@ def pack(config: Config, folder: str | Path, out: str | Path, imported: str | Pa
     collection.check(config, Path(folder))
     contents = {name: path.read_bytes() for name, path in sorted(sources.items())}
     members = {name: Member(sha256=hashlib.sha256(c).hexdigest(), size=len(c)) for name, c in contents.items()}
-    written = convert(read_yaml(config.path), Scale, config.path)
+    written = configuration.read_scale(config.path)
     changed = {key: value for key, value in _plain(config.scale).items() if value != _plain(written)[key]}
     manifest = Manifest(
         format=FORMAT,

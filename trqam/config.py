@@ -184,10 +184,15 @@ def load(path: str | Path, overrides: dict[str, Any] | None = None, origins: dic
     key what a mistake is blamed on, if not the file.
     """
     path, origins = str(path), origins or {}
-    values = read_yaml(path)
-    scale = convert({**values, **(overrides or {})}, Scale, path)
-    paths = {key: _located(getattr(scale, key), origins.get(key) or f"{path}: {key}") for key in schema.PATHS}
-    return check(path, msgspec.structs.replace(scale, **paths), origins)
+    return check(path, read_scale(path, overrides, origins), origins)
+
+
+def read_scale(path: str, overrides: dict[str, Any] | None = None, origins: dict[str, str] | None = None) -> Scale:
+    """The scale file alone, as `load` reads it: its paths as they are meant."""
+    scale = convert({**read_yaml(path), **(overrides or {})}, Scale, path)
+    where = {key: f"{path}: {key}" for key in schema.PATHS} | (origins or {})
+    paths = {key: _located(getattr(scale, key), where[key]) for key in schema.PATHS}
+    return msgspec.structs.replace(scale, **paths)
 
 
 def _located(path: str, where: str) -> str:
@@ -328,7 +333,8 @@ def from_snakemake(files: Sequence[str | Path], entries: Sequence[str]) -> tuple
     The last file counts; a key that it lacks is that of the one before, at last of the default. Snakemake's own
     reading of both is not used: it makes 10 of 010, text of true, and a list of texts of a list of numbers.
     """
-    path, *others = (os.path.relpath(file) for file in reversed([DEFAULT, *files]))
+    default = [] if files and not os.path.exists(DEFAULT) else [DEFAULT]
+    path, *others = (os.path.relpath(file) for file in reversed([*default, *files]))
     written, changed, origins = read_yaml(path), {}, {}
     for other in others:
         for key, value in read_yaml(other).items():
