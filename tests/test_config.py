@@ -358,7 +358,7 @@ def test_of_several_files_the_last_counts_and_each_is_blamed_for_its_own(tmp_pat
     arguments = parsed([*options, "collect"])
     assert config.from_command(arguments.config, arguments.set).scale == loaded.scale
     monkeypatch.chdir(tmp_path)  # where no default is
-    with pytest.raises(UserError, match=r"second.yaml: domains_file: missing; "):
+    with pytest.raises(UserError, match=r"second.yaml: scale: missing; "):
         config.from_snakemake([second], [])
     monkeypatch.chdir(ROOT)
     first.write_text("learning_rate: fast\n")
