@@ -1,5 +1,6 @@
 """Where a number comes from: versions, commit, hardware, command."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -11,14 +12,15 @@ from typing import Any
 from trqam.sources import code_digest
 
 PACKAGES = ("torch", "mujoco", "ogbench", "gymnasium", "numpy")
+TOP = Path(__file__).resolve().parents[1]
+KEPT = ("GIT_CONFIG", "GIT_EXEC_PATH")  # variables of git's that name no other repository
 
 
 @cache
 def provenance() -> dict[str, Any]:
     """What a manifest records beside the configuration."""
     return {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        **source(),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         "hardware": {"cpu": _cpu(), "machine": platform.machine(), "system": platform.system()},
         "command": " ".join(["python", "-m", "trqam", *sys.argv[1:]]),
@@ -31,13 +33,30 @@ def environment(agent: str) -> dict[str, Any]:
     return {**known, "code": code_digest(agent)}
 
 
-def _git(*arguments: str) -> str:
-    """The output of git in this package's checkout; "unknown" outside one."""
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+def source(top: Path = TOP) -> dict[str, Any]:
+    """The commit that this package's code is, and whether files differ from it: "unknown" and None unless ``top``,
+    the folder that holds the package, is the top of a checkout (or worktree, or submodule) whose commit has it.
+
+    A copy without git inside another repository, or in site-packages, has no commit, whatever git says of the folder
+    around it or of the repository that the environment names.
+    """
+    found = _git(top, "rev-parse", "--show-toplevel", "HEAD", f"HEAD:trqam/{Path(__file__).name}")
+    lines = (found or "").splitlines()
+    if len(lines) < 3 or Path("\n".join(lines[:-2])).resolve() != top.resolve():
+        return {"git_commit": "unknown", "git_changes": None}
+    changes = _git(top, "status", "--porcelain", "--untracked-files=no")
+    return {"git_commit": lines[-2], "git_changes": None if changes is None else bool(changes)}
+
+
+def _git(top: Path, *arguments: str) -> str | None:
+    """What git prints in ``top``, whatever other repository the environment names; None if it fails or is missing."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k.startswith(KEPT)}
+    command = ["git", "--no-optional-locks", "-C", str(top), *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        done = subprocess.run(command, env=environment, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return None
+    return os.fsdecode(done.stdout).strip("\n")
 
 
 def _cpu() -> str:

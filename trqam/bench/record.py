@@ -102,7 +102,7 @@ class Record(Strict):
 
     created: str
     git_commit: str
-    git_changes: bool
+    git_changes: bool | None  # unknown
     versions: dict[str, str]
     hardware: dict[str, str | int | float | None]
     load: list[float]  # processes that wanted a core, a minute's mean, before and after
@@ -136,7 +136,7 @@ def default_path(kind: str) -> Path:
     where = hardware()
     name = str(where["gpu"] or f"{where['cores']} cores {where['cpu']}")
     found = provenance()
-    commit = found["git_commit"][:8] + "-changed" * found["git_changes"]
+    commit = found["git_commit"][:8] + "-changed" * bool(found["git_changes"])
     name = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\(\w+\)", "", name).lower()).strip("-")
     return FOLDER / f"{name}-{commit}{f'-{kind}' if kind else ''}.json"
 
