@@ -303,8 +303,18 @@ def test_a_truncated_empty_or_missing_file_is_one_line(packed, tmp_path, refuse)
     for length in (0, 4, 100, len(content) // 2, len(content) - 1):
         (tmp_path / "cut.zip").write_bytes(content[:length])
         refuse(tmp_path / "cut.zip", r"cut\.zip: no sound archive")
-    refuse(tmp_path / "none.zip", r"none\.zip: no sound archive .* \(No such file")
-    refuse(tmp_path, "no sound archive")
+    refuse(tmp_path / "none.zip", r"none\.zip: cannot be read \(No such file or directory\); give a file that")
+    refuse(tmp_path, r"cannot be read \(Is a directory\); give a file that `trqam archive` wrote")
+
+
+def test_what_is_no_regular_file_of_a_bounded_size_is_not_read(tmp_path, refuse):
+    os.mkfifo(tmp_path / "pipe.zip")
+    (tmp_path / "zero.zip").symlink_to("/dev/zero")
+    with open(tmp_path / "long.zip", "wb") as file:
+        file.truncate(2**40)
+    for name in ("pipe.zip", "zero.zip"):
+        refuse(tmp_path / name, rf"{name}: not a regular file; give a file that `trqam archive` wrote")
+    refuse(tmp_path / "long.zip", "larger than 1024 MiB")
 
 
 @pytest.fixture
@@ -324,22 +334,64 @@ def test_an_earlier_rebuild_is_replaced_and_nothing_else_is(packed, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     pdf, page = rebuild(packed)
     assert (pdf, page) == (Path("results/small-rebuilt/paper/paper.pdf"), pdf.with_name("report.html"))
-    (pdf.parent / "left over").touch()
+    (pdf.parent / "metrics.csv").unlink()  # nothing that would be lost
     assert rebuild(packed) == (pdf, page)
     assert pdf.read_text() == "2"
-    assert not (pdf.parent / "left over").exists()
+    assert (pdf.parent / "metrics.csv").exists()
     (tmp_path / "mine").mkdir()
     assert rebuild(packed, "mine")[0] == Path("mine/paper/paper.pdf")  # it was empty
-    for name in ("data", "file", "link"):
+    for name in ("data", "file", "link", "dangling"):
         path = tmp_path / name
-        path.mkdir() if name == "data" else path.symlink_to("mine") if name == "link" else path.touch()
+        path.mkdir() if name == "data" else path.touch() if name == "file" else path.symlink_to(
+            name.replace("link", "mine")
+        )
         if name == "data":
             (path / "precious").touch()
         with pytest.raises(UserError, match=f"{name}: is there already and is no earlier rebuild; name another folder"):
             rebuild(packed, name)
     assert (tmp_path / "data" / "precious").exists()
     assert {path.name for path in (tmp_path / "results").iterdir()} == {"small-rebuilt"}
-    assert {path.name for path in tmp_path.iterdir()} == {"results", "mine", "data", "file", "link"}
+    assert {path.name for path in tmp_path.iterdir()} == {"results", "mine", "data", "file", "link", "dangling"}
+
+
+def test_an_unpacked_archive_is_no_earlier_rebuild(packed, tmp_path, quick):
+    archive.unpack(packed, tmp_path / "proj")
+    before = files(tmp_path)
+    with pytest.raises(UserError, match="proj: is there already and is no earlier rebuild"):
+        rebuild(packed, tmp_path / "proj")
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("touch", "match"),
+    [
+        (lambda folder: (folder / "notes.txt").write_text("mine"), "notes.txt: not written by the rebuild, and would"),
+        (lambda folder: (folder / "paper" / "x" / "y").mkdir(parents=True), "paper/x/y: not written by the rebuild"),
+        (lambda folder: (folder / "paper" / "a\nb").touch(), r"paper/a\\nb: not written by the rebuild"),
+        (lambda folder: os.mkfifo(folder / "pipe"), "pipe: not written by the rebuild"),
+        (lambda folder: (folder / "link").symlink_to("paper"), "link: not written by the rebuild"),
+        (lambda folder: (folder / "paper" / "paper.pdf").write_text("mine"), "paper.pdf: changed since the rebuild"),
+        (lambda folder: (folder / "REBUILT.json").write_text("{}"), "REBUILT.json: files: missing; name another"),
+        (lambda folder: (folder / "REBUILT.json").write_text("mine"), "REBUILT.json: damaged, not JSON"),
+    ],
+)  # fmt: skip
+def test_a_rebuild_in_which_somebody_worked_is_left_alone(packed, tmp_path, quick, touch, match):
+    rebuild(packed, tmp_path / "out")
+    touch(tmp_path / "out")
+    before = files(tmp_path)
+    with pytest.raises(UserError, match=match) as error:
+        rebuild(packed, tmp_path / "out")
+    assert str(error.value).isprintable()
+    assert files(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_is_added_while_it_is_made_is_not_lost(packed, tmp_path, monkeypatch, quick):
+    rebuild(packed, tmp_path / "out")
+    monkeypatch.setattr(Build, "everything", lambda build: (tmp_path / "out" / "late").touch())
+    with pytest.raises(UserError, match="late: not written by the rebuild"):
+        rebuild(packed, tmp_path / "out")
+    assert (tmp_path / "out" / "late").exists()
 
 
 def test_a_rebuild_that_fails_leaves_the_earlier_one(packed, tmp_path, monkeypatch, quick):

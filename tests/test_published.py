@@ -1,7 +1,9 @@
 """Importing published curves: every layout and spelling of the release format, and its trap."""
 
+import os
 import pickle
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,33 @@ def test_other_grids_must_be_said(imported):
             imported({(CUBE, "TRQAM"): curve()}, force=True, **wrong)
 
 
+def test_a_method_of_another_grid_is_left_out_by_name(imported):
+    """As the authors' release has it: of 1,037 arrays 61, all of one method, have ten rows."""
+    tasks = [*tasks_of(CUBE), CUBE, "all"]
+    curves = {(task, method): curve(seeds=4) for task in tasks for method in ("QAM", "TRQAM")}
+    curves |= {(task, "RLPD"): curve(10, 4) for task in tasks}
+    curves |= {(CUBE, "MEAN"): np.zeros(30), (CUBE, "SQAM"): curve(31, 8), (CUBE, "FQL"): curve(30, 3)}
+    curves |= {("scene", "FQL"): curve(30, 2), ("scene", "DSRL"): curve(29, 2), ("scene-play", "MEAN"): curve()}
+    record, table = imported(curves)
+    assert set(table.method) == {"qam", "trqam", "sqam"}
+    assert list(record["left_out"]) == ["RLPD", "MEAN", "FQL", "DSRL"]
+    lines = [line for line in described(record) if line.startswith("left out: ")]
+    assert lines[0].startswith("left out: 'RLPD': 10 rows (evaluations), where the format has 30 or 31; give the step")
+    assert "shape (30,)" in lines[1]
+    assert "2 seeds where the method has 3" in lines[2]
+    assert record["grids"] == {"30": [50_000, 1_500_000], "31": [0, 1_500_000]}
+    assert table[table.method == "sqam"].total_step.min() == 0
+    assert table[table.method == "qam"].total_step.min() == 50_000
+    assert "steps 0 to 1500000 or 50000 to 1500000" in described(record)[1]
+
+
+def test_given_steps_are_those_of_most_arrays(imported):
+    curves = {(task, "QAM"): curve(16, 2) for task in tasks_of(CUBE)} | {(CUBE, "RLPD"): curve(10, 2)}
+    record, table = imported(curves, first=0, every=100_000)
+    assert set(table.method) == {"qam"}
+    assert record["left_out"]["RLPD"].startswith("10 rows (evaluations), where most arrays have 16; ")
+
+
 @pytest.mark.parametrize(("highest", "unit"), [(100.0, "per cent"), (1.0, "a fraction"), (1.6, "per cent")])
 def test_the_unit_is_found_and_said(imported, highest, unit):
     values = curve(highest=highest)
@@ -101,6 +130,57 @@ def test_values_that_are_no_success_are_refused(imported):
     values[3, 4] = 101
     with pytest.raises(UserError, match=r"\('cube-triple-play', 'TRQAM'\): 101 is no success as per cent"):
         imported({(CUBE, "TRQAM"): values})
+
+
+FRACTIONS, PER_CENT = np.linspace(0.05, 0.8, 60).reshape(30, 2), np.linspace(5, 80, 60).reshape(30, 2)
+TASKS = tasks_of(CUBE)
+
+
+@pytest.mark.parametrize(
+    "curves",
+    [
+        {(CUBE, "QAM"): PER_CENT, (CUBE, "TRQAM"): FRACTIONS},
+        {(CUBE, "TRQAM"): FRACTIONS, (CUBE, "QAM"): PER_CENT},
+        {(CUBE, "QAM"): PER_CENT.astype(int), (CUBE, "TRQAM"): FRACTIONS},
+        {(CUBE, "QAM"): PER_CENT, ("scene-play", "QAM"): FRACTIONS},
+        {(CUBE, "QAM"): PER_CENT, ("all", "QAM"): FRACTIONS},
+        {**{(task, "QAM"): PER_CENT for task in TASKS}, (CUBE, "QAM"): FRACTIONS},
+        {**{(task, "QAM"): PER_CENT for task in TASKS[:4]}, (TASKS[4], "QAM"): FRACTIONS},
+        {**{(task, "QAM"): FRACTIONS for task in TASKS}, (CUBE, "QAM"): PER_CENT},
+    ],
+)
+def test_two_units_in_a_file_are_refused(imported, curves):
+    with pytest.raises(
+        UserError, match=r"is in per cent, up to 80, and .* seems to be a fraction, up to 0.8; give one"
+    ):
+        imported(curves)
+
+
+def test_a_weak_method_in_per_cent_is_one(imported):
+    """Two per cent in one evaluation of one task of five are 0.4 of the domain."""
+    weak = np.zeros((30, 2))
+    weak[7, 1] = 2
+    curves = {(task, "QAM"): 0 * weak for task in TASKS} | {(TASKS[0], "QAM"): weak, (CUBE, "QAM"): weak / 5}
+    curves |= {("all", "QAM"): weak / 20, (CUBE, "TRQAM"): PER_CENT}
+    record, table = imported(curves)
+    assert record["unit"] == "per cent"
+    assert table[(table.domain == CUBE) & (table.task == "") & (table.method == "qam")].success.max() == 0.004
+    with pytest.raises(UserError, match="seems to be a fraction"):
+        imported({(CUBE, "QAM"): weak / 5, (CUBE, "TRQAM"): PER_CENT}, name="b")
+    record, table = imported({(CUBE, "QAM"): weak / 5, (CUBE, "TRQAM"): PER_CENT}, name="b", unit="per-cent")
+    assert table[(table.source == "b") & (table.method == "qam")].success.max() == 0.004
+
+
+def test_whole_numbers_are_per_cent(imported):
+    values = curve(seeds=2)
+    record, table = imported({(CUBE, "QAM"): values.astype("i2"), (CUBE, "TRQAM"): values})
+    assert record["unit"] == "per cent"
+    one, other = (table[table.method == name].success.to_numpy() for name in ("qam", "trqam"))
+    np.testing.assert_array_equal(one, other)
+    _, table = imported({(CUBE, "QAM"): np.ones((30, 2), int)}, name="b", unit="per-cent")
+    assert table[table.source == "b"].success.eq(0.01).all()
+    with pytest.raises(UserError, match="5 is no success as a fraction"):
+        imported({(CUBE, "QAM"): np.full((30, 2), 5.0)}, name="c", unit="fraction")
 
 
 def test_nan_is_not_evaluated_and_stays_so(imported):
@@ -156,6 +236,41 @@ def test_methods_become_the_configuration_s(imported):
     assert record["methods"] == labels
 
 
+@pytest.mark.parametrize(
+    "key",
+    [("QAM", TASKS[0]), ("QAM", CUBE), ("TRQAM", "all"), ("new", "cube-triple"), ("QAM", "x-singletask-task1-v0")],
+)
+def test_swapped_keys_are_refused(imported, key):
+    for others in ({}, {(CUBE, "TRQAM"): curve()}):
+        with pytest.raises(UserError, match=r"no such task; the keys look swapped: give \(task or domain, method\)"):
+            imported({**others, key: curve()})
+    imported({("elsewhere", "QAM"): curve(), (CUBE, "new"): curve(), ("elsewhere", "new"): curve()})
+
+
+def test_misspelt_names_are_kept_with_the_names_that_were_meant(imported):
+    meant = {
+        "cube-triple-paly-singletask-task2-v0": "cube-triple-play-singletask-task2-v0",
+        "cube-tripel-play": "cube-triple-play",
+        "antmaze-larg-navigate": "antmaze-large-navigate",
+    }
+    others = ("puzzle-4x5-play", "antsoccer-arena-navigate", "cube-triple-play-singletask-task7-v0")
+    curves = {(name, "QAM"): curve() for name in (*meant, *others)}
+    curves |= {("scene", method): curve() for method in ("TRQMA", "QAM-F", "BAM")}
+    record, _ = imported(curves)
+    assert record["meant"] == {**meant, "TRQMA": "TRQAM"}
+    assert set(record["unknown"]) == {*meant, *others, "TRQMA", "QAM-F", "BAM"}
+    warned = [line for line in described(record) if line.startswith("warning: ")]
+    assert len(warned) == 4
+    assert "'cube-tripel-play': unknown to the configuration; did you mean cube-triple-play? if so, mend" in warned[1]
+
+
+def test_many_unknown_names_cost_no_time(imported):
+    curves = {(f"{number:04d}" + "cube-triple-play" * 5, f"m{number}"): np.zeros((30, 1)) for number in range(2000)}
+    began = time.process_time()
+    imported(curves)
+    assert time.process_time() - began < 20
+
+
 def test_two_names_of_the_same_are_refused(imported):
     with pytest.raises(
         UserError, match=r"\('cube-triple', 'TRQAM'\) and \('cube-triple-play', 'TRQAM'\) mean the same"
@@ -174,13 +289,14 @@ def test_two_names_of_the_same_are_refused(imported):
         ({(CUBE, "QAM"): np.zeros((30, 0))}, r"shape \(30, 0\)"),
         ({(CUBE, "QAM"): np.zeros((30, 2, 2))}, r"shape \(30, 2, 2\)"),
         ({(CUBE, "QAM"): np.full((30, 2), np.inf)}, "infinite"),
-        ({(CUBE, "QAM"): np.zeros((30, 2)), (CUBE, "FQL"): np.zeros((31, 2))}, "31 rows where the first array has 30"),
+        ({(CUBE, "QAM"): np.zeros((10, 2)), (CUBE, "FQL"): np.zeros((9, 2))}, "10 rows .*, where the format has 30"),
         ({(CUBE, "QAM"): np.zeros((30, 2)), ("all", "QAM"): np.zeros((30, 3))}, "3 seeds where the method has 2"),
         ({(CUBE, "QAM\n"): np.zeros((30, 2))}, "not a name"),
         ({(CUBE, ""): np.zeros((30, 2))}, "not a name"),
         ({(CUBE, "\ud800"): np.zeros((30, 2))}, "not a name"),
         ({(CUBE, "QAM"): np.zeros((30, 100_000))}, "more than 2000000 numbers"),
-        ({(CUBE, "QAM"): np.zeros((30, 2), int)}, "int64, not of floats"),
+        ({(CUBE, "QAM"): np.ones((30, 2), int)}, "whole numbers up to 1; say with --unit whether that is all or 1 per"),
+        ({(CUBE, "QAM"): np.zeros((30, 2), bool)}, "bool, not of numbers"),
         ({(CUBE, "QAM", "x"): np.zeros((30, 2))}, "not a pair"),
         ({CUBE: np.zeros((30, 2))}, "not a pair"),
     ],
@@ -211,6 +327,58 @@ def test_a_name_keeps_its_file(imported, tmp_path):
     assert read_json(tmp_path / "imported" / "authors.json") == record
     assert record["sha256"] == sha256(tmp_path / "curves.pkl")
     assert sorted(path.name for path in (tmp_path / "imported").iterdir()) == ["authors.csv", "authors.json"]
+
+
+def test_what_no_import_wrote_is_not_replaced(imported, tmp_path):
+    folder = tmp_path / "imported"
+    folder.mkdir()
+    table, record = folder / "authors.csv", folder / "authors.json"
+
+    def refused(match):
+        before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+        for force in (False, True):
+            with pytest.raises(UserError, match=match):
+                imported({(CUBE, "QAM"): curve()}, force=force)
+        assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+    table.write_text("my,own\n1,2\n")
+    refused(r"authors\.csv: not an imported table; choose another name, or delete it")
+    table.unlink()
+    record.write_text('{"mine": 1}')
+    refused(r"authors\.json: source: missing; choose another name, or delete it")
+    record.write_text("notes")
+    refused(r"authors\.json: damaged, not JSON")
+    record.write_text('{"source": "others", "sha256": "0"}')
+    refused(r"authors\.json: exists and is not the record of authors\.csv")
+    record.unlink()
+    for path in (table, record):
+        path.mkdir()
+        refused(rf"{path.name}: exists and is no file that an import wrote; choose another name")
+        path.rmdir()
+        path.symlink_to("nowhere")
+        refused(rf"{path.name}: exists and is no file that an import wrote")
+        path.unlink()
+    imported({(CUBE, "QAM"): curve()})
+    table.write_text(table.read_text().replace(",OK,1.0,", ",OK,0.5,", 1))  # somebody's change
+    with pytest.raises(UserError, match="add --force"):
+        imported({(CUBE, "QAM"): curve()})
+    imported({(CUBE, "QAM"): curve()}, force=True)
+
+
+def test_only_tables_of_imports_are_read(imported, tmp_path):
+    _, expected = imported({(CUBE, "QAM"): curve()})
+    folder = tmp_path / "imported"
+    for name in (".DS_Store", "._authors.csv", "authors.csv~", "authors.csv.bak", "authors (copy).csv", "notes.txt"):
+        (folder / name).write_text("x")
+    (folder / "folder.csv").mkdir()
+    os.mkfifo(folder / "pipe.csv")
+    (folder / "dangling.csv").symlink_to("nowhere")
+    (folder / "loop.csv").symlink_to("loop.csv")
+    (folder / "zero.csv").symlink_to("/dev/zero")
+    pd.testing.assert_frame_equal(load(folder), expected)
+    (folder / "authors.sync-conflict.csv").write_bytes((folder / "authors.csv").read_bytes())
+    with pytest.raises(UserError, match=r"sync-conflict\.csv: source: holds the curves of 'authors', not of its name"):
+        load(folder)
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a\nb", "x" * 65, "-x"])
@@ -295,6 +463,35 @@ def test_permuted_seeds_of_tasks_do_not_touch_a_domain_s_spread(config, tmp_path
     assert alone.blocks[0][1][0].entries[0].marks == ("*",)
     assert "seeds of different tasks cannot be matched" in " ".join(alone.notes)
     assert not any(word in " ".join(alone.notes) for word in ("all:", "Bold", "n=k", "--"))  # nothing that it lacks
+
+
+def test_the_file_s_own_all_is_what_the_table_prints(config, tmp_path):
+    flat = np.ones((30, 4))
+    curves = {(task, "QAM-F"): 0.55 * flat for task in tasks_of(CUBE)}
+    curves |= {(CUBE, "QAM-F"): 0.55 * flat, ("all", "QAM-F"): 0.454 * flat}
+    table, texts = rebuilt(config, frame(curves, config, tmp_path / "one"))
+    assert texts[0, "cube-triple", "QAM-F"] == "55 ± 0"
+    assert texts[0, "all", "QAM-F"] == texts[1, "all", "QAM-F"] == "45"
+    assert "all: the file's own curve of everything." in table.notes
+    alone = {("all", "QAM"): 0.455 * flat, ("all", "TRQAM"): 0.5 * flat}  # no domain at all
+    table, texts = rebuilt(config, frame(alone, config, tmp_path / "alone"))
+    assert (texts[0, "all", "QAM"], texts[0, "all", "TRQAM"]) == ("46", "50")
+    assert table.blocks[0][0] == "authors, offline at step 1\u00a0000\u00a0000 (n = 4)"
+
+
+def test_all_with_another_list_of_methods_says_which_is_which(config, tmp_path):
+    flat = np.ones((30, 4))
+    lost = 0.5 * flat
+    lost[19, 2] = np.nan
+    curves = {(domain, method): 0.6 * flat for domain in (CUBE, "scene") for method in ("QAM", "TRQAM")}
+    curves |= {("all", "TRQAM"): lost, ("all", "BAM"): 0.3 * flat}
+    table, texts = rebuilt(config, frame(curves, config, tmp_path))
+    row = next(row for row in table.blocks[0][1] if row.label == "all")
+    assert table.methods == ("QAM", "TRQAM", "BAM")
+    assert [(entry.text, entry.marks) for entry in row.entries] == [("60", ("†",)), ("50", ("n=3",)), ("30", ())]
+    assert texts[0, "scene", "BAM"] == "--"
+    note = "all: the file's own curve of everything; †: the mean of the printed means, for the file has none."
+    assert note in table.notes
 
 
 def test_a_domain_that_lacks_a_task_has_no_mean(config, tmp_path):

@@ -146,6 +146,7 @@ def parser() -> Parser:
         "--steps-from", type=whole(0, MOST), metavar="STEP", help="of the first row (default: by the rows)"
     )
     added.add_argument("--every", type=whole(1, MOST), default=50_000, metavar="N", help="steps (default: %(default)s)")
+    added.add_argument("--unit", choices=("per-cent", "fraction"), help="of success (default: by the highest value)")
     added.add_argument("--force", action="store_true", help="replace the curves of another file under this name")
     added = command(golden)
     added.add_argument("file", type=path)

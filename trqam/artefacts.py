@@ -9,8 +9,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from trqam.errors import UserError
+from trqam.errors import Unwritable, UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LARGEST = 2**30  # bytes of a file that is read whole; the largest of ours, a checkpoint's record, has some 10 MB
@@ -19,7 +20,7 @@ FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[None]:
-    """Turns a failure of the system to write ``path`` into a UserError of one line: the file, why, what to do."""
+    """Turns a failure of the system to write ``path`` into an Unwritable of one line: the file, why, what to do."""
     try:
         yield
     except OSError as error:
@@ -27,7 +28,7 @@ def writing(path: Path | str) -> Iterator[None]:
         if error.errno in FULL:
             fix = "make room on the disk"
         problem = f"{path}: cannot be written ({error.strerror})"
-        raise UserError(f"{problem}; {fix}, then run the same command again") from error
+        raise Unwritable(f"{problem}; {fix}, then run the same command again") from error
 
 
 def write_atomically(path: Path | str, content: bytes | str) -> None:
@@ -86,22 +87,33 @@ def read_bytes(path: Path | str, most: int = LARGEST, fix: str = "make it again 
     Raises UserError, one line that ends in ``fix``, if it is missing, cannot be read, is larger, or is a folder, pipe
     or device, which reading might never come to the end of.
     """
+    with opened(path, most, fix) as file:
+        return file.read()
+
+
+@contextmanager
+def opened(path: Path | str, most: int = LARGEST, fix: str = "make it again or correct the path") -> Iterator[BinaryIO]:
+    """The same file, open for reading; a failure of the system to read it in the block is the same UserError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer would block
-        try:
-            found = os.fstat(descriptor)
-            if stat.S_ISREG(found.st_mode) and found.st_size <= most:
-                with open(descriptor, "rb", closefd=False) as file:
-                    return file.read()
-        finally:
-            os.close(descriptor)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', error)}); {fix}") from None
+    try:
+        if problem := _no_file(os.fstat(descriptor), most):
+            raise UserError(f"{path}: {problem}; {fix}")
+        with open(descriptor, "rb", closefd=False) as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {fix}") from None
+    finally:
+        os.close(descriptor)
+
+
+def _no_file(found: os.stat_result, most: int) -> str:
+    """Why this is not to be read; nothing if it is a regular file of at most ``most`` bytes."""
     if stat.S_ISREG(found.st_mode):
-        raise UserError(f"{path}: larger than {most >> 20} MiB; {fix}")
-    if stat.S_ISDIR(found.st_mode):
-        raise UserError(f"{path}: cannot be read (Is a directory); {fix}")
-    raise UserError(f"{path}: not a regular file; {fix}")
+        return f"larger than {most >> 20} MiB" if found.st_size > most else ""
+    return "cannot be read (Is a directory)" if stat.S_ISDIR(found.st_mode) else "not a regular file"
 
 
 def read_json(path: Path | str, most: int = LARGEST) -> object:

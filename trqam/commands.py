@@ -258,8 +258,8 @@ def import_(arguments: argparse.Namespace, config: configuration.Config) -> None
     """Read published curves from a pickle, running nothing that it says, into data/imported."""
     from trqam import published
 
-    steps = {"first": arguments.steps_from, "every": arguments.every}
-    record = published.import_curves(config, arguments.file, arguments.name, **steps, force=arguments.force)
+    given = {"first": arguments.steps_from, "every": arguments.every, "unit": arguments.unit}
+    record = published.import_curves(config, arguments.file, arguments.name, force=arguments.force, **given)
     print("\n".join(published.described(record)))
 
 

@@ -7,6 +7,10 @@ class UserError(Exception):
     exit_code = 2
 
 
+class Unwritable(UserError):
+    """The system refused to write a file."""
+
+
 class Busy(UserError):
     """Another process is writing the same run; trying again later is right (EX_TEMPFAIL)."""
 

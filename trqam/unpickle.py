@@ -1,4 +1,4 @@
-"""A restricted unpickler: reads a dict of float arrays, and runs nothing that the file says.
+"""A restricted unpickler: reads a dict of arrays of numbers, and runs nothing that the file says.
 
 A pickle is a program for a small stack machine. `pickletools.genops` only decodes it; the machine below knows the
 instructions that a dict of arrays needs and no other, and what a pickle calls a global is one of a few stand-ins: the
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trqam.artefacts import read_bytes
 from trqam.errors import UserError
 
 LARGEST = 64 * 2**20  # bytes; the paper's curves are about one million
@@ -35,24 +36,18 @@ class Refused(Exception):
 
 
 def read_arrays(path: str | Path) -> dict[tuple[str, str], np.ndarray]:
-    """The file's dict, keyed by pairs of strings, of numpy arrays of real floats of any shape.
+    """The file's dict, keyed by pairs of strings, of numpy arrays of real numbers of any shape.
 
     Raises UserError for anything else, with nothing executed.
     """
-    try:
-        with open(path, "rb") as file:
-            content = file.read(LARGEST + 1)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a pickle") from None
+    content = read_bytes(path, LARGEST, "give a pickle of curves alone")
     problem = next((text for magic, text in MAGIC.items() if content.startswith(magic)), None)
-    if not content or len(content) > LARGEST:
-        problem = f"larger than {LARGEST >> 20} MiB; give curves alone" if content else "empty; give a pickle"
-    if problem:
+    if problem := problem or (not content and "empty; give a pickle"):
         raise UserError(f"{path}: {problem}")
     try:
         return _arrays(Machine().run(content))
     except Refused as error:
-        fix = "give a pickle of one dict {(task, method): float array of (evaluations, seeds)}"
+        fix = "give a pickle of one dict {(task, method): array of (evaluations, seeds)}"
         raise UserError(f"{path}: {error}; nothing of it was run: {fix}") from None
 
 
@@ -61,9 +56,9 @@ def _arrays(found: Any) -> dict[tuple[str, str], np.ndarray]:
         raise Refused(f"holds {kind(found)}, not a dict")
     for (task, method), value in found.items():
         if not isinstance(value, Array) or value.values is None:
-            raise Refused(f"{shown((task, method))} holds {kind(value)}, not a float array")
-        if value.values.dtype.kind != "f":
-            raise Refused(f"{shown((task, method))} holds an array of {value.values.dtype}, not of floats")
+            raise Refused(f"{shown((task, method))} holds {kind(value)}, not an array of numbers")
+        if value.values.dtype.kind not in "fiu":
+            raise Refused(f"{shown((task, method))} holds an array of {value.values.dtype}, not of numbers")
     return {key: value.values for key, value in found.items()}
 
 

@@ -272,7 +272,9 @@ CURVES = {
     "beyond 100 %": {("all", "QAM"): np.full((30, 2), 250.0)},
     "negative": {("all", "QAM"): np.full((30, 2), -0.5)},
     "rows": {("all", "QAM"): np.full((17, 2), 0.5)},
-    "ragged": {("all", "QAM"): GOOD, ("all", "FQL"): np.full((29, 2), 0.5)},
+    "ragged": {("all", "QAM"): np.full((28, 2), 0.5), ("all", "FQL"): np.full((29, 2), 0.5)},
+    "units": {("all", "QAM"): 100 * GOOD, ("all", "FQL"): GOOD},
+    "swapped": {("QAM", "cube-double-play"): GOOD},
     "flat": {("all", "QAM"): np.full(30, 0.5)},
     "line break": {("\\input{/etc/passwd}\n", "QAM"): GOOD},
     "same": {("all", "QAM"): GOOD, ("ALL", "qam"): GOOD},
@@ -288,3 +290,15 @@ def curves(path: Path, kind: str) -> None:
 def brackets(path: Path, depth: int) -> None:
     """JSON, a list in a list in a list."""
     path.write_text("[" * depth + "]" * depth)
+
+
+def fifo(path: Path, _: bool) -> None:
+    """A pipe that nobody writes to."""
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def device(path: Path, target: str) -> None:
+    """A link to a device, such as one without an end."""
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)

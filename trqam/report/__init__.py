@@ -4,11 +4,14 @@ This file holds the wording that all of them share, and what a scale compares; S
 of torch and matplotlib.
 """
 
+import re
 from pathlib import Path
 
 from trqam.config import Config, domain_of, tasks_of
 
 PAPER = Path(__file__).parents[2] / "paper"
+IMPORTED = Path("data/imported")  # curves that others published (`trqam import`)
+SOURCE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"  # a name of such curves
 CLAIMS = PAPER.parent / "config" / "claims.yaml"  # the paper's claims, one file for all scales
 CONTRASTED = ("trqam", "constant_lambda", "qam", "external_kl")  # adaptive, constant, constant, external
 COLLAPSING = ("qam", "qam_e", "trqam")
@@ -16,6 +19,11 @@ BEYOND = "Beyond the paper"  # the group in methods.yaml of what other papers br
 STRIP_METHODS = ("behaviour_cloning", "trqam")  # whose rollouts are shown, one under the other
 STRIP_SEED = 0  # of training and of evaluation
 STRIPS = 5  # tasks, at most
+
+
+def imported_tables(folder: str | Path = IMPORTED) -> list[Path]:
+    """The tables of imported curves: regular files of a name that an import gives, whatever else lies there."""
+    return sorted(p for p in Path(folder).glob("*.csv") if re.fullmatch(SOURCE, p.stem) and p.is_file())
 
 
 def thousands(number: int) -> str:

@@ -1,5 +1,6 @@
 """What `trqam collect` gathered, read once: all that a table, a figure, a claim or a page is made of."""
 
+import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,10 +10,10 @@ import msgspec
 import pandas as pd
 
 from trqam import collection, published
-from trqam.artefacts import read_json
+from trqam.artefacts import read_bytes, read_json
 from trqam.config import Config
 from trqam.errors import UserError
-from trqam.report import CLAIMS, PAPER
+from trqam.report import CLAIMS, IMPORTED, PAPER
 from trqam.strict import check, shown
 
 REPORTED = PAPER / "reported.csv"
@@ -56,7 +57,7 @@ class Collected:
         cls,
         config: Config,
         folder: str | Path,
-        imported: str | Path = published.FOLDER,
+        imported: str | Path = IMPORTED,
         reported: str | Path = REPORTED,
         claims: str | Path = CLAIMS,
     ) -> "Collected":
@@ -83,10 +84,9 @@ class Manifests(msgspec.Struct):
 
 def read_table(path: Path, columns: set[str], again: str = "run `trqam collect` again") -> pd.DataFrame:
     """A table of `trqam collect` with at least these columns; a UserError ends in ``again``."""
+    content = io.BytesIO(read_bytes(path, fix=again))
     try:
-        table = pd.read_csv(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {again}") from None
+        table = pd.read_csv(content)
     except ValueError:  # of pandas' errors, too
         raise UserError(f"{path}: damaged, not a table; {again}") from None
     if lacking := columns - set(table):

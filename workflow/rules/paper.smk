@@ -1,10 +1,8 @@
 # From per-seed files to the paper. Each figure and table is a rule of its own that names the code and style it is made
 # with as inputs, so that an edit redraws it and nothing more.
 
-from glob import glob
-
 from trqam import collection
-from trqam.report import figure_module, figure_names, table_names
+from trqam.report import figure_module, figure_names, imported_tables, table_names
 
 FIGURES = figure_names(CONFIG)
 TABLES = table_names(CONFIG)
@@ -18,7 +16,7 @@ COLLECTED = expand(
         "collected.json",
     ],
 )
-IMPORTED = sorted(glob("data/imported/*.csv"))  # curves that others published
+IMPORTED = [str(path) for path in imported_tables()]  # curves that others published
 SHOWN = [
     CONFIG.scale.domains_file,
     CONFIG.scale.methods_file,
