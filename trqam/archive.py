@@ -12,7 +12,6 @@ names, of the declared size and sum, into the folder it is given, and refuses an
 import hashlib
 import io
 import json
-import os
 import platform
 import re
 import stat
@@ -31,7 +30,7 @@ import msgspec
 
 from trqam import collection, published
 from trqam import config as configuration
-from trqam.artefacts import opened, read_bytes, read_json, write_atomically, writing
+from trqam.artefacts import opened, read_bytes, read_json, refuse_foreign, write_atomically, writing
 from trqam.config import Config
 from trqam.errors import UserError
 from trqam.provenance import provenance
@@ -81,7 +80,9 @@ def pack(config: Config, folder: str | Path, out: str | Path, imported: str | Pa
 
     What is at ``out`` is replaced if it is an archive of the same scale; else it is a UserError.
     """
-    _refuse_foreign(Path(out), config.scale.scale)
+    scale = config.scale.scale
+    fix = "give another name with --out"
+    refuse_foreign(out, lambda path: read_manifest(path).scale == scale, f"archive of the scale {scale}", fix)
     sources = _sources(config, folder, imported)
     _check_belongs(config, Path(folder))
     collection.check(config, Path(folder))
@@ -107,17 +108,6 @@ def pack(config: Config, folder: str | Path, out: str | Path, imported: str | Pa
             archive.writestr(entry, contents[name], zipfile.ZIP_DEFLATED, 9)
     write_atomically(out, content.getvalue())
     return Path(out)
-
-
-def _refuse_foreign(out: Path, scale: str) -> None:
-    """A UserError unless nothing is at ``out``, or an archive of ``scale`` itself, which is read to know it."""
-    if os.path.lexists(out):
-        try:
-            ours = not out.is_symlink() and read_manifest(out).scale == scale
-        except UserError:
-            ours = False
-        if not ours:
-            raise UserError(f"{out}: exists and is no archive of the scale {scale}; give another name with --out")
 
 
 def _sources(config: Config, folder: str | Path, imported: str | Path) -> dict[str, Path]:

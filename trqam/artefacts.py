@@ -6,7 +6,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -29,6 +29,17 @@ def writing(path: Path | str) -> Iterator[None]:
             fix = "make room on the disk"
         problem = f"{path}: cannot be written ({error.strerror})"
         raise Unwritable(f"{problem}; {fix}, then run the same command again") from error
+
+
+def check_refused(path: Path | str, said: str) -> None:
+    """The Unwritable of ``path``, if what a program said as it failed names a reason why the system refuses to write.
+
+    ``said`` is in English, as of a program that ran with LC_ALL=C.
+    """
+    for number in (*FULL, *FORBIDDEN):
+        if os.strerror(number) in said:
+            with writing(path):
+                raise OSError(number, os.strerror(number))
 
 
 def write_atomically(path: Path | str, content: bytes | str) -> None:
@@ -74,6 +85,21 @@ def publish(temporary: Path | str, path: Path | str) -> None:
     _synchronise(temporary)
     os.replace(temporary, path)
     _synchronise(Path(path).parent)
+
+
+def refuse_foreign(path: Path | str, ours: Callable[[Path], object], what: str, fix: str) -> None:
+    """A UserError unless ``path`` is free, or is itself (no link) what ``ours`` reads and finds to be our own.
+
+    For every file that a command replaces under a name that it was given: ``ours`` raises UserError or is false if it
+    is not ``what`` this package writes there.
+    """
+    path = Path(path)
+    if os.path.lexists(path):
+        known = False
+        with suppress(UserError):
+            known = not path.is_symlink() and ours(path)
+        if not known:
+            raise UserError(f"{path}: exists and is no {what}; {fix}")
 
 
 def write_json(path: Path | str, content: object) -> None:

@@ -1,9 +1,13 @@
 """Where a run lies on disk; free of torch, so that what only looks at runs starts in a moment."""
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from trqam.config import Config
+from trqam.errors import UserError
+from trqam.strict import shown
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,33 @@ class Cell:
     def diverged(self) -> Path:
         """Where a stage leaves its record when the seed diverged."""
         return self.path / "run" / "diverged.json"
+
+
+# What a training writes below a cell.
+STAGE = "(pretrain|offline|online)"
+OWN = re.compile(
+    rf"{STAGE}\.(csv|json)|timing\.csv|base\.safetensors|run/(lock(\.[0-9a-f]+)?|diverged\.json|profile-[^/]+)"
+    rf"|run/{STAGE}/(step[0-9]+\.(json|safetensors)|replay\.bin|progress\.json)"
+    rf"|(run/({STAGE}/)?)?\.([^/]+\.tmp|DS_Store)"
+)
+
+
+def refuse_strangers(cell: Cell) -> None:
+    """A UserError that names the first file in a cell which no training writes, for who deletes the whole folder."""
+    for path in (cell.path, *sorted(cell.path.rglob("*"))):
+        name = str(path.relative_to(cell.path))
+        if path.is_symlink() or not (path.is_dir() or (path.is_file() and OWN.fullmatch(name))):
+            raise UserError(f"{cell.path}/{shown(name, 120)}: no file of a run; move it away, then clean again")
+
+
+def refuse_lone(cell: Cell, stage: str) -> None:
+    """A UserError if what training would publish of ``stage`` is there without any checkpoint that it can be of."""
+    trained = any(cell.directory(stage).glob("step*.json")) or cell.diverged.exists()
+    names = [f"{stage}.csv", f"{stage}.json", *(["base.safetensors"] if stage == "pretrain" else [])]
+    for name in names:
+        if os.path.lexists(cell.path / name) and not trained:
+            fix = "move it away, or `trqam clean` the run"
+            raise UserError(f"{cell.path / name}: is there without checkpoints, and training would replace it; {fix}")
 
 
 def cell_of(config: Config, task: str, method: str, seed: int) -> Cell:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trqam import verdict
 from trqam.artefacts import writing
-from trqam.cells import Cell, cell_of, pretraining_cell
+from trqam.cells import Cell, cell_of, pretraining_cell, refuse_strangers
 from trqam.config import Config, domain_of
 from trqam.errors import UserError
 from trqam.report import count, thousands
@@ -56,6 +56,8 @@ def clean_outdated(config: Config, yes: bool) -> None:
             again = verdict.command(config, "clean", "--outdated", "--yes")
             raise UserError(f"{config.results}: nothing is deleted, as nobody can be asked here; run {again}")
         _ask()
+    for run in found:
+        refuse_strangers(run.cell)
     with locked([run.cell for run in found]):
         for run in found:
             for path in run.paths:
@@ -77,6 +79,7 @@ def _delete_cell(cell: Cell) -> None:
     if not cell.path.exists():
         print(f"{cell.path}: nothing to clean")
         return
+    refuse_strangers(cell)
     stages = [path.name for path in sorted((cell.path / "run").glob("*")) if path.is_dir()]
     with locked([cell]):
         _delete(cell.path)

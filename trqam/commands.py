@@ -97,6 +97,10 @@ def _official(config: configuration.Config) -> Path:
 
 def pretrain(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Behaviour cloning of a domain."""
+    from trqam.cells import pretraining_cell, refuse_lone
+
+    config.pretraining(arguments.domain)
+    refuse_lone(pretraining_cell(config, arguments.domain), "pretrain")
     from trqam.stop import listening
 
     with listening(arguments.time_limit) as stop:
@@ -107,11 +111,15 @@ def pretrain(arguments: argparse.Namespace, config: configuration.Config) -> Non
 
 def train(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Fine-tune some seeds of one task and method."""
+    from trqam.cells import cell_of, refuse_lone
     from trqam.stop import listening
 
     seeds = arguments.seeds if arguments.seeds is not None else list(range(config.scale.seeds))
     if doubled := [seed for seed in seeds if seeds.count(seed) > 1]:
         raise UserError(f"--seeds: {doubled[0]} is given twice; name each seed once")
+    config.run(arguments.task, arguments.method)
+    for seed in seeds:
+        refuse_lone(cell_of(config, arguments.task, arguments.method, seed), arguments.stage)
     with listening(arguments.time_limit) as stop:
         from trqam.training import train
 
@@ -129,8 +137,10 @@ def _profile(arguments: argparse.Namespace) -> "Request | None":
 def plan(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Say what a configuration will cost: jobs, steps, disk, memory, hours."""
     from trqam.plan import measure, plan, requests
-    from trqam.resources import save
+    from trqam.resources import refuse_foreign_file, save
 
+    if arguments.save:
+        refuse_foreign_file(config)
     costs = measure(config)
     print("\n".join(plan(config, arguments.cores, costs)))
     if arguments.save:
@@ -223,6 +233,7 @@ def collect(arguments: argparse.Namespace, config: configuration.Config) -> None
     """Gather all runs into tidy tables."""
     from trqam.results import collect
 
+    _refuse_foreign(arguments)
     collect(config, _folder(arguments, config), arguments.mixed or config.scale.mixed)
 
 
@@ -230,6 +241,7 @@ def render(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Draw a figure, or write a table, the verdicts on the claims, the facts, the PDF or the HTML report."""
     from trqam.report.build import Build
 
+    _refuse_foreign(arguments)
     make = getattr(Build(config, _folder(arguments, config)), arguments.what)
     if arguments.what in ("figure", "table"):
         if arguments.name is None:
@@ -266,6 +278,14 @@ def import_(arguments: argparse.Namespace, config: configuration.Config) -> None
 def _folder(arguments: argparse.Namespace, config: configuration.Config) -> Path:
     """Where the paper of this scale is made."""
     return arguments.folder or config.results / "paper"
+
+
+def _refuse_foreign(arguments: argparse.Namespace) -> None:
+    """A UserError if the --folder that was given holds what is no work of `trqam collect` and would be replaced."""
+    from trqam.report.collected import refuse_foreign
+
+    if arguments.folder:
+        refuse_foreign(Path(arguments.folder))
 
 
 def golden(arguments: argparse.Namespace, config: configuration.Config) -> None:

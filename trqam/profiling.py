@@ -8,13 +8,14 @@ import json
 import sys
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch.profiler import ProfilerActivity, record_function
 
-from trqam.artefacts import write_atomically
+from trqam.artefacts import read_bytes, refuse_foreign, write_atomically
 from trqam.trace import Trace
 
 SKIPPED, TRACED = 20, 20  # steps after the first update
@@ -48,6 +49,9 @@ class Profile:
     it and on stderr."""
 
     def __init__(self, path: Path, title: str, steps: tuple[int, int], device: torch.device):
+        for file, mark in ((path, f'"{PREFIX}'), (path.with_suffix(".txt"), "profile of ")):
+            ours = partial(_holds, mark.encode())
+            refuse_foreign(file, ours, "profile of a training", "move it away, or give another --profile-folder")
         self._path, self._title, self._device = path, title, device
         self._first, self._last = steps
         self._profiler: torch.profiler.profile | None = None
@@ -83,6 +87,10 @@ class Profile:
         lines = Trace(json.loads(content)["traceEvents"], steps, PREFIX).summary(what)
         write_atomically(self._path.with_suffix(".txt"), "\n".join(lines) + "\n")
         print(*lines, f"trace: {self._path}", sep="\n", file=sys.stderr)
+
+
+def _holds(mark: bytes, path: Path) -> bool:
+    return mark in read_bytes(path)
 
 
 def _trace(on: bool) -> None:

@@ -4,19 +4,22 @@ MuJoCo chooses its OpenGL when it is imported, from MUJOCO_GL, and `trqam.envs` 
 called before. So it must be, before anything imports an environment; this module itself imports neither.
 """
 
+import errno
 import itertools
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from trqam.artefacts import publish, temporary_name
-from trqam.errors import UserError
+from trqam.artefacts import check_refused, publish, temporary_name, writing
+from trqam.errors import Unwritable, UserError
 from trqam.strict import shown
 
 BACKENDS = {"egl": "EGL", "osmesa": "OSMesa"} if sys.platform == "linux" else {"": "OpenGL"}
@@ -170,7 +173,9 @@ def titled(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
 
 
 def check_format(path: Path) -> None:
-    """A UserError unless films can be written to ``path``."""
+    """A UserError unless films can be written to ``path``, where nothing must be: no film says that it is ours."""
+    if os.path.lexists(path):
+        raise UserError(f"--video {path}: exists; delete it, or give another name")
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"--video {path}: not a format of film; write a name that ends in {' or '.join(FORMATS)}")
 
@@ -178,28 +183,39 @@ def check_format(path: Path) -> None:
 def write_film(path: Path, frames: Iterable[Image.Image], rate: int) -> None:
     """Write RGB frames of one size, ``rate`` a second, as mp4 or GIF, by the name's ending; atomically."""
     check_format(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
-        if path.suffix.lower() == ".gif":
-            first, *rest = frames
-            first.save(temporary, "GIF", save_all=True, append_images=rest, duration=1000 // rate, loop=0)
-        else:
-            _write_mp4(temporary, frames, rate)
-        publish(temporary, path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix.lower() == ".gif":
+                first, *rest = frames
+                first.save(temporary, "GIF", save_all=True, append_images=rest, duration=1000 // rate, loop=0)
+            else:
+                _write_mp4(temporary, frames, rate)
+            publish(temporary, path)
+    except Unwritable as error:
+        raise Unwritable(str(error).replace(str(temporary), str(path))) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _write_mp4(path: Path, frames: Iterable[Image.Image], rate: int) -> None:
-    from imageio_ffmpeg import write_frames
+    """By ffmpeg, which is asked afterwards whether it succeeded: a film that was cut short can be played, too."""
+    from imageio_ffmpeg import get_ffmpeg_exe
 
-    writer = None
-    for frame in frames:
-        if writer is None:
-            options = {"fps": rate, "codec": "libx264", "macro_block_size": 2}  # H.264 wants even sides, no more
-            writer = write_frames(path, frame.size, **options, output_params=["-f", "mp4", "-threads", "1"])
-            writer.send(None)
-        writer.send(frame.tobytes())
-    if writer:
-        writer.close()
+    frames = iter(frames)
+    first = next(frames)
+    given = f"-f rawvideo -pix_fmt rgb24 -s {first.width}x{first.height} -r {rate} -i -"
+    made = "-an -vcodec libx264 -pix_fmt yuv420p -crf 25 -threads 1 -f mp4"
+    command = [get_ffmpeg_exe(), "-y", "-v", "error", *given.split(), *made.split(), f"file:{path.absolute()}"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe) as ffmpeg:
+        with suppress(BrokenPipeError), ffmpeg.stdin:  # broken where it has ended, and said why
+            for frame in itertools.chain([first], frames):
+                ffmpeg.stdin.write(frame.tobytes())
+        text = ffmpeg.stderr.read().decode(errors="replace")
+    if ffmpeg.returncode:
+        check_refused(path, text if ffmpeg.returncode != -signal.SIGXFSZ else os.strerror(errno.EFBIG))
+        problem = (text.splitlines() or [f"exit code {ffmpeg.returncode}"])[-1]
+        raise UserError(f"{path}: ffmpeg cannot make the film ({problem}); write it as .gif, or mend ffmpeg")

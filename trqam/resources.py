@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from trqam.artefacts import read_json, write_json
+from trqam.artefacts import read_json, refuse_foreign, write_json
 from trqam.config import Config
 from trqam.errors import UserError
 from trqam.strict import Strict, convert
@@ -75,6 +75,12 @@ def load(config: Config) -> Requests:
         if value < 1:
             raise UserError(f"{path}: {key}: {value} is less than 1; correct it, or run `trqam plan --save` again")
     return requests
+
+
+def refuse_foreign_file(config: Config) -> None:
+    """A UserError if what `save` would replace holds no requests."""
+    fix = "move it away, for the workflow reads it"
+    refuse_foreign(path_of(config), lambda path: convert(read_json(path), Requests, str(path)), "plan of ours", fix)
 
 
 def save(config: Config, requests: Requests) -> list[str]:

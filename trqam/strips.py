@@ -15,13 +15,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from trqam import rollouts
-from trqam.artefacts import write_atomically, write_json
+from trqam.artefacts import refuse_foreign, write_atomically, write_json
 from trqam.config import Config, domain_of
 from trqam.kept import Kept, load
 from trqam.rendering import INK, PALE, PAPER, font
-from trqam.report import STRIP_METHODS, STRIP_SEED, count, enumerated, task_label, thousands
+from trqam.report import STRIP_METHODS, STRIP_SEED, Strip, count, enumerated, task_label, thousands
 from trqam.rollouts import Episode
 from trqam.runs import cell_of, check_place, check_same
+from trqam.strict import read_record
 
 SEED, EPISODE = STRIP_SEED, 0  # the latter is the episode's number; both fixed before anything was seen
 FRAMES, SIZE, GAP = 8, 240, 8  # pictures a row; pixels
@@ -49,13 +50,22 @@ class Row:
 
 
 def make(config: Config, task: str, folder: Path, trouble: str | None) -> None:
-    """Write {task}.png and {task}.json to ``folder``; ``trouble`` says why nothing can be rendered."""
+    """Write {task}.png and {task}.json to ``folder``; ``trouble`` says why nothing can be rendered.
+
+    Those of an earlier call are replaced; UserError if others' files have these names.
+    """
+    picture, record = folder / f"{task}.png", folder / f"{task}.json"
+    fix = "move it away, or give another --folder"
+    refuse_foreign(
+        record, lambda path: read_record(path, Strip, fix).get("task") == task, "record of a film strip", fix
+    )
+    refuse_foreign(picture, lambda path: record.exists(), "film strip, which has a record beside it", fix)
     rows = [_row(config, task, method, trouble is None) for method in STRIP_METHODS]
     image = _sheet(rows) if trouble is None else _notice(rows, trouble)
     content = BytesIO()
     image.save(content, "PNG", optimize=True)
-    write_atomically(folder / f"{task}.png", content.getvalue())
-    write_json(folder / f"{task}.json", _record(config, task, rows, trouble))
+    write_json(record, _record(config, task, rows, trouble))  # first: the picture alone would not be known as ours
+    write_atomically(picture, content.getvalue())
 
 
 def _row(config: Config, task: str, method: str, rendered: bool) -> Row:

@@ -4,7 +4,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from trqam.artefacts import read_bytes, write_atomically
+from trqam.artefacts import read_bytes, refuse_foreign, write_atomically
 from trqam.bench import record, tables
 from trqam.bench.measure import measure
 from trqam.bench.options import chosen
@@ -33,6 +33,7 @@ def _measured(arguments: argparse.Namespace, config: Config) -> Record:
     """Saved under a name that is free, or that --force frees."""
     kind = "quick" if arguments.quick else "full" if arguments.full else ""
     out = arguments.out or record.default_path(kind)
+    refuse_foreign(out, record.load, "record of a benchmark", "give another --out")
     if out.exists() and not arguments.force:
         raise UserError(f"{out}: exists; read it with --show {out}, measure again with --force, or give another --out")
     found = measure(config, chosen(arguments), save=partial(record.save, path=out))
@@ -42,12 +43,9 @@ def _measured(arguments: argparse.Namespace, config: Config) -> Record:
 
 def insert(text: str, path: Path, check: bool = False) -> None:
     """Replaces what stands between two marks in a Markdown file; with ``check`` only looks whether they are there."""
-    try:
-        before, begin, rest = read_bytes(path, fix="give an existing file").decode().partition(BEGIN)
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not text in UTF-8; give a Markdown file") from None
-    _, end, after = rest.partition(END)
+    before, begin, rest = read_bytes(path, fix="give an existing file").partition(BEGIN.encode())
+    _, end, after = rest.partition(END.encode())
     if not begin or not end:
         raise UserError(f"{path}: no marks; add the lines {BEGIN} and {END} where the table shall stand")
     if not check:
-        write_atomically(path, f"{before}{BEGIN}\n{text}\n{END}{after}")
+        write_atomically(path.resolve(), before + f"{BEGIN}\n{text}\n{END}".encode() + after)

@@ -7,6 +7,8 @@ of torch and matplotlib.
 import re
 from pathlib import Path
 
+import msgspec
+
 from trqam.config import Config, domain_of, tasks_of
 
 PAPER = Path(__file__).parents[2] / "paper"
@@ -19,6 +21,15 @@ BEYOND = "Beyond the paper"  # the group in methods.yaml of what other papers br
 STRIP_METHODS = ("behaviour_cloning", "trqam")  # whose rollouts are shown, one under the other
 STRIP_SEED = 0  # of training and of evaluation
 STRIPS = 5  # tasks, at most
+
+
+class Strip(msgspec.Struct):
+    """What is read of the record beside a film strip: its task, whether there is a picture, and words."""
+
+    rendered: bool
+    caption: str
+    text: str
+    task: str = ""
 
 
 def imported_tables(folder: str | Path = IMPORTED) -> list[Path]:

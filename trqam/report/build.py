@@ -1,7 +1,6 @@
 """The paper's parts from what was collected, each by itself (for Snakemake) or all of them in this process."""
 
 import os
-import shutil
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import cached_property
@@ -58,10 +57,10 @@ class Build:
         needed = [self.folder / name for name in ("figures", "tables", "facts.tex", "theory_facts.tex")]
         if missing := [path for path in needed if not path.exists()]:
             raise UserError(f"{missing[0]}: missing; render the facts, tables and figures first")
-        for part in ("figures", "tables"):
-            shutil.copytree(self.folder / part, build / part, dirs_exist_ok=True)
-        for part in ("facts.tex", "theory_facts.tex"):
-            shutil.copy(self.folder / part, build / part)
+        parts = [path for part in ("figures", "tables") for path in sorted((self.folder / part).glob("*.*"))]
+        for path in (*parts, self.folder / "facts.tex", self.folder / "theory_facts.tex"):
+            if path.is_file():
+                latex.copy(path, build / path.relative_to(self.folder))
         latex.compile_pdf(latex.PAPER, build, self.folder / "paper.pdf")
 
     def everything(self, processors: int | None = None) -> None:

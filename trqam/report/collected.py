@@ -1,6 +1,7 @@
 """What `trqam collect` gathered, read once: all that a table, a figure, a claim or a page is made of."""
 
 import io
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +15,15 @@ from trqam.artefacts import read_bytes, read_json
 from trqam.config import Config
 from trqam.errors import UserError
 from trqam.report import CLAIMS, IMPORTED, PAPER
-from trqam.strict import check, shown
+from trqam.strict import check, read_record, shown
 
 REPORTED = PAPER / "reported.csv"
 REPORTED_COLUMNS = {"domain", "method", "phase", "mean", "std", "n_seeds", "source"}
 RUN = {"task", "method", "seed", "stage", "status"}  # columns that nothing can be made without
+WRITTEN = (
+    "metrics.csv", "runs.csv", "datasets.json", "manifests.json", "collected.json", "claims.json", "facts.tex",
+    "theory_facts.tex", "paper.pdf", "report.html", "figures", "tables", "latex",
+)  # fmt: skip
 NUMBERS = {"seed", "step", "total_step", "success", "mean", "std", "n_seeds"}
 METRICS = RUN | {"domain", "step", "total_step", "success"}
 
@@ -80,6 +85,17 @@ class Manifests(msgspec.Struct):
 
     configurations: dict[str, dict[str, Any]]
     environments: dict[str, dict[str, Any]]
+
+
+def refuse_foreign(folder: Path) -> None:
+    """A UserError if ``folder`` has what collecting and rendering write, and was not filled by `trqam collect`."""
+    for name in WRITTEN:
+        if os.path.lexists(folder / name):
+            what = f"and {folder} holds no results that `trqam collect` gathered; give another --folder"
+            try:
+                read_record(folder / "manifests.json", Manifests, "")
+            except UserError:
+                raise UserError(f"{folder / name}: exists, {what}") from None
 
 
 def read_table(path: Path, columns: set[str], again: str = "run `trqam collect` again") -> pd.DataFrame:

@@ -13,10 +13,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from trqam.artefacts import read_json, write_atomically
-from trqam.errors import UserError
+from trqam.artefacts import read_bytes, write_atomically
 from trqam.report import (
     PAPER,
+    Strip,
     claim_statements,
     claims,
     facts,
@@ -29,6 +29,7 @@ from trqam.report import (
     tables,
 )
 from trqam.report.collected import Collected
+from trqam.strict import read_record
 
 ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(PAPER / "templates"),
@@ -131,7 +132,7 @@ def _rollouts(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
     found = []
     for task in tasks:
         if (folder / f"{task}.json").is_file():
-            record = read_json(folder / f"{task}.json")
+            record = read_record(folder / f"{task}.json", Strip, f"delete it and run `trqam rollouts {task}`")
             pictures = [folder / f"{task}{suffix}" for suffix in (".gif", ".png")] if record["rendered"] else []
             found.append({**record, "images": [_inline(path) for path in pictures if path.is_file()]})
     return found
@@ -139,10 +140,7 @@ def _rollouts(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
 
 def _inline(path: Path) -> str:
     """A picture as a data URL."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); draw the figures first") from None
+    content = read_bytes(path, fix="draw the figures first")
     return f"data:image/{path.suffix[1:]};base64,{base64.b64encode(content).decode()}"
 
 

@@ -5,17 +5,20 @@ an error. The PDF needs a system pdflatex or the one that the package `rendercv-
 shell, no network, and has the same bytes wherever it is built.
 """
 
+import errno
 import os
 import platform
+import re
 import shutil
+import signal
 import subprocess
 import unicodedata
 from pathlib import Path
 
 import jinja2
 
-from trqam.artefacts import write_atomically
-from trqam.errors import UserError
+from trqam.artefacts import check_refused, read_bytes, write_atomically, writing
+from trqam.errors import Unwritable, UserError
 from trqam.report import PAPER
 
 ESCAPES = {
@@ -88,6 +91,23 @@ def bundled_pdflatex() -> Path:
     return pdflatex
 
 
+def copy(path: Path, target: Path) -> None:
+    """The content of a regular file under another name; its folder is made."""
+    content = read_bytes(path, fix="render it again")
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+
+def _check_written(path: Path, done: subprocess.CompletedProcess) -> None:
+    """An Unwritable if pdflatex failed because the system refused to write, of which it seldom says why."""
+    said = done.stdout.decode(errors="replace")
+    check_refused(path, said if done.returncode != -signal.SIGXFSZ else os.strerror(errno.EFBIG))
+    if found := re.search(r"f(write|flush|close)\(\) failed|can't write on file", said):
+        fix = "look whether the disk is full or may be written, then run the same command again"
+        raise Unwritable(f"{path}: cannot be written (pdflatex: {found[0]}); {fix}")
+
+
 def compile_pdf(
     source_dir: str | Path,
     build_dir: str | Path,
@@ -100,17 +120,19 @@ def compile_pdf(
     if not (build_dir / "facts.tex").is_file():
         raise UserError(f"{build_dir}/facts.tex: missing; render the facts, tables and figures first")
     for path in sorted(source_dir.glob("*.tex")):
-        shutil.copyfile(path, build_dir / path.name)
-    for suffix in ("aux", "out", "pdf"):  # what a broken build left would break the next
-        (build_dir / f"main.{suffix}").unlink(missing_ok=True)
+        copy(path, build_dir / path.name)
+    with writing(build_dir):
+        for suffix in ("aux", "log", "out", "pdf"):  # what a broken build left would break the next, or be taken for it
+            (build_dir / f"main.{suffix}").unlink(missing_ok=True)
     options = ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "main.tex"]
-    fixed = {"FORCE_SOURCE_DATE": "1", "max_print_line": "1000"}
+    fixed = {"FORCE_SOURCE_DATE": "1", "max_print_line": "1000", "LC_ALL": "C"}
     environment = {"SOURCE_DATE_EPOCH": "0", **os.environ, **fixed}
     for _ in range(3):  # references and the bookmarks settle in the third pass
         done = subprocess.run(
             [pdflatex, *options], cwd=build_dir, env=environment, stdin=subprocess.DEVNULL, capture_output=True
         )
         if done.returncode:
+            _check_written(build_dir / "main.pdf", done)
             log = build_dir / "main.log"
             lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
             problem = next((line for line in lines if line.startswith("!")), f"pdflatex exit code {done.returncode}")
