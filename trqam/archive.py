@@ -30,6 +30,7 @@ import msgspec
 
 from trqam import collection, published
 from trqam import config as configuration
+from trqam import published
 from trqam.artefacts import opened, read_bytes, read_json, refuse_foreign, write_atomically, writing
 from trqam.config import Config
 from trqam.errors import UserError
@@ -84,6 +85,7 @@ def pack(config: Config, folder: str | Path, out: str | Path, imported: str | Pa
     fix = "give another name with --out"
     refuse_foreign(out, lambda path: read_manifest(path).scale == scale, f"archive of the scale {scale}", fix)
     sources = _sources(config, folder, imported)
+    published.load(imported)  # what cannot be read again is not packed
     _check_belongs(config, Path(folder))
     collection.check(config, Path(folder))
     contents = {name: read_bytes(path) for name, path in sorted(sources.items())}

@@ -56,10 +56,8 @@ def make(config: Config, task: str, folder: Path, trouble: str | None) -> None:
     """
     picture, record = folder / f"{task}.png", folder / f"{task}.json"
     fix = "move it away, or give another --folder"
-    refuse_foreign(
-        record, lambda path: read_record(path, Strip, fix).get("task") == task, "record of a film strip", fix
-    )
-    refuse_foreign(picture, lambda path: record.exists(), "film strip, which has a record beside it", fix)
+    refuse_foreign(record, lambda path: read_record(path, Strip, fix).get("task") == task, "film strip's record", fix)
+    refuse_foreign(picture, lambda _: record.exists(), "film strip, which has a record beside it", fix)
     rows = [_row(config, task, method, trouble is None) for method in STRIP_METHODS]
     image = _sheet(rows) if trouble is None else _notice(rows, trouble)
     content = BytesIO()
