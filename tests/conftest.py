@@ -1,6 +1,8 @@
 """Shared set-up: one thread a process, and the tiny scale's data and cloned policies made once."""
 
 import os
+import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -31,6 +33,22 @@ def tiny_data(tmp_path_factory):
     for domain in loaded.task_domains:
         generate(domain, folder / domain, loaded.scale.transitions, loaded.scale.data_seed)
     return folder
+
+
+@pytest.fixture
+def small_files():
+    """A function whose block sees a disk that takes no file beyond some bytes, as the kernel has it."""
+
+    @contextmanager
+    def limited(size):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The archive: what goes in comes out, bit for bit, and nothing else does."""
 
+import errno
 import hashlib
 import json
 import os
@@ -120,6 +121,22 @@ def test_what_is_missing_is_named_with_what_makes_it(config, results, tmp_path, 
     with pytest.raises(UserError, match=rf"{name}: missing; run `snakemake --cores all paper --configfile config/"):
         archive.pack(config, folder, tmp_path / "x.zip", results / "imported")
     assert not (tmp_path / "x.zip").exists()
+
+
+def test_only_regular_files_of_ours_go_in(config, results, packed, tmp_path):
+    folder = shutil.copytree(results, tmp_path / "results")
+    for part in (folder / "imported", folder / "paper" / "rollouts"):
+        for name in (".DS_Store", "x.csv~", "x.csv.bak", "notes.txt", "._authors.csv"):
+            (part / name).write_text("x")
+        for suffix in (".csv", ".png", ".json"):
+            (part / f"folder{suffix}").mkdir()
+            os.mkfifo(part / f"pipe{suffix}")
+            (part / f"dangling{suffix}").symlink_to("nowhere")
+    again = archive.pack(config, folder / "paper", tmp_path / "again.zip", folder / "imported")
+    assert again.read_bytes() == packed.read_bytes()
+    (folder / "imported" / "mine.csv").write_text("my,own\n1,2\n")
+    with pytest.raises(UserError, match=r"mine\.csv: not an imported table"):
+        archive.pack(config, folder / "paper", tmp_path / "again.zip", folder / "imported")
 
 
 def test_results_of_another_configuration_are_refused(results, tmp_path):
@@ -315,6 +332,36 @@ def test_what_is_no_regular_file_of_a_bounded_size_is_not_read(tmp_path, refuse)
     for name in ("pipe.zip", "zero.zip"):
         refuse(tmp_path / name, rf"{name}: not a regular file; give a file that `trqam archive` wrote")
     refuse(tmp_path / "long.zip", "larger than 1024 MiB")
+
+
+FULL = r"cannot be written \(File too large\); make room on the disk, then run the same command again"
+
+
+def test_a_full_disk_is_named_and_not_the_archive(packed, tmp_path, small_files):
+    for size in (0, 1000, 5000):
+        with small_files(size), pytest.raises(UserError, match=rf"^{tmp_path}/out/\S+: {FULL}$"):
+            rebuild(packed, tmp_path / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=rf"^{tmp_path}/file/out: cannot be written \(File exists\)"):
+        rebuild(packed, tmp_path / "file" / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
+
+
+def test_an_archive_that_the_disk_does_not_take_is_named(config, results, packed, tmp_path, small_files):
+    out = tmp_path / "a.zip"
+    out.write_bytes(packed.read_bytes())
+    with small_files(1000), pytest.raises(UserError, match=rf"^{out}: {FULL}$"):
+        archive.pack(config, results / "paper", out, results / "imported")
+    assert out.read_bytes() == packed.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_an_archive_that_the_disk_does_not_give_is_named(packed, tmp_path, refuse, monkeypatch):
+    def read(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", read)
+    refuse(packed, rf"^{packed}: cannot be read \(Input/output error\); give a file that")
 
 
 @pytest.fixture

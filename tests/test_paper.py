@@ -83,6 +83,33 @@ def test_latex_error_is_one_line_and_leaves_no_pdf(build, tmp_path):
     assert not (tmp_path / "out.pdf").exists()
 
 
+def test_a_full_disk_is_named_and_not_a_tex_file(build, tmp_path, small_files):
+    sizes = sorted(path.stat().st_size for path in build.rglob("*") if path.is_file())
+    latex.compile_pdf(PAPER, build, tmp_path / "out.pdf")
+    whole = (tmp_path / "out.pdf").stat().st_size
+    assert whole > 1.5 * max(sizes[-1], 200_000)
+    (tmp_path / "out.pdf").unlink()
+    for size, name in ((100, "[a-z]+.tex"), (whole - 50_000, "main.pdf")):
+        match = rf"^{build}/{name}: cannot be written \(File too large\); make room on the disk"
+        with small_files(size), pytest.raises(UserError, match=match):
+            latex.compile_pdf(PAPER, build, tmp_path / "out.pdf")
+    assert not (tmp_path / "out.pdf").exists()
+
+
+def test_a_pdflatex_that_cannot_write_is_no_mistake_in_a_tex_file(build, tmp_path):
+    """What it says on a full disk, which it does not always give as the reason."""
+    fake = tmp_path / "pdflatex"
+    for said, problem in (
+        ("!pdfTeX error: pdflatex: fflush() failed (No space left on device)", "No space left on device"),
+        ("!pdfTeX error: pdflatex: fwrite() failed", r"pdflatex: fwrite\(\) failed"),
+        ("! I can't write on file `main.aux'.", "pdflatex: can't write on file"),
+    ):
+        fake.write_text(f"#!/bin/sh\ncat <<'end'\n{said}\nend\nexit 1\n")
+        fake.chmod(0o755)
+        with pytest.raises(UserError, match=rf"main\.pdf: cannot be written \({problem}\); .*disk"):
+            latex.compile_pdf(PAPER, build, tmp_path / "out.pdf", fake)
+
+
 def test_shell_escape_is_off(build, tmp_path):
     (build / "tables" / "success.tex").write_text(f"\\immediate\\write18{{touch {tmp_path}/escaped}}\n")
     latex.compile_pdf(PAPER, build, tmp_path / "out.pdf")

@@ -365,6 +365,22 @@ def test_what_no_import_wrote_is_not_replaced(imported, tmp_path):
     imported({(CUBE, "QAM"): curve()}, force=True)
 
 
+def test_a_full_disk_is_named_and_keeps_what_is_there(imported, tmp_path, small_files):
+    imported({(CUBE, "QAM"): curve()})
+    table = tmp_path / "imported" / "authors.csv"
+    before = table.read_bytes()
+    (tmp_path / "curves.pkl").unlink()
+    values = curve(seed=1)
+    (tmp_path / "other.pkl").write_bytes(pickle.dumps({(CUBE, "QAM"): values}))
+    config = configuration.load("config/config.yaml")
+    with (
+        small_files(3000),
+        pytest.raises(UserError, match=r"authors\.csv: cannot be written \(File too large\); make room"),
+    ):
+        import_curves(config, tmp_path / "other.pkl", "authors", force=True, folder=tmp_path / "imported")
+    assert table.read_bytes() == before
+
+
 def test_only_tables_of_imports_are_read(imported, tmp_path):
     _, expected = imported({(CUBE, "QAM"): curve()})
     folder = tmp_path / "imported"

@@ -316,6 +316,22 @@ def test_films_hold_what_was_drawn(name, tmp_path):
     assert [path.name for path in (tmp_path / name).parent.iterdir()] == [Path(name).name]
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
+def test_a_film_that_the_disk_does_not_take_is_no_film(name, tmp_path, small_files):
+    noise = np.random.default_rng(0).integers(0, 255, (12, 300, 300, 3), np.uint8)
+    frames = [Image.fromarray(picture) for picture in noise]
+    for size in (0, 50_000):
+        match = rf"{name}: cannot be written \(File too large\); make room on the disk"
+        with small_files(size), pytest.raises(UserError, match=match):
+            rendering.write_film(tmp_path / name, frames, rate=10)
+        assert not [*tmp_path.iterdir()]
+    rendering.write_film(tmp_path / name, frames, rate=10)
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(UserError, match=f"--video .*{name}: exists; delete it, or give another name"):
+        rendering.write_film(tmp_path / name, frames, rate=10)
+    assert (tmp_path / name).read_bytes() == before
+
+
 def test_without_opengl_the_numbers_stand(here, tmp_path, hidden):
     run, out = cell_of(here, POINT, "trqam", 0).path, tmp_path / "out.mp4"
     command = ["evaluate", run, "--data", here.scale.data_dir, "--episodes", 1, "--video", out]
