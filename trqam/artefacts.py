@@ -16,6 +16,8 @@ from trqam.errors import Unwritable, UserError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LARGEST = 2**30  # bytes of a file that is read whole; the largest of ours, a checkpoint's record, has some 10 MB
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+# What a share says to a request that it does not know: VirtualBox's, old CIFS, some of FUSE.
+UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -75,16 +77,17 @@ def sweep(directory: Path) -> None:
 
 
 def publish(temporary: Path | str, path: Path | str) -> None:
-    """Give a finished temporary file its final name, durably: contents first, then the name.
+    """Give a finished temporary file its final name, durably where the file system can: contents first, then name.
 
     A UserError if the name is that of a device or pipe, such as /dev/null, which is not ours to replace.
     """
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
             raise UserError(f"{path}: a device or pipe, and no file to be replaced; name another")
-    _synchronise(temporary)
+    with open(temporary, "rb") as file:
+        synchronise(file.fileno())
     os.replace(temporary, path)
-    _synchronise(Path(path).parent)
+    _synchronise_folder(Path(path).parent)
 
 
 def refuse_foreign(path: Path | str, ours: Callable[[Path], object], what: str, fix: str) -> None:
@@ -156,8 +159,10 @@ def read_json(path: Path | str, most: int = LARGEST) -> object:
 
 
 def sha256(path: Path | str) -> str:
-    """The hexadecimal SHA-256 of a file, read in blocks."""
-    with open(path, "rb") as file:
+    """The hexadecimal SHA-256 of a regular file, read in blocks; an OSError if it is none."""
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -166,9 +171,28 @@ def seal(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _synchronise(path: Path | str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe without a writer would block
+
+
+def synchronise(descriptor: int) -> None:
+    """Waits until what was written is on the disk, where the file system knows such a request."""
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+
+
+def _synchronise_folder(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # not to be read, or not as a file: the name is given, and nobody can wait for it
+        return
+    try:
+        synchronise(descriptor)
+    except OSError as error:
+        if error.errno != errno.EBADF:  # as some shares say of a folder
+            raise
     finally:
         os.close(descriptor)

@@ -9,6 +9,8 @@ from trqam.config import Config
 from trqam.errors import UserError
 from trqam.strict import shown
 
+STEP = re.compile(r"step([0-9]{9,13})(\.json|\.safetensors)")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -67,3 +69,17 @@ def cell_of(config: Config, task: str, method: str, seed: int) -> Cell:
 def pretraining_cell(config: Config, domain: str) -> Cell:
     """The cell of a domain's behaviour cloning, which has one seed."""
     return Cell(config.results / "pretrained" / domain, 0)
+
+
+def step_file(step: int, suffix: str = ".json") -> str:
+    """The name of a checkpoint's record (`.json`) or tensors (`.safetensors`)."""
+    return f"step{step:09d}{suffix}"
+
+
+def step_of(name: str, suffix: str = ".json") -> int | None:
+    """The step that a checkpoint's file is named by.
+
+    None for every other name: what a synchroniser, an editor or a file manager left beside it is not ours.
+    """
+    found = STEP.fullmatch(name)
+    return int(found[1]) if found and name == step_file(int(found[1]), suffix) else None

@@ -10,21 +10,33 @@ step 0 what had begun is for people to decide.
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import safetensors
 
 from trqam.artefacts import read_json, sha256, write_atomically, write_json, writing
+from trqam.cells import step_file, step_of
 from trqam.errors import UserError
+from trqam.strict import read_record
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 GENERATIONS = 2
+
+
+class Sealed(msgspec.Struct):
+    """A checkpoint's record file; ``tensors`` are one or two sums."""
+
+    tensors: str
+    seal: str
+    record: dict[str, Any]
 
 
 def save(
@@ -59,12 +71,12 @@ def prune(directory: Path, step: int, keep: int, abandoned: Collection[int] = ()
     """
     found = recorded(directory)
     lasting = [other for other in found if other == step or (other < step and other not in abandoned)][:keep]
-    parted = (int(path.stem[4:]) for path in directory.glob("step*.safetensors"))
-    for other in sorted({*found, *parted}):
+    for other in sorted({*found, *_named(directory, ".safetensors")}):
         if other not in lasting:
             for path in reversed(_paths(directory, other)):  # first the record, which makes it count
                 with writing(path):
-                    path.unlink(missing_ok=True)
+                    if path.is_symlink() or not path.is_dir():  # a folder is not ours
+                        path.unlink(missing_ok=True)
 
 
 def steps(directory: Path) -> list[int]:
@@ -111,12 +123,23 @@ def load(directory: Path, step: int) -> tuple[dict[str, "Tensor"], dict[str, Any
 
 
 def _paths(directory: Path, step: int) -> tuple[Path, Path]:
-    return directory / f"step{step:09d}.safetensors", directory / f"step{step:09d}.json"
+    return directory / step_file(step, ".safetensors"), directory / step_file(step)
 
 
 def recorded(directory: Path) -> list[int]:
-    """Steps that have a record, newest first, damaged or not."""
-    return sorted((int(p.stem[4:]) for p in directory.glob("step*.json") if p.stem[4:].isdecimal()), reverse=True)
+    """Steps that have a record, newest first, damaged or not. A UserError if ``directory`` cannot be looked into."""
+    return sorted(_named(directory, ".json"), reverse=True)
+
+
+def _named(directory: Path, suffix: str) -> list[int]:
+    """Steps that have a file with this suffix."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{directory}: cannot be read ({error.strerror}); restore it, or `trqam clean` the run") from None
+    return [step for name in names if (step := step_of(name, suffix)) is not None]
 
 
 def _replaced(sealed: Path, new: dict[str, Any]) -> dict[str, Any] | None:
@@ -138,7 +161,7 @@ def _damage(directory: Path, step: int) -> str | None:
     """What is wrong with a checkpoint, naming the file; None if nothing is."""
     weights, sealed = _paths(directory, step)
     try:
-        content = read_json(sealed)
+        content = read_record(sealed, Sealed, "restore it")
         if content["seal"] != _seal(content["record"]):
             return f"{sealed}: damaged (checksum)"
         if sha256(weights) not in content["tensors"].split():
@@ -147,6 +170,4 @@ def _damage(directory: Path, step: int) -> str | None:
         return str(error).partition("; ")[0]  # the fix depends on what there is beside it
     except OSError as error:
         return f"{weights}: damaged ({error.strerror})"
-    except (KeyError, TypeError, AttributeError):
-        return f"{sealed}: damaged (not a checkpoint's record)"
     return None

@@ -137,18 +137,17 @@ def load(
 
 
 def _last_stage(folder: Path) -> str:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; name a run's, such as {EXAMPLE}")
     for stage in reversed(STAGES):
         if _newest(Cell(folder, 0).directory(stage)) is not None:
             return stage
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; name a run's, such as {EXAMPLE}")
     raise UserError(f"{folder}: no run with a checkpoint (run/STAGE/step*.json); name a folder such as {EXAMPLE}")
 
 
 def _newest(directory: Path) -> int | None:
     """The newest step that has a record. If that is damaged it is an error: an older policy would be another one."""
-    steps = [path.stem.removeprefix("step") for path in directory.glob("step*.json")]
-    return max((int(step) for step in steps if step.isdecimal()), default=None)
+    return max(checkpoint.recorded(directory), default=None)
 
 
 def _run(record: dict[str, Any], stage: str, directory: Path, task: str | None, flow_steps: int | None) -> Run:

@@ -27,6 +27,8 @@ import hashlib
 import json
 import os
 import platform
+import re
+import stat
 import sys
 import threading
 import time
@@ -35,14 +37,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from trqam.artefacts import writing
-from trqam.errors import Busy
+import msgspec
+
+from trqam.artefacts import UNSUPPORTED, synchronise, writing
+from trqam.errors import Busy, UserError
+from trqam.strict import shown
 
 HEARTBEAT, STALE, UNREADABLE = 20.0, 180.0, 10.0  # seconds
 PATIENCE = 0.5  # seconds between two looks at a lock of another host
-NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+NO_LINKS = (*UNSUPPORTED, errno.EPERM, errno.EACCES, errno.EMLINK)
+LARGEST = 4096  # bytes; a lock has some 200
+
+
+class Owner(msgspec.Struct):
+    """What a lock says of its process."""
+
+    host: str
+    machine: str
+    pid: Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+    started: int | None
+    since: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 
 
 class Mark(NamedTuple):
@@ -67,7 +83,7 @@ class Mark(NamedTuple):
     @property
     def who(self) -> str:
         """For people."""
-        return "somebody" if self.holder is None else f"process {self.holder['pid']} on {self.holder['host']}"
+        return "somebody" if self.holder is None else f"process {self.holder['pid']} on {shown(self.holder['host'])}"
 
 
 class Lock:
@@ -113,7 +129,7 @@ def held(paths: list[Path], look: Callable[[], None] = lambda: None) -> Iterator
         heart.join()
         for lock in reversed(locks):
             _held.pop(lock.path.absolute(), None)
-            with suppress(OSError):  # it would hide what ended this; what stays is taken over
+            with suppress(OSError, UserError):  # it would hide what ended this; what stays is taken over
                 lock.release()
 
 
@@ -127,7 +143,10 @@ def verify(path: Path) -> None:
 
 
 def standing(path: Path) -> tuple[str, Mark | None]:
-    """ "free", "held" or "stale", and what is there, found without touching or watching anything."""
+    """ "free", "held" or "stale", and what is there, found without touching or watching anything.
+
+    Raises UserError if something lies there that no process of ours wrote.
+    """
     chain = _chain(path)
     if not chain:
         return "free", None
@@ -149,7 +168,7 @@ def _beat(locks: list[Lock], ended: threading.Event) -> None:
     """Renews the heartbeat of locks until ``ended``."""
     while not ended.wait(HEARTBEAT):
         for lock in list(locks):
-            with suppress(OSError):  # a file system that fails for a while; the next beat tells
+            with suppress(OSError, UserError):  # a file system that fails for a while; the next beat tells
                 if lock.mine:
                     os.utime(lock.path)
 
@@ -233,20 +252,26 @@ def _since(pid: int) -> float:
 
 
 def _read(path: Path) -> Mark | None:
-    """The lock at ``path``; None if there is none."""
+    """The lock at ``path``; None if there is none, UserError if what is there is no file of a lock's size."""
+    foreign = f"{path}: not a lock of ours"
     try:
-        with open(path, "rb") as file:
-            content, touched = file.read(), os.fstat(file.fileno()).st_mtime
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
+                raise UserError(f"{foreign} ({found.st_size} bytes, or no regular file); delete it")
+            content = os.read(descriptor, LARGEST)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable, or delete it") from None
     try:
-        holder = json.loads(content)
-        known = {"host": str, "machine": str, "pid": int, "since": float}
-        if not all(isinstance(holder[key], kind) for key, kind in known.items()) or "started" not in holder:
-            holder = None
-    except (ValueError, KeyError, TypeError):
+        holder = msgspec.to_builtins(msgspec.json.decode(content, type=Owner))
+    except (msgspec.DecodeError, RecursionError):
         holder = None
-    return Mark(path, content, touched, holder)
+    return Mark(path, content, found.st_mtime, holder)
 
 
 def _chain(path: Path) -> list[Mark]:
@@ -271,7 +296,7 @@ def _written(lock: Lock) -> Iterator[tuple[Path, float]]:
         with open(temporary, "xb") as file:
             file.write(lock.content)
             file.flush()
-            os.fsync(file.fileno())
+            synchronise(file.fileno())
         yield temporary, temporary.stat().st_mtime
     finally:
         temporary.unlink(missing_ok=True)
@@ -305,10 +330,11 @@ def _rename(source: Path, path: Path) -> bool:
 def _sweep(lock: Lock) -> None:
     """Deletes what processes left that died while they took the lock, or found another one there."""
     own = _read(lock.path)
-    for path in lock.path.parent.glob("lock.*"):
-        if own is not None and path != own.successor:
-            path.unlink(missing_ok=True)
-    for path in lock.path.parent.glob(".lock.*.tmp"):
-        mark = _read(path)
-        if mark is not None and (time.time() - mark.touched > STALE or (mark.here and not _alive(mark))):
-            path.unlink(missing_ok=True)
+    for path in sorted(lock.path.parent.iterdir()):
+        if re.fullmatch(r"lock\.[0-9a-f]{32}", path.name):
+            if own is not None and path != own.successor:
+                path.unlink(missing_ok=True)
+        elif re.fullmatch(r"\.lock\.[0-9a-f]{32}\.tmp", path.name):
+            mark = _read(path)
+            if mark is not None and (time.time() - mark.touched > STALE or (mark.here and not _alive(mark))):
+                path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trqam.artefacts import writing
+from trqam.artefacts import synchronise, writing
 from trqam.data.dataset import Source
 from trqam.errors import UserError
 
@@ -111,7 +111,7 @@ class Replay:
                 file.seek(self._flushed * self._width * 4)
                 file.write(content)  # over rows of a lost attempt, which were the same
                 file.truncate()
-                os.fsync(file.fileno())
+                synchronise(file.fileno())
         self._crc = zlib.crc32(content, self._crc)
         self._flushed = self._count
         return {"rows": self._count, "width": self._width, "crc32": self._crc}
