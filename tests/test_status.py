@@ -206,7 +206,8 @@ def test_lines_are_as_wide_as_the_screen(make, widths, tmp_path, monkeypatch):
     first = {method: task for task, method in reversed(loaded.cells)}
     for method, task in first.items():  # every method has begun
         cell_of(loaded, task, method, 0).directory("offline").mkdir(parents=True)
-        (cell_of(loaded, task, method, 0).directory("offline") / "step000000200.json").write_text("{}")
+        record = '{"record": {"block": [0], "timing": [], "rows": []}}'
+        (cell_of(loaded, task, method, 0).directory("offline") / "step000000200.json").write_text(record)
     holder = survey.Holder("a-host-of-a-cluster-with-a-long-name.example.org", 1234567, 0.0)
     monkeypatch.setattr(survey, "holder_of", lambda cell: holder if cell.seed == 0 else None)
     for width in widths:
@@ -221,10 +222,10 @@ def test_a_checkpoint_that_is_replaced_meanwhile_is_looked_for_again(tiny, monke
     loaded = tiny()
     cell, run = cell_of(loaded, POINT, "qam", 0), loaded.run(POINT, "qam")
     save(cell, run, "offline", 10, 20, [0])
-    answers = [(5, 0.0), (10, 1.0)]
-    monkeypatch.setattr(survey, "newest", lambda directory: answers.pop(0))
-    step, saved, record = survey._record(cell.directory("offline"))
-    assert (step, saved, record.block) == (10, 1.0, [0])
+    answers = [[5], [10]]
+    monkeypatch.setattr(checkpoint, "recorded", lambda directory: answers.pop(0))
+    found = survey._saved(cell.directory("offline"))
+    assert (found.step, found.record.block, found.problem) == (10, [0], None)
 
 
 def test_beside_a_training(load, tmp_path):

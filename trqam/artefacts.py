@@ -160,9 +160,7 @@ def read_json(path: Path | str, most: int = LARGEST) -> object:
 
 def sha256(path: Path | str) -> str:
     """The hexadecimal SHA-256 of a regular file, read in blocks; an OSError if it is none."""
-    with open(path, "rb", opener=_without_waiting) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -171,8 +169,13 @@ def seal(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe without a writer would block
+def open_regular(path: Path | str) -> BinaryIO:
+    """A regular file, open for reading; an OSError if it is none, without waiting for a pipe's writer."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def synchronise(descriptor: int) -> None:

@@ -138,7 +138,8 @@ def _named(directory: Path, suffix: str) -> list[int]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise UserError(f"{directory}: cannot be read ({error.strerror}); restore it, or `trqam clean` the run") from None
+        fix = "restore it, or `trqam clean` the run"
+        raise UserError(f"{directory}: cannot be read ({error.strerror}); {fix}") from None
     return [step for name in names if (step := step_of(name, suffix)) is not None]
 
 

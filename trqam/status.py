@@ -10,18 +10,32 @@ import textwrap
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
+
+from trqam import leftovers
 from trqam.config import STAGES, Config
+from trqam.errors import UserError
 from trqam.report import count, task_label, weight
+from trqam.strict import read_record
 from trqam.survey import DIVERGED, DONE, RUNNING, WAITING, Standing, survey
 from trqam.verdict import refusal
 
 STATES = (DONE, RUNNING, WAITING, DIVERGED)
 SHOWN_JOBS, SHOWN_PROBLEMS = 12, 3
 REFUSED = "see the first problem: snakemake and `trqam collect` go on once it is solved"
+FAR = 1e11  # seconds since 1970: no calendar goes further
 SWEEP = "budgets"  # the methods of the budget sweep, in one row
+
+
+class Card(msgspec.Struct):
+    """What every dataset's card has."""
+
+    dataset: str
+    shapes: dict[str, list[int]]
 
 
 def status(config: Config, overrides: Sequence[str] = (), width: int = 100) -> list[str]:
@@ -37,6 +51,7 @@ def status(config: Config, overrides: Sequence[str] = (), width: int = 100) -> l
     for word, text in (
         *(("diverged", text) for text in _diverged(config, runs)),
         *(("problem", text) for text in _problems(config, runs, refused)),
+        *(("snakemake", text) for text in _snakemake()),
         ("data", _data(config)),
         ("time", _time(runs, paces, now)),
         ("disk", _disk(config)),
@@ -140,12 +155,14 @@ def _jobs(config: Config, runs: list[Standing], paces: Paces, now: float) -> lis
         what = config.domains[first.run.domain].label if stage == "pretrain" else task_label(config, first.run.task)
         seeds = "" if stage == "pretrain" else f", {_seeds([s.cell.seed for s in group])}"
         done, total = sum(s.step for s in group), sum(s.total for s in group)
+        times = [s.saved for s in group], [s.seen for s in group]
         text = (
             f"{method} {what}{seeds}, {stage}: {100 * done // max(total, 1)} %, step {done // len(group)}/{first.total}"
         )
-        if saved := max((s.saved for s in group if s.saved), default=None):
-            text += f", saved {_span(now - saved)} ago"
-            text += f", ready in {_span(max(paces.left(group) - (now - saved), 0))}" if first.pace else ""
+        saved, seen = (max((at for at in of if at), default=None) for of in times)
+        text += f", saved {_span(max(now - saved, 0))} ago" if saved else ", not yet saved"
+        if first.pace and seen:
+            text += f", ready in {_span(max(paces.left(group) - max(now - seen, 0), 0))}"
         text += f"; {holder.host}:{holder.pid}" + (f" since {_clock(holder.since, now)}" if holder.since else "")
         lines.append(text)
     more = len(lines) - SHOWN_JOBS
@@ -188,12 +205,32 @@ def _more(number: int) -> list[str]:
     return [f"and {number - SHOWN_PROBLEMS} more"] if number > SHOWN_PROBLEMS else []
 
 
+def _snakemake() -> list[str]:
+    """Who has Snakemake's locks on this folder, or had them."""
+    try:
+        locks = leftovers.snakemake_locks(Path())
+    except UserError as error:
+        return [str(error)]
+    if not locks.paths:
+        return []
+    if locks.holder:
+        return [f"at work in this folder: {locks.holder}"]
+    return ["its locks are those of one that was killed; the same command removes them and goes on"]
+
+
 def _data(config: Config) -> str:
     folders = [config.data_directory(domain) for domain in config.task_domains]
-    there = [folder for folder in folders if (folder / "card.json").is_file()]
-    begun = [folder.name for folder in folders if folder not in there and (folder / ".unfinished").is_dir()]
-    text = f"{len(there)} of {count(len(folders), 'dataset')} in {config.scale.data_dir} ({config.scale.data_source})"
-    return text + (f"; begun: {', '.join(begun)}" if begun else "")
+    there = [folder for folder in folders if os.path.lexists(folder / "card.json")]
+    begun = [folder.name for folder in folders if folder not in there and os.path.lexists(folder / ".unfinished")]
+    damaged = []
+    for folder in there:
+        try:
+            read_record(folder / "card.json", Card, "`trqam doctor` has more")
+        except UserError as error:
+            damaged.append(str(error))
+    sound = len(there) - len(damaged)
+    text = f"{sound} of {count(len(folders), 'dataset')} in {config.scale.data_dir} ({config.scale.data_source})"
+    return "; ".join([text, *([f"begun: {', '.join(begun)}"] if begun else []), *damaged[:SHOWN_PROBLEMS]])
 
 
 def _time(runs: list[Standing], paces: Paces, now: float) -> str:
@@ -213,12 +250,16 @@ def _time(runs: list[Standing], paces: Paces, now: float) -> str:
 def _disk(config: Config) -> str:
     folders = [config.results, Path(config.scale.data_dir)]
     used = ", ".join(f"{weight(_used(folder))} in {folder}" for folder in folders)
-    free = os.statvfs(next(p for p in (config.results, *config.results.parents) if p.exists()))
-    return f"{used}; {weight(free.f_bavail * free.f_frsize)} free"
+    there = next(folder for folder in (config.results, *config.results.parents) if os.path.exists(folder))
+    try:
+        room = os.statvfs(there)
+    except OSError as error:
+        return f"{used}; how much is free {there} does not tell ({error.strerror})"
+    return f"{used}; {weight(room.f_bavail * room.f_frsize)} free"
 
 
 def _used(folder: Path) -> int:
-    """Bytes on disk below ``folder``; files that go meanwhile do not count."""
+    """Bytes on disk below ``folder``; what goes meanwhile or cannot be looked into does not count."""
     total, folders = 0, [folder]
     while folders:
         try:
@@ -227,8 +268,9 @@ def _used(folder: Path) -> int:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
                     else:
-                        total += entry.stat(follow_symlinks=False).st_blocks * 512
-        except FileNotFoundError:
+                        with suppress(FileNotFoundError):
+                            total += entry.stat(follow_symlinks=False).st_blocks * 512
+        except OSError:
             continue
     return total
 
@@ -253,13 +295,21 @@ def _next(config: Config, runs: list[Standing], overrides: Sequence[str]) -> str
 def _made_in_order(runs: list[Standing], paper: Path) -> bool:
     """Whether all is newer than what it was made from, by which Snakemake goes: copies may have lost their times."""
     folder = paper.parent
-    manifests = [path for s in runs if (path := s.cell.path / f"{s.stage}.json").is_file()]
+    manifests = [path for s in runs if os.path.isfile(path := s.cell.path / f"{s.stage}.json")]
     drawn = [path for path in folder.glob("figures/*") if not path.name.startswith("theory")]  # which is of no run
     steps = [manifests, [folder / "collected.json"], [*drawn, *folder.glob("tables/*")], [paper]]
-    if not all(path.is_file() for path in (*steps[1], paper)):
+    if not all(os.path.isfile(path) for path in (*steps[1], paper)):
         return False
-    times = [[path.stat().st_mtime for path in step] for step in steps if step]
+    times = [[_changed(path) for path in step] for step in steps if step]
     return all(max(before) <= min(after) for before, after in pairwise(times))
+
+
+def _changed(path: Path) -> float:
+    """When a file was last written; 0 where there is none."""
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
 
 
 def _span(seconds: float) -> str:
@@ -272,5 +322,5 @@ def _span(seconds: float) -> str:
 
 def _clock(moment: float, now: float) -> str:
     """The local time, with its day unless that is today's."""
-    at, today = time.localtime(moment), time.localtime(now)
+    at, today = time.localtime(min(moment, FAR)), time.localtime(now)
     return time.strftime("%H:%M" if at[:3] == today[:3] else "%a %d %b %H:%M", at)

@@ -1,26 +1,35 @@
 """How every run of a scale stands, from its files alone: safe beside trainings, and free of torch.
 
 What is published (manifest and metrics of a stage) is finished. Otherwise the run's lock tells whether a job is at it,
-and the newest checkpoint's record how far it is. All of these are replaced atomically, so what is read is whole; what
-disappears between two looks is looked for again.
+and the newest checkpoint's record, or what the job notes beside it, how far it is. All of these are replaced
+atomically, so what is read is whole; what disappears between two looks is looked for again; and what is none of ours,
+or damaged, is a problem of that run, in one line, and never the end of the survey.
 """
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from trqam.artefacts import read_json
-from trqam.cells import Cell, cell_of, pretraining_cell
+from trqam import checkpoint, progress
+from trqam.artefacts import open_regular, read_bytes
+from trqam.cells import Cell, cell_of, pretraining_cell, step_file
 from trqam.config import STAGES, Config, Run
 from trqam.errors import UserError
 from trqam.holders import Holder, holder_of
+from trqam.schema import Natural
+from trqam.strict import read_record
 
 DONE, RUNNING, WAITING, DIVERGED = "done", "running", "waiting", "diverged"
 TAIL = 4096  # bytes at the end of a metrics file, where its last evaluation is
+AGAIN = "delete it and run the same `snakemake` command, which publishes it again"
+RESTORE = "restore it, or `trqam clean` the run to train it anew"
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+Block = Annotated[list[Natural], msgspec.Meta(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -32,8 +41,9 @@ class Standing:
     cell: Cell
     state: str
     total: int  # steps
-    step: int = 0  # the newest that is on disk
-    saved: float | None = None  # when that was, seconds since 1970
+    step: int = 0  # the newest that is known from the disk
+    saved: float | None = None  # when the newest checkpoint was, seconds since 1970
+    seen: float | None = None  # when `step` was
     pace: float | None = None  # seconds a step, as this seed's share of the stack that it trains in
     success: float | None = None  # of the latest evaluation
     holder: Holder | None = None
@@ -46,23 +56,45 @@ class Standing:
         return self.total - self.step if self.state in (RUNNING, WAITING) else 0
 
 
+class Manifest(msgspec.Struct):
+    """What is read of a manifest."""
+
+    digest: str
+    status: Literal["OK", "DIVERGED"]
+    block: Block
+    seconds: Seconds | None = None
+
+
+class Reached(msgspec.Struct):
+    """What is read of a diverged seed's row."""
+
+    step: Natural
+
+
+class Diverged(msgspec.Struct):
+    """What is read of the record that a diverged seed leaves."""
+
+    stage: Literal["pretrain", "offline", "online"]
+    rows: Annotated[list[Reached], msgspec.Meta(min_length=1)]
+
+
 class Timing(msgspec.Struct):
     """What is read of a row of timing."""
 
-    step: int
-    seconds: float
+    step: Natural
+    seconds: Seconds
 
 
 class Row(msgspec.Struct):
     """What is read of a row of metrics."""
 
-    success: float | None = None
+    success: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
 
 
 class Record(msgspec.Struct):
     """What is read of a checkpoint's record; the rest is skipped, which is many times as fast."""
 
-    block: list[int]
+    block: Block
     timing: list[Timing]
     rows: list[Row]
 
@@ -71,6 +103,16 @@ class Sealed(msgspec.Struct):
     """A checkpoint's file."""
 
     record: Record
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The newest checkpoint that can be read."""
+
+    step: int = 0
+    moment: float | None = None  # when it was saved
+    record: Record | None = None
+    problem: str | None = None  # of a newer one
 
 
 def survey(config: Config) -> Iterator[Standing]:
@@ -87,28 +129,37 @@ def survey(config: Config) -> Iterator[Standing]:
 def _stages(run: Run, cell: Cell, stages: list[str]) -> Iterator[Standing]:
     """The stages of one seed; a lock is at work on the first that is not finished."""
     totals = {"pretrain": run.pretrain_steps, "offline": run.offline_steps, "online": run.online_steps}
-    begun = False
+    begun = not os.path.lexists(cell.path)  # then no lock is there to be looked at
     for stage in stages:
-        standing = _finished(run, stage, cell, totals[stage])
-        if standing is None:
-            holder = holder_of(cell) if cell.path.exists() and not begun else None
-            standing, begun = _unfinished(run, stage, cell, totals[stage], holder), True
-            if standing.state == WAITING and standing.step == standing.total:  # it may have finished meanwhile
-                standing = _finished(run, stage, cell, totals[stage]) or standing
-        yield standing
+        total, holder, problem = totals[stage], None, None
+        try:
+            standing = _finished(run, stage, cell, total)
+            if standing is None:
+                if not begun:
+                    begun = True
+                    try:
+                        holder = holder_of(cell)
+                    except UserError as error:
+                        problem = str(error)
+                standing = _unfinished(run, stage, cell, total, holder)
+                if standing.state == WAITING and standing.step == standing.total:  # it may have finished meanwhile
+                    standing = _finished(run, stage, cell, total) or standing
+        except UserError as error:
+            standing = Standing(run, stage, cell, WAITING, total, holder=holder, problem=str(error))
+        yield replace(standing, problem=problem) if problem else standing
 
 
 def _finished(run: Run, stage: str, cell: Cell, total: int) -> Standing | None:
-    """From what a stage has published; None if it has not."""
+    """From what a stage has published; None if it has not. UserError if it is not what we publish."""
     manifest, metrics = cell.path / f"{stage}.json", cell.path / f"{stage}.csv"
-    if not (manifest.is_file() and metrics.is_file()):
+    if not (os.path.lexists(manifest) and os.path.lexists(metrics)):
         return None
     try:
-        record, success = read_json(manifest), _last_success(metrics)
-    except UserError as error:
-        return None if not manifest.is_file() else Standing(run, stage, cell, WAITING, total, problem=str(error))
-    except FileNotFoundError:  # Snakemake deletes what a job that failed has declared
-        return None
+        record, success = _manifest(manifest), _last_success(metrics)
+    except UserError:
+        if os.path.lexists(manifest) and os.path.lexists(metrics):
+            raise
+        return None  # Snakemake deletes what a job that failed has declared
     common = {"step": total, "outdated": record["digest"] != run.digest(stage)}
     if record["status"] == "DIVERGED":
         return Standing(run, stage, cell, DIVERGED, total, success=None if stage == "pretrain" else 0.0, **common)
@@ -118,63 +169,79 @@ def _finished(run: Run, stage: str, cell: Cell, total: int) -> Standing | None:
     return Standing(run, stage, cell, DONE, total, pace=pace, success=success, **common)
 
 
+def _manifest(path: Path) -> dict[str, Any]:
+    """What is recorded of a finished stage."""
+    return read_record(path, Manifest, AGAIN)
+
+
 def _unfinished(run: Run, stage: str, cell: Cell, total: int, holder: Holder | None) -> Standing:
     """From the run directory: diverged but not yet published, running, or waiting."""
-    if not cell.path.exists():
+    if not os.path.lexists(cell.path):
         return Standing(run, stage, cell, WAITING, total)
-    if cell.diverged.is_file():
-        record = read_json(cell.diverged)
+    if os.path.lexists(cell.diverged):
+        record = read_record(cell.diverged, Diverged, RESTORE)
         if STAGES.index(record["stage"]) <= STAGES.index(stage):
             step = record["rows"][-1]["step"] if record["stage"] == stage else 0
             return Standing(run, stage, cell, DIVERGED, total, step, success=0.0)
-    step, saved, record = _record(cell.directory(stage))
-    values: dict[str, Any] = {"step": step, "saved": saved, "holder": holder}
+    found = _saved(cell.directory(stage))
+    values: dict[str, Any] = {"step": found.step, "saved": found.moment, "seen": found.moment, "problem": found.problem}
+    record = found.record
     timed = record.timing[-1] if record and record.timing else None  # of the last interval, which may end before `step`
     if timed and timed.step:
         values["pace"] = timed.seconds / (timed.step * len(record.block))
     if record and (evaluated := [row.success for row in record.rows if row.success is not None]):
         values["success"] = evaluated[-1]
-    return Standing(run, stage, cell, RUNNING if holder else WAITING, total, **values)
-
-
-def newest(directory: Path) -> tuple[int, float] | None:
-    """The step of the newest checkpoint in a run directory, by its name, and when it was saved; None if none is."""
+    if holder is None:
+        return Standing(run, stage, cell, WAITING, total, **values)
     try:
-        with os.scandir(directory) as entries:
-            records = [e for e in entries if e.name.startswith("step") and e.name.endswith(".json")]
-            last = max(records, key=lambda entry: entry.name, default=None)
-            return last and (int(last.name[4:-5]), last.stat().st_mtime)
-    except FileNotFoundError:
-        return None
+        note = progress.noted(cell.directory(stage))
+    except UserError as error:
+        note, values["problem"] = None, str(error)
+    if note and note.step > found.step:
+        values |= {"step": note.step, "seen": note.moment}
+        values.setdefault("pace", note.pace)
+    return Standing(run, stage, cell, RUNNING, total, holder=holder, **values)
 
 
-def _record(directory: Path) -> tuple[int, float | None, Record | None]:
-    """Step and time of the newest checkpoint, and its record; (0, None, None) if there is none to be read."""
-    found = None
+def _saved(directory: Path) -> Saved:
+    """The newest checkpoint of a run directory; where none can be read, the newest's name tells its step."""
     for _ in range(3):  # a newer one replaces it at any moment
-        found = newest(directory)
-        if found is None:
-            break
-        try:
-            content = (directory / f"step{found[0]:09d}.json").read_bytes()
-            return *found, msgspec.json.decode(content, type=Sealed).record
-        except (FileNotFoundError, msgspec.DecodeError):
-            continue
-    return *(found or (0, None)), None
+        first = None
+        for step in checkpoint.recorded(directory):
+            path = directory / step_file(step)
+            try:
+                moment = os.stat(path).st_mtime
+                record = msgspec.json.decode(read_bytes(path), type=Sealed).record
+            except (UserError, OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                if not os.path.lexists(path):
+                    break
+                reason = f"{path}: damaged, not a checkpoint's record"
+                reason = str(error).partition("; ")[0] if isinstance(error, UserError) else reason
+                first = first or (step, reason)
+            else:
+                return Saved(step, moment, record, first and f"{first[1]}; the checkpoint before it is used")
+        else:
+            return Saved(first[0], problem=f"{first[1]}; {RESTORE}") if first else Saved()
+    return Saved()
 
 
 def _last_success(metrics: Path) -> float | None:
     """The last evaluation in a metrics file; its end is enough to read, as a stage ends with one."""
-    with open(metrics, "rb") as file:
-        header = file.readline().decode().rstrip("\n").split(",")
-        start = file.tell()
-        file.seek(max(start, os.fstat(file.fileno()).st_size - TAIL))
-        lines = file.read().decode().splitlines()
-    if "success" not in header:
-        return None
-    column = header.index("success")
-    for line in reversed(lines):
-        cells = line.split(",")
-        if len(cells) == len(header) and cells[column]:
-            return float(cells[column])
+    try:
+        with open_regular(metrics) as file:
+            header = file.readline(TAIL).decode().rstrip("\n").split(",")
+            start = file.tell()
+            file.seek(max(start, os.fstat(file.fileno()).st_size - TAIL))
+            lines = file.read(TAIL).decode().splitlines()
+        column = header.index("success")
+        for line in reversed(lines):
+            cells = line.split(",")
+            if len(cells) == len(header) and cells[column]:
+                if 0 <= (success := float(cells[column])) <= 1:
+                    return success
+                raise ValueError
+    except OSError as error:
+        raise UserError(f"{metrics}: cannot be read ({error.strerror}); {AGAIN}") from None
+    except ValueError:
+        raise UserError(f"{metrics}: damaged, not a table of metrics; {AGAIN}") from None
     return None

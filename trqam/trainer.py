@@ -84,7 +84,7 @@ class Trainer:
         # counted, or the next save cut short could leave the seeds without a step in common.
         found = [checkpoint.recorded(cell.directory(stage)) for cell in cells]
         self.abandoned = {later for steps in found for later in steps if later > self.step}
-        self.progress = Progress(title(run, stage, block), total, self.step)
+        self.progress = Progress(title(run, stage, block), total, self.step, [cell.directory(stage) for cell in cells])
         self.profile = self._profile(profile) if profile else None
 
     @property

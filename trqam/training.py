@@ -18,6 +18,7 @@ from trqam.errors import Stopped, UserError
 from trqam.experience import REPLAY, check_saved
 from trqam.policy import acting_part
 from trqam.profiling import Request
+from trqam.progress import forget
 from trqam.replicas import device_of, replicas_at_once
 from trqam.runs import Cell, cell_of, check_place, check_same, finished, locked, pretraining_cell, publish
 from trqam.stop import Stop
@@ -64,8 +65,9 @@ def _train_block(
 
     with locked(cells, look):
         for cell in cells:
-            sweep(cell.path)
-            sweep(cell.directory(stage))
+            for folder in (cell.path, cell.path / "run", cell.directory(stage)):
+                sweep(folder)
+            forget([cell.directory(stage)])  # of a training that was killed
         left = _unfinished(cells, run, stage, total)
         if skipped := [cell.seed for cell in cells if cell not in left]:
             print(f"{title(run, stage)}: seeds {skipped} have finished; not trained again", file=sys.stderr)

@@ -1,5 +1,6 @@
 # Reads the configuration through the same typed schema as every command does, and derives what the rules need from it.
 
+import getpass
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ import msgspec
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
 from trqam import config as configuration
+from trqam import leftovers
 from trqam import resources as requested
 from trqam import verdict
 from trqam.errors import UserError
@@ -30,6 +32,20 @@ try:
 except UserError as error:
     print(f"trqam: error: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
+
+DRY = {"-n", "--dry-run", "--dryrun"}.intersection(
+    sys.argv
+)  # looks, and changes nothing
+if workflow.is_main_process and not DRY:
+    leftovers.guard(Path())
+
+try:
+    getpass.getuser()
+except (
+    KeyError,
+    OSError,
+):  # Snakemake asks for a name, which a container's user may not have
+    os.environ["LOGNAME"] = "nobody"
 
 TRQAM = f"python -m trqam {CONFIG_OPTIONS}"
 RESULTS = str(CONFIG.results)
