@@ -7,33 +7,40 @@ from contextlib import suppress
 
 from trqam.inherited import settle
 
+from trqam import installed
+
 settle()
 
-from trqam.arguments import MANY, MOST, SEEDS, Parser, path, real, whole  # noqa: E402
-from trqam.bench import options as bench_options  # noqa: E402
-from trqam.commands import (  # noqa: E402
-    archive,
-    bench,
-    clean,
-    collect,
-    configured,
-    convert,
-    doctor,
-    evaluate,
-    fetch,
-    generate,
-    golden,
-    import_,
-    plan,
-    pretrain,
-    rebuild,
-    render,
-    rollouts,
-    status,
-    train,
-)
-from trqam.errors import Stopped, UserError  # noqa: E402
-from trqam.log import Unread, listing, tolerant  # noqa: E402
+if sys.version_info < installed.bounds()[0]:
+    installed.end()
+try:
+    from trqam.arguments import MANY, MOST, SEEDS, Parser, path, real, whole
+    from trqam.bench import options as bench_options
+    from trqam.commands import (
+        archive,
+        bench,
+        clean,
+        collect,
+        configured,
+        convert,
+        doctor,
+        evaluate,
+        fetch,
+        generate,
+        golden,
+        import_,
+        plan,
+        pretrain,
+        rebuild,
+        render,
+        rollouts,
+        status,
+        train,
+    )
+    from trqam.errors import Stopped, UserError
+    from trqam.log import Unread, listing, tolerant
+except ModuleNotFoundError as missing:
+    installed.end(missing)
 
 PROFILE = "trace 20 steps, unchanged, into run/ of the first seed's folder, and say in ten lines where the time goes"
 TIME_LIMIT = "save and exit with code 85 before 30m, 2h, seconds, slurm or none; auto: slurm in a job (default)"
@@ -180,6 +187,8 @@ def main() -> None:
     except UserError as error:
         print(f"trqam: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        installed.end(error)
     except Stopped as stopped:
         print(f"trqam: {stopped}", file=sys.stderr)
         sys.exit(stopped.exit_code)

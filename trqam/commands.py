@@ -169,7 +169,7 @@ def doctor(arguments: argparse.Namespace, config: configuration.Config) -> None:
     failed = False
     for finding in examine(config, arguments.clear):
         failed |= finding.verdict == FAIL
-        print(f"{finding.verdict:5} {finding.name:12} {finding.text}", flush=True)
+        print(finding, flush=True)
     sys.exit(failed)
 
 

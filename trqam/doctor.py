@@ -3,41 +3,35 @@
 import importlib
 import importlib.util
 import os
-import platform
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from importlib import metadata
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+
+import psutil
 
 from trqam import leftovers
+from trqam.artefacts import open_regular
 from trqam.cells import cell_of, pretraining_cell
 from trqam.config import Config
 from trqam.errors import UserError
+from trqam.installed import FAIL, OK, ROOT, WARN, Finding, packages
 from trqam.lock import standing
 from trqam.report import count, weight
+from trqam.survey import survey
 
-OK, WARN, FAIL = "ok", "warn", "FAIL"
-ROOT = Path(__file__).parents[1]
-PYTHON = (3, 11)
 LITTLE_ROOM, NO_ROOM = 10e9, 1e9  # bytes free
 SLURM_PROFILE = Path("workflow/profiles/slurm/config.yaml")
-
-
-class Finding(NamedTuple):
-    """What a check says."""
-
-    verdict: str
-    name: str
-    text: str
 
 
 def examine(config: Config, clear: bool = False) -> Iterator[Finding]:
     """All findings, as they come; with ``clear`` what killed processes left is removed where nobody holds it.
 
-    Python and packages first: without them the others are not tried.
+    Python and packages first: without them the others are not tried. What a check cannot look at is its finding.
     """
     broken = False
     for finding in packages(ROOT / "requirements.txt"):
@@ -45,55 +39,44 @@ def examine(config: Config, clear: bool = False) -> Iterator[Finding]:
         yield finding
     if broken:
         return
-    checks: list[Callable[[], Finding]] = [
-        lambda: processor(config), lambda: gpu(config), rendering, lambda: environments(config), tex, slurm,
-        lambda: disk(config), lambda: data(config), lambda: runs(config, clear),
-        lambda: snakemake(Path(), clear), lambda: temporary(config, clear),
-    ]  # fmt: skip
-    for check in checks:
-        yield check()
-
-
-def packages(requirements: Path) -> Iterator[Finding]:
-    """Python, then what requirements.txt pins: missing is a failure, another version a warning."""
-    text = platform.python_version()
-    if tuple(map(int, platform.python_version_tuple()[:2])) < PYTHON:
-        yield Finding(FAIL, "python", f"{text}; 3.11 or newer is needed: make clean-venv; make PYTHON=python3.12")
-    else:
-        yield Finding(OK, "python", text)
-    if not requirements.is_file():
-        yield Finding(WARN, "packages", f"{requirements}: not here, so versions cannot be compared; work in a checkout")
-        return
-    needed, _, checks = requirements.read_text().partition("\n# checks\n")
-    missing, other, pins = [], [], _pins(needed)
-    for name, version in pins.items():
+    checks: dict[str, Callable[[], Finding]] = {
+        "source": lambda: source(ROOT),
+        "processor": lambda: processor(config),
+        "gpu": lambda: gpu(config),
+        "rendering": rendering,
+        "environment": lambda: environments(config),
+        "latex": tex,
+        "slurm": slurm,
+        "disk": lambda: disk(config),
+        "data": lambda: data(config),
+        "runs": lambda: runs(config, clear),
+        "snakemake": lambda: snakemake(Path(), clear),
+        "workflow": lambda: workflow(config),
+        "temporary": lambda: temporary(config, clear),
+    }
+    for name, check in checks.items():
         try:
-            found = metadata.version(name).partition("+")[0]  # 2.13.0+cpu is torch 2.13.0
-        except metadata.PackageNotFoundError:
-            missing.append(name)
-            continue
-        if found != version:
-            other.append(f"{name} {found} instead of {version}")
-    fix = "pip install -r requirements.txt"
-    if missing:
-        yield Finding(FAIL, "packages", f"missing: {', '.join(missing)}; {fix}")
-    elif other:
-        yield Finding(WARN, "packages", f"{', '.join(other)}: numbers may differ from those of the pins; {fix}")
-    else:
-        absent = [name for name in _pins(checks) if not _installed(name)]
-        note = f"; for the tests also {', '.join(absent)}" if absent else ""
-        yield Finding(OK, "packages", f"all {len(pins)} as pinned{note}")
+            yield check()
+        except UserError as error:
+            yield Finding(FAIL, name, str(error))
+        except (OSError, ImportError) as error:
+            where = f"{error.filename}: " if getattr(error, "filename", None) else ""
+            yield Finding(FAIL, name, f"{where}{getattr(error, 'strerror', None) or _line(error)}")
 
 
-def _pins(text: str) -> dict[str, str]:
-    return dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
-
-
-def _installed(name: str) -> bool:
+def source(checkout: Path) -> Finding:
+    """Whether the commit can be told that a manifest and the paper name."""
+    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
     try:
-        return bool(metadata.version(name))
-    except metadata.PackageNotFoundError:
-        return False
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding(WARN, "source", f"git does not answer ({_line(error)}): manifests will say: unknown commit")
+    if asked.returncode == 0:
+        return Finding(OK, "source", f"commit {asked.stdout.strip()[:12]}")
+    if "safe.directory" in asked.stderr:
+        fix = f"git config --global --add safe.directory {shlex.quote(str(checkout))}"
+        return Finding(WARN, "source", f"{checkout}: another user's checkout, so git does not tell the commit; {fix}")
+    return Finding(WARN, "source", f"{checkout}: no checkout of git, so manifests will say: unknown commit")
 
 
 def processor(config: Config) -> Finding:
@@ -111,11 +94,7 @@ def processor(config: Config) -> Finding:
 
 
 def _memory() -> str:
-    try:
-        found = re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    except OSError:
-        found = None
-    return f"{weight(int(found[1]) * 1024)} of memory free" if found else "memory unknown"
+    return f"{weight(psutil.virtual_memory().available)} of memory free"
 
 
 def gpu(config: Config) -> Finding:
@@ -193,8 +172,10 @@ def disk(config: Config) -> Finding:
     """Room and the right to write where results and data go."""
     places, texts, verdict = [config.results, Path(config.scale.data_dir)], [], OK
     for place in places:
-        there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
-        if not os.access(there, os.W_OK):
+        there = next(folder for folder in (place, *place.absolute().parents) if os.path.lexists(folder))
+        if not there.is_dir():
+            return Finding(FAIL, "disk", f"{there}: no folder, where results or data are to be; move it away")
+        if not os.access(there, os.W_OK | os.X_OK):
             return Finding(FAIL, "disk", f"{there}: cannot be written; correct its permissions, or data_dir")
         room = os.statvfs(there)
         free = room.f_bavail * room.f_frsize
@@ -208,22 +189,19 @@ def disk(config: Config) -> Finding:
 
 def data(config: Config) -> Finding:
     """Each dataset: stored whole, by the sizes of its files; being made; or to come."""
-    from trqam.artefacts import read_json
+    from trqam.data.card import read
 
     there, coming = [], []
     for domain in config.task_domains:
         folder = config.data_directory(domain)
         if pid := leftovers.flock_holder(folder / ".lock"):
             coming.append(f"{domain} (process {pid} is writing it)")
-        elif not (folder / "card.json").is_file():
+        elif not os.path.lexists(folder / "card.json"):
             coming.append(domain)
         else:
-            try:
-                short = _short(folder, read_json(folder / "card.json"))
-            except UserError as error:
-                short = str(error)
-            if short:
-                return Finding(FAIL, "data", f"{short}; delete {folder}/card.json and make it again")
+            fix = f"delete {folder}/card.json and make it again"
+            if short := _short(folder, read(folder / "card.json", domain, fix)):
+                return Finding(FAIL, "data", f"{short}; {fix}")
             there.append(domain)
     text = f"{len(there)} of {count(len(config.task_domains), 'dataset')} in {config.scale.data_dir}"
     if not coming:
@@ -241,8 +219,9 @@ def _short(folder: Path, card: dict) -> str | None:
     for key, shape in card["shapes"].items():
         path = folder / f"{key}.npy"
         try:
-            found = list(np.load(path, mmap_mode="r", allow_pickle=False).shape)
-        except (OSError, ValueError, EOFError):
+            with open_regular(path):
+                found = list(np.load(path, mmap_mode="r", allow_pickle=False).shape)
+        except (OSError, ValueError, EOFError, AttributeError):  # the last: a zip file's
             return f"{path}: missing or damaged"
         if found != shape:
             return f"{path}: {found} where card.json says {shape}"
@@ -253,10 +232,18 @@ def runs(config: Config, clear: bool) -> Finding:
     """Which runs live processes hold, and the locks of dead ones, which the next training takes over by itself."""
     cells = [pretraining_cell(config, domain) for domain in config.task_domains]
     cells += [cell_of(config, *names, seed) for names in config.cells for seed in range(config.scale.seeds)]
-    found = [(cell.lock, *standing(cell.lock)) for cell in cells if cell.path.exists()]
-    holders = sorted({mark.who for _, state, mark in found if state == "held"})
-    stale = [path for path, state, _ in found if state == "stale"]
-    text = f"{count(len(holders), 'live job')}: {', '.join(holders)}" if holders else "no live job"
+    holders, stale = set(), []
+    for path in (cell.lock for cell in cells if os.path.lexists(cell.lock)):
+        with suppress(UserError):  # which is among the problems below
+            state, mark = standing(path)
+            if state == "held":
+                holders.add(mark.who)
+            elif state == "stale":
+                stale.append(path)
+    text = f"{count(len(holders), 'live job')}: {', '.join(sorted(holders))}" if holders else "no live job"
+    if problems := [standing.problem for standing in survey(config) if standing.problem]:
+        more = f"; and {len(problems) - 1} more, in `trqam status`" if len(problems) > 1 else ""
+        return Finding(FAIL, "runs", f"{text}; {problems[0]}{more}")
     if not stale:
         return Finding(OK, "runs", text)
     if clear:
@@ -275,12 +262,31 @@ def snakemake(folder: Path, clear: bool) -> Finding:
         number = leftovers.remove([*locks.paths, *void])
         return Finding(OK, "snakemake", f"{count(number, 'stale file')} removed")
     if locks.paths:
-        text = f"{count(len(locks.paths), 'stale lock')}: it was killed, and will not start; trqam doctor --clear"
-        return Finding(FAIL, "snakemake", text)
+        text = f"{count(len(locks.paths), 'stale lock')} of one that was killed; the next one removes them by itself"
+        return Finding(WARN, "snakemake", f"{text}, or trqam doctor --clear")
     if marks and not leftovers.snakemakes(folder):
         text = f"{count(len(marks), 'output')} marked as half made; the next run makes them again by itself"
         return Finding(OK, "snakemake", text)
     return Finding(OK, "snakemake", "no lock")
+
+
+def workflow(config: Config) -> Finding:
+    """Whether Snakemake starts here and reads the workflow, started once; `-n` tells our Snakefile to change nothing."""
+    if not Path("workflow/Snakefile").is_file():
+        return Finding(WARN, "workflow", "workflow/Snakefile: not here; work in a checkout")
+    command = [sys.executable, "-m", "snakemake", "-n", "--list-rules", "--configfile", config.path]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    except subprocess.SubprocessError as error:
+        return Finding(FAIL, "workflow", f"snakemake does not answer ({_line(error)})")
+    if asked.returncode == 0:
+        return Finding(OK, "workflow", "snakemake starts and reads it")
+    said = [line.strip() for line in asked.stderr.splitlines() if line.strip()] or ["no word why"]
+    problem = next((line for line in reversed(said) if re.match(r"\w+Error: .|trqam: error: ", line)), said[-1])
+    denied = re.search(r"\[Errno \d+\] .*: '(/[^']*)'$", problem)
+    if denied and not Path(denied[1]).is_relative_to(Path.cwd()):
+        problem += '; give it a place of its own: export XDG_CACHE_HOME="$PWD/.snakemake/cache"'
+    return Finding(FAIL, "workflow", f"snakemake does not start ({problem})")
 
 
 def temporary(config: Config, clear: bool) -> Finding:
@@ -289,7 +295,7 @@ def temporary(config: Config, clear: bool) -> Finding:
     text = f"{count(len(alive), 'file')} being written" if alive else "none left"
     if not dead:
         return Finding(OK, "temporary", text)
-    size = sum(path.stat().st_size for path in dead if path.exists())
+    size = sum(os.lstat(path).st_size for path in dead if os.path.lexists(path))
     if clear:
         return Finding(OK, "temporary", f"{count(leftovers.remove(dead), 'file')} removed, {weight(size)}; {text}")
     text = f"{count(len(dead), 'file')} left by killed processes, {weight(size)}; trqam doctor --clear"

@@ -5,6 +5,7 @@ request therefore costs waiting time in the queue, a small one a restart.
 """
 
 import math
+import os
 from pathlib import Path
 
 import msgspec
@@ -65,7 +66,7 @@ def path_of(config: Config) -> Path:
 def load(config: Config) -> Requests:
     """What was measured for this scale, else `DEFAULTS`."""
     path = path_of(config)
-    if not path.exists():
+    if not os.path.lexists(path):
         return DEFAULTS
     requests = convert(read_json(path), Requests, str(path))
     asked = {f"{kind}.{key}": n for kind in KINDS for key, n in msgspec.to_builtins(getattr(requests, kind)).items()}

@@ -192,7 +192,7 @@ def _diverged(config: Config, runs: list[Standing]) -> list[str]:
 def _problems(config: Config, runs: list[Standing], refused: str | None) -> list[str]:
     """What keeps the paper from being made, as Snakemake and `trqam collect` would say it, and then the runs' own."""
     outdated = [standing for standing in runs if standing.outdated]
-    texts = [standing.problem for standing in runs if standing.problem]
+    texts = [text for standing in runs for text in (standing.problem, standing.warning) if text]
     if refused and outdated:
         what = f"{count(len(outdated), 'run')} trained with another configuration than today's, which the paper refuses"
         texts.insert(0, f"{what}; first {refused}")

@@ -49,6 +49,7 @@ class Standing:
     holder: Holder | None = None
     outdated: bool = False  # finished under another configuration than today's
     problem: str | None = None  # with its files, in one line
+    warning: str | None = None  # of what is damaged and not needed
 
     @property
     def left(self) -> int:
@@ -112,7 +113,8 @@ class Saved:
     step: int = 0
     moment: float | None = None  # when it was saved
     record: Record | None = None
-    problem: str | None = None  # of a newer one
+    problem: str | None = None  # where there are some, and none can be read
+    warning: str | None = None  # of a newer one
 
 
 def survey(config: Config) -> Iterator[Standing]:
@@ -184,7 +186,8 @@ def _unfinished(run: Run, stage: str, cell: Cell, total: int, holder: Holder | N
             step = record["rows"][-1]["step"] if record["stage"] == stage else 0
             return Standing(run, stage, cell, DIVERGED, total, step, success=0.0)
     found = _saved(cell.directory(stage))
-    values: dict[str, Any] = {"step": found.step, "saved": found.moment, "seen": found.moment, "problem": found.problem}
+    values: dict[str, Any] = {"step": found.step, "saved": found.moment, "seen": found.moment}
+    values |= {"problem": found.problem, "warning": found.warning}
     record = found.record
     timed = record.timing[-1] if record and record.timing else None  # of the last interval, which may end before `step`
     if timed and timed.step:
@@ -196,7 +199,7 @@ def _unfinished(run: Run, stage: str, cell: Cell, total: int, holder: Holder | N
     try:
         note = progress.noted(cell.directory(stage))
     except UserError as error:
-        note, values["problem"] = None, str(error)
+        note, values["warning"] = None, str(error)
     if note and note.step > found.step:
         values |= {"step": note.step, "seen": note.moment}
         values.setdefault("pace", note.pace)
@@ -219,7 +222,8 @@ def _saved(directory: Path) -> Saved:
                 reason = str(error).partition("; ")[0] if isinstance(error, UserError) else reason
                 first = first or (step, reason)
             else:
-                return Saved(step, moment, record, first and f"{first[1]}; the checkpoint before it is used")
+                warning = f"{first[1]}; the checkpoint before it is used" if first else None
+                return Saved(step, moment, record, warning=warning)
         else:
             return Saved(first[0], problem=f"{first[1]}; {RESTORE}") if first else Saved()
     return Saved()

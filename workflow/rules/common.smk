@@ -33,18 +33,15 @@ except UserError as error:
     print(f"trqam: error: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
 
-DRY = {"-n", "--dry-run", "--dryrun"}.intersection(
-    sys.argv
-)  # looks, and changes nothing
-if workflow.is_main_process and not DRY:
+# By the one process that runs the jobs, not by theirs; a dry run looks, and changes nothing.
+DRY = {"-n", "--dry-run", "--dryrun"}
+if workflow.is_main_process and not DRY.intersection(sys.argv):
     leftovers.guard(Path())
 
+# Snakemake asks for a name, which a container's user may not have.
 try:
     getpass.getuser()
-except (
-    KeyError,
-    OSError,
-):  # Snakemake asks for a name, which a container's user may not have
+except (KeyError, OSError):
     os.environ["LOGNAME"] = "nobody"
 
 TRQAM = f"python -m trqam {CONFIG_OPTIONS}"
