@@ -271,7 +271,7 @@ def snakemake(folder: Path, clear: bool) -> Finding:
 
 
 def workflow(config: Config) -> Finding:
-    """Whether Snakemake starts here and reads the workflow, started once; `-n` tells our Snakefile to change nothing."""
+    """Whether Snakemake starts here and reads the workflow, tried once; `-n` tells our Snakefile to change nothing."""
     if not Path("workflow/Snakefile").is_file():
         return Finding(WARN, "workflow", "workflow/Snakefile: not here; work in a checkout")
     command = [sys.executable, "-m", "snakemake", "-n", "--list-rules", "--configfile", config.path]
@@ -281,7 +281,7 @@ def workflow(config: Config) -> Finding:
         return Finding(FAIL, "workflow", f"snakemake does not answer ({_line(error)})")
     if asked.returncode == 0:
         return Finding(OK, "workflow", "snakemake starts and reads it")
-    said = [line.strip() for line in asked.stderr.splitlines() if line.strip()] or ["no word why"]
+    said = [line.strip() for line in (asked.stderr + asked.stdout).splitlines() if line.strip()] or ["no word why"]
     problem = next((line for line in reversed(said) if re.match(r"\w+Error: .|trqam: error: ", line)), said[-1])
     denied = re.search(r"\[Errno \d+\] .*: '(/[^']*)'$", problem)
     if denied and not Path(denied[1]).is_relative_to(Path.cwd()):
