@@ -12,6 +12,13 @@ PYTHON ?= python3
 CORES ?= all
 ACTIVATE = . .venv/bin/activate &&
 
+# Snakemake and LaTeX keep caches below HOME, which a container's user may not have.
+ifneq ($(shell test -n "$$HOME" && mkdir -p "$${XDG_CACHE_HOME:-$$HOME/.cache}" 2>/dev/null && \
+	test -w "$${XDG_CACHE_HOME:-$$HOME/.cache}" && echo there),there)
+export HOME := $(CURDIR)/.snakemake
+export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
+endif
+
 .PHONY: paper test bench status doctor chaos lint clean-venv
 
 paper: .venv/installed

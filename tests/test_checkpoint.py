@@ -1,13 +1,15 @@
 """Checkpoints and files: what a failed write, a kill and damage leave, and what is made of it."""
 
+import errno
 import os
 import resource
+import stat
 
 import pytest
 import torch
 
 from tests.test_training import killed
-from trqam import artefacts, checkpoint
+from trqam import artefacts, checkpoint, lock
 from trqam.artefacts import sweep, temporary_name, write_atomically, write_json, writing
 from trqam.errors import UserError
 
@@ -127,3 +129,60 @@ def test_an_interrupted_write_leaves_no_temporary_file(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_json(tmp_path / "a.json", {})
     assert names(tmp_path) == []
+
+
+def refusing(monkeypatch, number, folders_only):
+    """The file system answers a request to wait for the disk with this error."""
+    fsync = os.fsync
+
+    def refuse(descriptor):
+        if not folders_only or stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+
+
+@pytest.mark.parametrize("folders_only", [True, False])
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP])
+def test_a_share_that_cannot_wait_for_the_disk_is_no_failure(tmp_path, monkeypatch, number, folders_only):
+    refusing(monkeypatch, number, folders_only)
+    monkeypatch.setattr(os, "link", lambda *_: refuse_links(number))
+    with lock.held([tmp_path / "run" / "lock"]):
+        assert lock.standing(tmp_path / "run" / "lock")[0] == "held"
+    save(tmp_path, 5)
+    assert checkpoint.steps(tmp_path) == [5]
+    assert not list(tmp_path.rglob(".*"))
+
+
+def refuse_links(number):
+    raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize("folders_only", [True, False])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_a_disk_that_fails_is_one(tmp_path, monkeypatch, number, folders_only):
+    refusing(monkeypatch, number, folders_only)
+    with pytest.raises(UserError, match=r"step000000005.safetensors: cannot be written"):
+        save(tmp_path, 5)
+
+
+def test_a_folder_that_may_be_written_and_not_read_is_enough(tmp_path, monkeypatch):
+    opened = os.open
+
+    def refuse(path, flags, *rest, **options):
+        if os.path.isdir(path):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, flags, *rest, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    write_json(tmp_path / "a.json", {})
+    assert (tmp_path / "a.json").read_text() == "{}\n"
+
+
+def test_a_folder_named_as_a_checkpoint_is_not_deleted(tmp_path):
+    (tmp_path / "step000000003.json").mkdir()
+    for step in (5, 10):
+        save(tmp_path, step)
+    assert (tmp_path / "step000000003.json").is_dir()
+    assert checkpoint.steps(tmp_path) == [10, 5]

@@ -16,7 +16,7 @@ import torch
 
 from tests.conftest import ROOT
 from tests.test_status import held
-from trqam import __main__, config, doctor, leftovers, lock
+from trqam import __main__, config, doctor, installed, leftovers, lock
 from trqam.artefacts import write_json
 from trqam.cells import cell_of
 from trqam.doctor import FAIL, OK, WARN, Finding
@@ -201,6 +201,74 @@ def test_data_that_is_cut_short(scale, tiny_data, tmp_path):
     assert f"{folder}/actions.npy" in doctor.data(loaded).text
     with filelock.FileLock(folder / ".lock"):
         assert f"{folder.name} (process {os.getpid()} is writing it)" in doctor.data(loaded).text
+
+
+def test_what_is_missing_is_said_by_the_standard_library_alone(tmp_path):
+    """In an interpreter without any package, as `python3` of a fresh machine."""
+    bare = [sys.executable, "-I", "-S", "-c"]
+    code = "import sys; sys.path.insert(0, {!r}); sys.argv[1:] = {!r}; from trqam.__main__ import main; main()"
+    done = subprocess.run([*bare, code.format(str(ROOT), ["doctor"])], capture_output=True, text=True)
+    python, missing = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (1, "")
+    assert python.split()[:2] == ["ok", "python"]
+    assert missing.startswith("FAIL  packages     missing: torch, numpy, ")
+    assert missing.endswith("; make, or pip install -r requirements.txt")
+    done = subprocess.run([*bare, code.format(str(ROOT), ["status"])], capture_output=True, text=True)
+    line = "trqam: error: package msgspec: missing; make, or pip install -r requirements.txt\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+
+
+def test_a_package_that_a_command_alone_needs(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "trqam.golden", raising=False)
+    monkeypatch.setattr(sys, "argv", ["trqam", "--config", str(ROOT / "tests/tiny.yaml"), "golden", "x"])
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("error: package torch: missing; make, or pip install -r requirements.txt\n")
+    with pytest.raises(ModuleNotFoundError):
+        installed.end(ModuleNotFoundError(name="trqam.lost"))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "here", "wanted"),
+    [
+        (">=3.11", (3, 10), "3.11 or newer"), (">=3.11", (3, 13), None), (">=3.11,<3.13", (3, 12), None),
+        (">=3.11,<3.13", (3, 13), "3.11 or 3.12"), (">=3.11, <3.14", (3, 10), "3.11 or 3.12 or 3.13"),
+    ],
+)  # fmt: skip
+def test_the_bounds_of_python_are_those_of_pyproject(tmp_path, monkeypatch, bounds, here, wanted):
+    (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "trqam"\nrequires-python = "{bounds}"\n')
+    monkeypatch.setattr(sys, "version_info", (*here, 0, "final", 0))
+    found = installed.python(tmp_path)
+    assert found.verdict == (FAIL if wanted else OK)
+    assert wanted is None or f"Python {wanted} is needed; make PYTHON=python3." in found.text
+
+
+def test_snakemake_is_started(scale, tmp_path, monkeypatch):
+    assert doctor.workflow(scale()).verdict == WARN
+    for name in ("workflow", "environment.yml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    assert doctor.workflow(scale()) == Finding(OK, "workflow", "snakemake starts and reads it")
+    resources = scale().results / "resources.json"
+    write_json(resources, [])
+    assert f"{resources}: " in doctor.workflow(scale()).text
+    resources.unlink()
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    found = doctor.workflow(scale())
+    assert found.verdict == FAIL
+    assert found.text.endswith('export HOME="$PWD/.snakemake" XDG_CACHE_HOME="$PWD/.snakemake/cache"')
+
+
+def test_why_the_commit_is_unknown(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert "no checkout of git" in doctor.source(tmp_path).text
+    programs(tmp_path, git='echo "fatal: detected dubious ownership; add it to safe.directory" >&2; exit 128')
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert doctor.source(tmp_path).text.endswith(f"; git config --global --add safe.directory {tmp_path}")
+    programs(tmp_path, git="echo 0123456789abcdef")
+    assert doctor.source(tmp_path) == Finding(OK, "source", "commit 0123456789ab")
 
 
 def test_disk(scale, monkeypatch):

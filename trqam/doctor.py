@@ -284,9 +284,10 @@ def workflow(config: Config) -> Finding:
     said = [line.strip() for line in (asked.stderr + asked.stdout).splitlines() if line.strip()] or ["no word why"]
     problem = next((line for line in reversed(said) if re.match(r"\w+Error: .|trqam: error: ", line)), said[-1])
     denied = re.search(r"\[Errno \d+\] .*: '(/[^']*)'$", problem)
-    if denied and not Path(denied[1]).is_relative_to(Path.cwd()):
-        problem += '; give it a place of its own: export XDG_CACHE_HOME="$PWD/.snakemake/cache"'
-    return Finding(FAIL, "workflow", f"snakemake does not start ({problem})")
+    fix = "run `snakemake -n` to see more"
+    if "home directory" in problem or (denied and not Path(denied[1]).is_relative_to(Path.cwd())):
+        fix = 'give it a home: export HOME="$PWD/.snakemake" XDG_CACHE_HOME="$PWD/.snakemake/cache"'
+    return Finding(FAIL, "workflow", f"snakemake does not start ({problem}); {fix}")
 
 
 def temporary(config: Config, clear: bool) -> Finding:
