@@ -5,9 +5,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from trqam.inherited import settle
-
 from trqam import installed
+from trqam.inherited import settle
 
 settle()
 

@@ -30,7 +30,6 @@ import msgspec
 
 from trqam import collection, published
 from trqam import config as configuration
-from trqam import published
 from trqam.artefacts import opened, read_bytes, read_json, refuse_foreign, write_atomically, writing
 from trqam.config import Config
 from trqam.errors import UserError

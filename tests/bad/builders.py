@@ -292,12 +292,6 @@ def brackets(path: Path, depth: int) -> None:
     path.write_text("[" * depth + "]" * depth)
 
 
-def fifo(path: Path, _: bool) -> None:
-    """A pipe that nobody writes to."""
-    path.unlink(missing_ok=True)
-    os.mkfifo(path)
-
-
 def device(path: Path, target: str) -> None:
     """A link to a device, such as one without an end."""
     path.unlink(missing_ok=True)

@@ -69,8 +69,10 @@ def _work(folder: Path) -> None:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """What is in ``folder``, to be compared: files' sums and links' targets, but no locks, nothing begun and no notes of
-    what was verified."""
+    """What is in ``folder``, to be compared: files' sums and links' targets.
+
+    Without locks, what is begun, and notes of what was verified.
+    """
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
