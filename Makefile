@@ -1,16 +1,16 @@
 # make paper   everything from an empty folder to results/small/paper/paper.pdf and report.html
 #   FROM=FILE   instead from an archive of `trqam archive`, without training: results/small-rebuilt/paper/
-# make test    the tests
+#   CORES=N     with so many cores (default: all)
+# make test    the tests; what needs a program that is not here is skipped, and the last lines say so
 # make bench   how fast this machine trains, beside what is asked for: benchmarks/README.md says what the table means
 # make status  what is done, running and waiting, until when, and what to do next
 # make doctor  whether everything is here that a run needs; CLEAR=1 clears what killed processes left
-#   CONFIG=FILE   of another scale, such as config/paper.yaml
 # make chaos   kills, damaged files and refused writes, and a table of what came of them: docs/reliability.md
-# They create .venv and install the pinned requirements first.
+# make install only .venv with the pinned packages, which the others (but status and doctor) make first if need be
+#   CONFIG=FILE   (paper, bench, status, doctor) of another scale, such as config/paper.yaml
+#   PYTHON=FILE   the Python to make .venv with, such as python3.12
 
-PYTHON ?= python3
 CORES ?= all
-ACTIVATE = . .venv/bin/activate &&
 
 # Snakemake and LaTeX keep caches below HOME, which a container's user may not have.
 ifneq ($(shell test -n "$$HOME" && mkdir -p "$${XDG_CACHE_HOME:-$$HOME/.cache}" 2>/dev/null && \
@@ -19,40 +19,65 @@ export HOME := $(CURDIR)/.snakemake
 export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
-.PHONY: paper test bench status doctor chaos lint clean-venv
-
-paper: .venv/installed
-ifdef FROM
-	$(ACTIVATE) python -m trqam rebuild "$(FROM)"
-else
-	$(ACTIVATE) snakemake --cores $(CORES) paper
+# A word that nothing reads, or that is empty, would be obeyed by nobody: it is refused.
+KNOWN = CONFIG CORES FROM CLEAR PYTHON
+GOALS = $(or $(MAKECMDGOALS),help)
+written = $(filter command,$(firstword $(origin $(1))))
+only = $(if $(call written,$(1)),$(if $(filter $(2),$(GOALS)),\
+  $(if $($(1)),,$(error $(1)= is empty)),$(error $(1)= means nothing to make $(GOALS); only to: $(2))))
+ifeq ($(MAKELEVEL),0)
+$(foreach name,$(filter-out -% SHELL $(KNOWN),$(.VARIABLES)),$(if $(call written,$(name)),\
+  $(error $(name)= means nothing here; these do: $(KNOWN))))
+endif
+$(call only,CONFIG,paper bench status doctor)
+$(call only,CORES,paper)
+$(call only,FROM,paper)
+$(call only,CLEAR,doctor)
+ifneq ($(and $(FROM),$(CONFIG)),)
+$(error FROM=$(FROM) carries its configuration: leave out CONFIG=$(CONFIG))
 endif
 
-test: .venv/installed lint
-	$(ACTIVATE) python -m pytest -n auto --dist loadfile
+# Found by PATH and not by scripts, whose first line says where .venv once was. The variables would bring other packages.
+unexport PYTHONPATH PYTHONHOME
+RUN = PATH="$$PWD/.venv/bin:$$PATH" python -m
+TRQAM = $(RUN) trqam $(if $(CONFIG),--config "$(CONFIG)")
+INSTALL = "$(or $(PYTHON),python3)" install.py
 
-bench: .venv/installed
-	$(ACTIVATE) python -m trqam bench
+.PHONY: help paper test bench status doctor chaos lint install configured
 
-status: .venv/installed
-	@$(ACTIVATE) python -m trqam $(if $(CONFIG),--config "$(CONFIG)") status
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
-doctor: .venv/installed
-	@$(ACTIVATE) python -m trqam $(if $(CONFIG),--config "$(CONFIG)") doctor $(if $(CLEAR),--clear)
+paper: configured install
+ifdef FROM
+	@echo "making the paper of $(FROM): about a minute"
+	$(RUN) trqam rebuild "$(FROM)"
+else
+	$(RUN) snakemake --cores $(CORES) paper $(if $(CONFIG),--configfile "$(CONFIG)")
+endif
 
-chaos: .venv/installed
-	$(ACTIVATE) python -m tests.chaos
+test: install lint
+	$(RUN) pytest -n auto --dist loadfile
 
-lint: .venv/installed
-	$(ACTIVATE) ruff check . && ruff format --check . && snakefmt --check workflow && snakemake --lint
+bench: configured install
+	$(TRQAM) bench
 
-# --no-build-isolation: the build tool comes from requirements.txt, nothing else is fetched.
-.venv/installed: requirements.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --disable-pip-version-check -q -r requirements.txt
-	.venv/bin/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
-	touch $@
+status doctor: configured
+	@$(INSTALL) --look && $(TRQAM) $@ $(if $(CLEAR),--clear)
 
-clean-venv:
-	rm -rf .venv
+chaos: install
+	$(RUN) tests.chaos
+
+lint: install
+	$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) snakefmt --check workflow && $(RUN) snakemake --lint
+
+install:
+	@command -v "$(or $(PYTHON),python3)" >/dev/null || \
+	  { echo "trqam: $(or $(PYTHON),python3) is not on PATH; install it, or name another: make PYTHON=FILE" >&2; exit 1; }
+	@$(INSTALL) $(if $(PYTHON),"$(PYTHON)")
+
+configured:
+ifdef CONFIG
+	@test -f "$(CONFIG)" || \
+	  { echo "trqam: CONFIG=$(CONFIG): no such file; name a scale file, such as config/paper.yaml" >&2; exit 2; }
+endif
