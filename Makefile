@@ -2,6 +2,7 @@
 #   FROM=FILE   instead from an archive of `trqam archive`, without training: results/small-rebuilt/paper/
 #   CORES=N     with so many cores (default: all)
 # make test    the tests; what needs a program that is not here is skipped, and the last lines say so
+#   PYTEST=WORDS  further options of pytest, such as "-k doctor"
 # make bench   how fast this machine trains, beside what is asked for: benchmarks/README.md says what the table means
 # make status  what is done, running and waiting, until when, and what to do next
 # make doctor  whether everything is here that a run needs; CLEAR=1 clears what killed processes left
@@ -20,7 +21,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
 # A word that nothing reads, or that is empty, would be obeyed by nobody: it is refused.
-KNOWN = CONFIG CORES FROM CLEAR PYTHON
+KNOWN = CONFIG CORES FROM CLEAR PYTHON PYTEST
 GOALS = $(or $(MAKECMDGOALS),help)
 written = $(filter command,$(firstword $(origin $(1))))
 only = $(if $(call written,$(1)),$(if $(filter $(2),$(GOALS)),\
@@ -33,6 +34,7 @@ $(call only,CONFIG,paper bench status doctor)
 $(call only,CORES,paper)
 $(call only,FROM,paper)
 $(call only,CLEAR,doctor)
+$(call only,PYTEST,test)
 ifneq ($(and $(FROM),$(CONFIG)),)
 $(error FROM=$(FROM) carries its configuration: leave out CONFIG=$(CONFIG))
 endif
@@ -57,7 +59,7 @@ else
 endif
 
 test: install lint
-	$(RUN) pytest -n auto --dist loadfile
+	$(RUN) pytest -n auto --dist loadfile $(PYTEST)
 
 bench: configured install
 	$(TRQAM) bench

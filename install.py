@@ -181,6 +181,10 @@ def install(python, what):
     run([*pip, "-r", "requirements.txt"], begun)
     # --no-build-isolation: the build tool comes from requirements.txt, nothing else is fetched.
     run([*pip, "--no-deps", "--no-build-isolation", "-e", "."], begun)
+    if not shutil.which("which"):  # Snakemake's plugin for SLURM starts it even where there is no SLURM
+        stand_in = VENV / "bin/which"
+        stand_in.write_text('#!/bin/sh\ncommand -v "$1"\n', encoding="utf-8")
+        stand_in.chmod(0o755)
     said = {"folder": str(ROOT), "inputs": digest(), "packages": sorted(installed())}
     MARK.write_text(json.dumps(said, indent=1), encoding="utf-8")
     print(f"trqam: .venv is ready, after {time.monotonic() - begun:.0f} s", flush=True)

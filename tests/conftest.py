@@ -23,6 +23,18 @@ def pytest_xdist_auto_num_workers(config) -> int:
     return min(4, cores())
 
 
+def pytest_addoption(parser) -> None:
+    """`--skipped-to FILE` lists what was skipped, for `pytest @FILE` where more programs are installed."""
+    parser.addoption("--skipped-to", type=Path, metavar="FILE", help="write the names of skipped tests to FILE")
+
+
+def pytest_terminal_summary(terminalreporter, config) -> None:
+    """Writes that list."""
+    if path := config.getoption("--skipped-to"):
+        names = sorted({report.nodeid for report in terminalreporter.stats.get("skipped", ())})
+        path.write_text("".join(f"{name}\n" for name in names))
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory):
     """The tiny scale's datasets, in a folder of the session."""

@@ -18,6 +18,7 @@ PROGRAMS = {
     "scontrol": 'echo "MinJobAge = 300 sec"; echo "MaxArraySize = 1001"',
     "squeue": "",
     "sinfo": "",
+    "sacct": "",
     "sacctmgr": "",
     "sshare": "",
     "scancel": "",
