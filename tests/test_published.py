@@ -12,6 +12,7 @@ import pytest
 
 from tests import fake_results
 from trqam import __main__ as command_line
+from trqam import collection
 from trqam import config as configuration
 from trqam.artefacts import read_json, sha256, write_json
 from trqam.config import tasks_of
@@ -562,6 +563,7 @@ def test_collected_results_come_with_what_was_imported(config, tmp_path):
     made.runs.to_csv(tmp_path / "runs.csv", index=False)
     for name in ("datasets", "manifests"):
         write_json(tmp_path / f"{name}.json", getattr(made, name))
+    collection.record(config, tmp_path, "nothing: the results are invented")
     found = Collected.load(config, tmp_path, tmp_path / "imported").imported
     assert set(COLUMNS) - {"source"} <= set(made.metrics)
     assert found.task.eq("").all()

@@ -234,7 +234,7 @@ def test_a_changed_configuration_is_refused_with_cell_key_old_and_new(load, tmp_
     pretrain(config, config.run(POINT, "behaviour_cloning").domain)
     train(config, POINT, "behaviour_cloning", "offline", [0])
     changed = load(tasks=[POINT], methods=["behaviour_cloning"], seeds=1, eval_episodes=3)
-    pattern = r"behaviour_cloning/seed0/.*eval_episodes: trained with 1, the configuration now says 3.*trqam clean"
+    pattern = r"behaviour_cloning/seed0/.*eval_episodes: trained with 1, the configuration now says 3.*trqam .*clean"
     with pytest.raises(UserError, match=pattern):
         train(changed, POINT, "behaviour_cloning", "offline", [0])
     with pytest.raises(UserError, match=pattern):

@@ -7,6 +7,7 @@ from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 
+from trqam import collection
 from trqam.config import Config
 from trqam.errors import UserError
 from trqam.report import claims, facts, figure_names, figures, html, latex, table_names, tables
@@ -57,6 +58,7 @@ class Build:
         needed = [self.folder / name for name in ("figures", "tables", "facts.tex", "theory_facts.tex")]
         if missing := [path for path in needed if not path.exists()]:
             raise UserError(f"{missing[0]}: missing; render the facts, tables and figures first")
+        collection.check(self.config, self.folder)
         parts = [path for part in ("figures", "tables") for path in sorted((self.folder / part).glob("*.*"))]
         for path in (*parts, self.folder / "facts.tex", self.folder / "theory_facts.tex"):
             if path.is_file():
