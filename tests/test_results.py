@@ -211,7 +211,11 @@ def test_the_cloned_policy_and_its_manifest_count(finished):
     content = base.read_bytes()
     changed(base, content[:-1] + bytes([content[-1] ^ 1]))
     refused(finished, base)
-    changed(base, content)
+    base.unlink()
+    base.mkdir()
+    refused(finished, base)
+    base.rmdir()
+    base.write_bytes(content)
     assert harmless(finished)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from trqam.artefacts import sha256, write_json
+from trqam.artefacts import read_bytes, sha256, write_json
 from trqam.config import Config
 from trqam.errors import UserError
 from trqam.strict import read_record
@@ -42,7 +42,7 @@ def check(config: Config, folder: Path) -> str:
     """What the tables in ``folder`` were made from; a UserError unless they are whole, and for this configuration."""
     said = read_record(folder / RECORD, Record, AGAIN)
     for name in TABLES:
-        if not (folder / name).is_file() or said["files"].get(name) != sha256(folder / name):
+        if said["files"].get(name) != hashlib.sha256(read_bytes(folder / name, fix=AGAIN)).hexdigest():
             raise UserError(f"{folder / name}: not what `trqam collect` wrote (checksum); {AGAIN}")
     if said["asked_for"] != asked_for(config):
         raise UserError(f"{folder / RECORD}: made for another configuration than {config.path} has now; {AGAIN}")

@@ -5,6 +5,7 @@ of what would be trained now, and `trqam clean --outdated` deletes what stands i
 table is read: a manifest and the checksum of its metrics are enough.
 """
 
+import hashlib
 import json
 import os
 import shlex
@@ -16,7 +17,7 @@ from typing import Any
 import msgspec
 
 from trqam import checkpoint
-from trqam.artefacts import read_bytes, sha256
+from trqam.artefacts import read_bytes
 from trqam.cells import Cell, cell_of, pretraining_cell
 from trqam.config import STAGES, Config
 from trqam.errors import UserError
@@ -101,7 +102,7 @@ def _newest(cell: Cell, stage: str) -> tuple[int, Begun] | None:
         for step in checkpoint.recorded(cell.directory(stage))[:1]:
             content = read_bytes(cell.directory(stage) / f"step{step:09d}.json")
             return step, msgspec.json.decode(content, type=Sealed).record
-    except (UserError, msgspec.DecodeError):
+    except (UserError, msgspec.DecodeError, RecursionError):
         pass
     return None
 
@@ -142,20 +143,25 @@ def check_pretraining(config: Config, domain: str) -> None:
     """A UserError unless the cloned policy, where there is one, is that of its manifest, and of today's values."""
     cell, run = pretraining_cell(config, domain), config.pretraining(domain)
     part, base = part_of(cell, run, "pretrain"), cell.path / "base.safetensors"
-    if part and part.published and base.exists() and sha256(base) != part.record.get("base_sha256"):
+    if part and part.published and base.exists():
         fix = f"delete it and run {command(config, 'pretrain', domain)}"
+        if hashlib.sha256(read_bytes(base, fix=fix)).hexdigest() == part.record.get("base_sha256"):
+            return
         raise UserError(f"{base}: damaged (checksum differs from pretrain.json); {fix}")
 
 
 def check_everything(config: Config) -> list[Part]:
     """All parts of a scale; the UserError that keeps them from being trained to the end and collected, if any."""
     found = []
-    for domain in config.task_domains:
-        check_pretraining(config, domain)
-    for task, method in config.cells:
-        here = parts(config, task, method)
-        mixed_because(config, here, config.scale.mixed, ahead=True)
-        found += here
+    try:
+        for domain in config.task_domains:
+            check_pretraining(config, domain)
+        for task, method in config.cells:
+            here = parts(config, task, method)
+            mixed_because(config, here, config.scale.mixed, ahead=True)
+            found += here
+    except OSError as error:  # of a folder that may not be looked into
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); make it readable") from None
     return found
 
 
