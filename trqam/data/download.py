@@ -109,8 +109,9 @@ def set_aside(path: Path) -> Path:
 
 def discard(part: Path) -> None:
     """Forget a part; the notes go last, since a part without notes is not trusted."""
-    part.unlink(missing_ok=True)
-    notes_of(part).unlink(missing_ok=True)
+    with writing(part):
+        part.unlink(missing_ok=True)
+        notes_of(part).unlink(missing_ok=True)
 
 
 def download(url: str, part: Path, expected: int | None, patience: Patience) -> None:
@@ -297,7 +298,9 @@ def _pour(response: requests.Response, part: Path, total: int | None) -> None:
     """Append the body to ``part`` as it arrives, at constant memory; every byte received is in the file at once."""
     start = part.stat().st_size if part.is_file() else 0
     progress = watch(part.stem, total, "B", start)
-    with open(part, "ab", buffering=0) as file, progress:
+    with writing(part):
+        file = open(part, "ab", buffering=0)  # noqa: SIM115 (closed below)
+    with file, progress:
         while block := response.raw.read1(BLOCK, decode_content=False):
             if file.tell() == 0 and not block.startswith(MAGIC[: len(block)]):
                 raise Refused("not an npz file")

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from trqam.artefacts import publish, read_json, write_json
+from trqam.artefacts import publish, read_json, write_json, writing
 from trqam.data.download import Patience, Refused, discard, download, origin_of, say, set_aside
 from trqam.data.exclusive import exclusive
 from trqam.data.watch import sums
@@ -220,7 +220,8 @@ def _fetch_one(file: Wanted, patience: Patience, last: str | None) -> str:
             say(f"{file.path.name}: {url}: {error}")
             continue
         if not _found(file, offline=False):  # placed by hand meanwhile
-            publish(file.part, file.path)
+            with writing(file.path):
+                publish(file.part, file.path)
         discard(file.part)  # its notes
         say(f"{file.path.name}: {file.path.stat().st_size:,} bytes from {mirror}")
         return mirror

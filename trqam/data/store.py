@@ -95,7 +95,7 @@ def write(blocks: Blocks, directory: Path | str, workers: int = 1) -> dict[str, 
     """
     directory = Path(directory)
     waiting = f"{directory}: another process is writing it; waiting"
-    with exclusive(directory / ".lock", waiting, "correct data_dir"):
+    with exclusive(directory / ".lock", waiting, "correct --out or data_dir"):
         try:
             names = [f"{label}-task{number}" for label in ("rewards", "masks") for number in range(1, envs.TASKS + 1)]
             files = Files(directory / ".unfinished", sum(blocks.rows), blocks.shapes() | dict.fromkeys(names, ()))
@@ -213,7 +213,7 @@ class Files:
             raise UserError(f"{self.folder.parent}: {size(missing)} more are needed, {fix}")
         if not begun:
             for key in self.shapes:
-                with open(self.path(key), "wb") as file:
+                with writing(self.path(key)), open(self.path(key), "wb") as file:
                     file.write(self._header(key))
                     file.truncate(len(self._header(key)) + self._bytes(key))
             write_json(self.folder / "plan.json", plan)
@@ -326,8 +326,9 @@ def _fill(blocks: Blocks, files: Files, workers: int) -> dict[str, Any]:
     made = in_processes(filler, missing, max(1, min(workers, len(missing))))
     with closing(made), open(journal, "a", encoding="utf-8") as file, Progress(blocks, files.rows, done) as progress:
         for record in made:
-            file.write(f"{json.dumps(record)}\n")
-            file.flush()
+            with writing(journal):
+                file.write(f"{json.dumps(record)}\n")
+                file.flush()
             records[record["block"]] = record
             progress.advance(blocks.rows[record["block"]])
     statistics = Statistics()

@@ -23,7 +23,7 @@ from trqam.errors import UserError
 from trqam.strict import read_record
 
 MARK = ".verified.json"
-PIECE = 1 << 16  # rows looked at together
+PIECE = 1 << 14  # rows looked at together
 # Of any number in a store. OGBench's are below 1,000 (positions, velocities, scaled coordinates), and MuJoCo gives up
 # on a simulation at 1e10.
 LARGEST = 1e6

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from trqam.errors import UserError
+
 BLOCK = 1 << 20
 
 
@@ -26,14 +28,17 @@ def watch(label: str, total: int | None, unit: str, initial: int = 0) -> tqdm:
 
 
 def sums(paths: Sequence[Path], label: str) -> list[str]:
-    """The hexadecimal SHA-256 of each file."""
+    """The hexadecimal SHA-256 of each file; a UserError if one cannot be read."""
     found = []
     with watch(label, sum(path.stat().st_size for path in paths), "B") as bar:
         for path in paths:
             digest = hashlib.sha256()
-            with open(path, "rb") as file:
-                while block := file.read(BLOCK):
-                    digest.update(block)
-                    bar.update(len(block))
+            try:
+                with open(path, "rb") as file:
+                    while block := file.read(BLOCK):
+                        digest.update(block)
+                        bar.update(len(block))
+            except OSError as error:
+                raise UserError(f"{path}: cannot be read ({error.strerror}); correct its permissions") from error
             found.append(digest.hexdigest())
     return found

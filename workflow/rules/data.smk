@@ -5,8 +5,12 @@
 # it likes, and the rule's command puts it back. Stores that older versions left have the card alone until now.
 from trqam.data.record import preserve
 
-for name in CONFIG.task_domains:
-    preserve(CONFIG.data_directory(name))
+try:
+    for name in CONFIG.task_domains:
+        preserve(CONFIG.data_directory(name))
+except UserError as error:
+    print(f"trqam: error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
 
 DATA_COMMANDS = {
     "generated": "{trqam} generate {domain} --workers {threads}",
