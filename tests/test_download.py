@@ -227,9 +227,9 @@ SETTINGS = [
     ("ALL_PROXY", "socks5h://127.0.0.1:9", "ALL_PROXY: .*Missing dependencies for SOCKS support"),
     ("all_proxy", "socks5://me:secret@127.0.0.1:9", "all_proxy: .*Missing dependencies for SOCKS support"),
     ("HTTP_PROXY", "http://", "HTTP_PROXY: .*[Pp]roxy URL"),
-    ("HTTPS_PROXY", "http://[bad", r"HTTPS_PROXY: Failed to parse"),
-    ("HTTP_PROXY", "http://me:secret@[bad", r"HTTP_PROXY: Failed to parse"),
-    ("HTTP_PROXY", "http://127.0.0.1:99999999", r"HTTP_PROXY: Failed to parse"),
+    ("HTTPS_PROXY", "http://[bad", r"HTTPS_PROXY\): Failed to parse"),
+    ("HTTP_PROXY", "http://me:secret@[bad", r"HTTP_PROXY\): Failed to parse"),
+    ("HTTP_PROXY", "http://127.0.0.1:99999999", r"HTTP_PROXY\): Failed to parse"),
 ]
 
 
