@@ -52,7 +52,8 @@ def _msgspec() -> dict[str, Any]:
 
 
 def _yaml() -> dict[str, Any]:
-    loader = type("SafeLoader", (), {"add_constructor": classmethod(lambda cls, tag, constructor: None)})
+    names = ("add_constructor", "add_implicit_resolver")
+    loader = type("SafeLoader", (), {name: classmethod(lambda cls, *arguments: None) for name in names})
     return {"SafeLoader": loader, "YAMLError": type("YAMLError", (ValueError,), {})}
 
 

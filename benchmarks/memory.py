@@ -128,7 +128,8 @@ def train(data: Path, sampling: str, updates: int) -> None:
     tables = {f"{name}_file": str(ROOT / f"config/{name}.yaml") for name in ("domains", "methods")}
     steps = dict.fromkeys(("pretrain_steps", "offline_steps", "eval_interval", "log_interval"), updates)
     steps |= dict.fromkeys(("ablation_eval_interval", "checkpoint_interval"), updates)
-    values = {**tables, **steps, "online_steps": updates, "data_dir": str(data), "sampling": sampling}
+    steps |= {"online_steps": updates, "online_start": 0}
+    values = {**tables, **steps, "data_dir": str(data), "sampling": sampling}
     values |= {"data_source": "official", "tasks": [TASK], "batch_size": BATCH, "scale": sampling, "eval_episodes": 1}
     loaded = config.load(ROOT / "tests/tiny.yaml", values)
     forget(data / domain_of(TASK))
