@@ -52,7 +52,6 @@ help:
 
 paper: configured install
 ifdef FROM
-	@echo "making the paper of $(FROM): about a minute"
 	$(RUN) trqam rebuild "$(FROM)"
 else
 	$(RUN) snakemake --cores $(CORES) paper $(if $(CONFIG),--configfile "$(CONFIG)")

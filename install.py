@@ -110,12 +110,12 @@ def fault(asked=None):
     said, python = mark() or {}, probe(str(VENV / "bin/python"))
     if moved():
         return f"this folder was moved or copied from {moved()}"
+    if said.get("unfinished"):
+        return "its installation was not finished"
     if python is None:
         return "its Python does not start"
     if python[0] not in versions():
         return f"it has Python {python[0]}, and {' or '.join(versions())} is needed"
-    if said.get("unfinished"):
-        return "its installation was not finished"
     if asked and asked != python[1]:
         return f"it was made with {python[1]}, and is to be of {asked}"
     lacking = None if outdated() else missing({*pins(), *said.get("packages", ())})
@@ -142,7 +142,7 @@ def ours():
 def make(asked):
     """Makes .venv, anew if it must be; silent if all is as it was."""
     if not os.path.lexists(str(VENV)):
-        return install(choose(asked), "making .venv")
+        return install(able(choose(asked)), "making .venv")
     if not VENV.is_dir():
         raise Refused(f"{VENV} is no folder that is there: move it away")
     explicit = choose(asked) if asked else None
@@ -154,7 +154,7 @@ def make(asked):
     if not wrong and not mark():
         wrong = "an earlier version of this project made it"
     if wrong:
-        python = explicit or choose(asked)
+        python = able(explicit or choose(asked))  # before anything goes
         print(f"trqam: making .venv anew: {wrong}", flush=True)
         for path in VENV.iterdir():
             shutil.rmtree(str(path)) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -164,12 +164,17 @@ def make(asked):
     return None
 
 
-def install(python, what):
-    """Makes the environment with ``python`` (None: it is there), and puts the packages into it."""
+def able(python):
+    """``python``, if it can make an environment here."""
     if ":" in str(ROOT):
         raise Refused(f"{ROOT}: no environment works in a folder with a colon in its name; rename it")
-    if python and subprocess.call([python, "-c", "import ensurepip, venv"], stderr=subprocess.DEVNULL):
+    if subprocess.call([python, "-c", "import ensurepip, venv"], stderr=subprocess.DEVNULL):
         raise Refused(f"{python} has no venv module; on Debian or Ubuntu: apt install python{probe(python)[0]}-venv")
+    return python
+
+
+def install(python, what):
+    """Makes the environment with ``python`` (None: it is there), and puts the packages into it."""
     print(f"trqam: {what}: {len(pins())} pinned packages and what they need; one to five minutes, by the network",
           flush=True)  # fmt: skip
     VENV.mkdir(exist_ok=True)
@@ -256,6 +261,8 @@ def main(words):
     except KeyboardInterrupt:
         print("trqam: interrupted; the same command makes .venv anew", file=sys.stderr)
         return 130
+    finally:
+        os.close(folder)  # and with it the lock
     return 0
 
 

@@ -197,6 +197,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         rendering.check_format(video)
         trouble = rendering.prepare()  # before anything imports an environment
     from trqam import kept, rollouts
+    from trqam.report import count
 
     if flow_steps is None and arguments.task and (arguments.run / "run" / "pretrain").is_dir():
         flow_steps = configured(arguments).scale.flow_steps
@@ -207,7 +208,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
     if trouble:
         raise UserError(f"{trouble}; the numbers above stand")
     if video:
-        rollouts.film(policy, episodes[: arguments.filmed], arguments.seed, video)
+        shown = episodes[: arguments.filmed]
+        print(f"filming {count(len(shown), 'episode')} for {video}: some five seconds each", file=sys.stderr)
+        rollouts.film(policy, shown, arguments.seed, video)
 
 
 def rollouts(arguments: argparse.Namespace, config: configuration.Config) -> None:

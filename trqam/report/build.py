@@ -1,6 +1,7 @@
 """The paper's parts from what was collected, each by itself (for Snakemake) or all of them in this process."""
 
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import cached_property
@@ -46,6 +47,7 @@ class Build:
 
     def theory(self) -> None:
         """figures/theory.pdf and .png and theory_facts.tex."""
+        print("computing and drawing the theory's figure: about 20 seconds", file=sys.stderr)
         _write_theory(self.folder)
 
     def html(self) -> None:
@@ -68,6 +70,7 @@ class Build:
     def everything(self, processors: int | None = None) -> None:
         """All of it; the theory takes half of the time and no result, so it has a process of its own if one is free."""
         claims.claims(self.collected)  # remembered; what is wrong with the results or the claims is said at once
+        print("making all figures, tables, the page and the PDF: about a minute", file=sys.stderr)
         with ExitStack() as stack:
             theory = self.theory
             if (processors or _processors()) > 1:
