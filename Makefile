@@ -73,8 +73,8 @@ lint: install
 	$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) snakefmt --check workflow && $(RUN) snakemake --lint
 
 install:
-	@command -v "$(or $(PYTHON),python3)" >/dev/null || \
-	  { echo "trqam: $(or $(PYTHON),python3) is not on PATH; install it, or name another: make PYTHON=FILE" >&2; exit 1; }
+	@"$(or $(PYTHON),python3)" -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null || \
+	  { echo "trqam: $(or $(PYTHON),python3) does not start or is too old; name another: make PYTHON=FILE" >&2; exit 1; }
 	@$(INSTALL) $(if $(PYTHON),"$(PYTHON)")
 
 configured:

@@ -51,7 +51,7 @@ def copy_of_the_project(folder):
 def finished(tmp_path_factory):
     """The tiny scale, run once to its paper."""
     folder = copy_of_the_project(tmp_path_factory.mktemp("project"))
-    snakemake(folder, "paper", "--configfile", "tests/tiny.yaml")
+    (folder / "screen").write_text(snakemake(folder, "paper", "--configfile", "tests/tiny.yaml"))
     return folder
 
 
@@ -85,6 +85,62 @@ def test_a_manifest_says_where_the_numbers_come_from(finished):
 def test_a_second_run_has_nothing_to_do(finished):
     output = snakemake(finished, "paper", "--configfile", "tests/tiny.yaml", "-n")
     assert "Nothing to be done" in output
+
+
+def ending(finished):
+    paper = "results/tiny/paper"
+    summary = json.loads((finished / paper / "claims.json").read_text())["summary"]
+    return [f"trqam: {summary}", f"trqam: the paper: {paper}/paper.pdf", f"trqam: the page:  {paper}/report.html"]
+
+
+def test_the_screen_says_what_is_done_and_what_came_of_it(finished):
+    shown = (finished / "screen").read_text()
+    said = [line for line in shown.splitlines() if line.startswith("trqam: ")]
+    total = re.match(rf"trqam: tests/tiny.yaml: (\d+) jobs on {CORES} cores? \(", said[0])[1]
+    assert "the paper to results/tiny/paper/paper.pdf and results/tiny/paper/report.html" in said[1]
+    done = [line for line in said if re.match(rf"trqam: \d+ of {total} jobs done: ", line)]
+    assert len(done) == int(total)
+    assert any(f"done: offline/{POINT}_trqam_seeds0to1, " in line for line in done)
+    assert any(re.search(r"; about .* left, until \d\d:\d\d$", line) for line in said)
+    assert said[-3:] == ending(finished)
+    for flood in ("localrule", "jobid:", "Select jobs", "Finished job", "reason:"):
+        assert flood not in shown
+    assert "localrule pdf:" in next((finished / ".snakemake/log").glob("*.log")).read_text()
+
+
+def test_a_second_run_says_that_everything_is_there(finished):
+    lines = snakemake(finished, "paper", "--configfile", "tests/tiny.yaml").splitlines()
+    assert lines[-4:] == ["trqam: everything that was asked for is there", *ending(finished)]
+
+
+@pytest.mark.parametrize(
+    "options", [["-n"], ["--quiet", "all", "--"], ["--summary"], ["--touch", "--quiet", "all", "--"]]
+)
+def test_what_only_looks_is_left_as_it_is(finished, options):
+    assert "trqam: " not in snakemake(finished, "--configfile=tests/tiny.yaml", *options, "paper")
+
+
+def test_what_failed_and_its_last_words_come_last(finished):
+    path, pdf = finished / "paper/main.tex", finished / "results/tiny/paper/paper.pdf"
+    content = path.read_text()
+    path.write_text(content.replace("\\begin{document}", "\\nonsense"))
+    lines = snakemake(finished, "paper", "--configfile", "tests/tiny.yaml", code=1).splitlines()
+    path.write_text(content)
+    first = next(number for number, line in enumerate(lines) if "failed; its log" in line)
+    assert lines[first] == "trqam: pdf failed; its log, results/tiny/logs/pdf.log, ends with"
+    assert lines[first + 1].startswith("trqam:   trqam: error: ")
+    assert "0 of 2 jobs done; nothing is lost: the same command goes on from here" in lines[first + 2]
+    snakemake(finished, "paper", "--configfile", "tests/tiny.yaml")
+    assert pdf.is_file()
+
+
+def test_elsewhere_is_refused_in_one_line(finished, tmp_path):
+    for options in (["--directory", tmp_path], ["--snakefile", finished / "workflow/Snakefile"]):
+        where = finished if "--directory" in options else tmp_path
+        output = snakemake(where, "paper", "--configfile", ROOT / "tests/tiny.yaml", *options, code=2)
+        (line,) = (line for line in output.splitlines() if "error" in line)
+        assert line.startswith(f"trqam: error: {tmp_path}: not the project's folder; run in {finished}, ")
+        assert not list(tmp_path.glob("[!.]*"))
 
 
 EDITED = [

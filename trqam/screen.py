@@ -86,7 +86,7 @@ class Screen(logging.Handler):
                     handler.addFilter(_brief)
         kinds = Counter(KINDS.get(job.rule.name.split("_")[0], "table or figure") for job in jobs)
         parts = ", ".join(f"{kind}: {number}" for kind, number in kinds.items())
-        where = f"{self.workflow.cores} cores" if self.workflow.local_exec else "the cluster"
+        where = count(self.workflow.cores, "core") if self.workflow.local_exec else "the cluster"
         say(f"{os.path.relpath(self.config.path)}: {count(self.total, 'job')} on {where} ({parts})")
         say(f"the results come to {self.config.results}" + (f", the paper to {self._pages()}" if self._whole() else ""))
         say("Ctrl-C loses nothing: the same command goes on. How long it takes is said when the speed here is known")
