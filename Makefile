@@ -41,8 +41,17 @@ endif
 
 # Found by PATH and not by scripts, whose first line says where .venv once was. The variables would bring other packages.
 unexport PYTHONPATH PYTHONHOME
-RUN = PATH="$$PWD/.venv/bin:$$PATH" python -m
-TRQAM = $(RUN) trqam $(if $(CONFIG),--config "$(CONFIG)")
+WITHIN = PATH="$$PWD/.venv/bin:$$PATH"
+RUN = $(WITHIN) python -m
+
+# Snakemake and LaTeX keep caches below HOME, which a container's user may not have.
+ifneq ($(shell test -n "$$HOME" && mkdir -p "$${XDG_CACHE_HOME:-$$HOME/.cache}" 2>/dev/null && \
+	test -w "$${XDG_CACHE_HOME:-$$HOME/.cache}" && echo there),there)
+export HOME := $(CURDIR)/.snakemake
+export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
+endif
+
+TRQAM = -m trqam $(if $(CONFIG),--config "$(CONFIG)")
 INSTALL = "$(or $(PYTHON),python3)" install.py
 
 .PHONY: help paper test bench status doctor chaos lint install configured
@@ -61,10 +70,13 @@ test: install lint
 	$(RUN) pytest -n auto --dist loadfile $(PYTEST)
 
 bench: configured install
-	$(TRQAM) bench
+	$(WITHIN) python $(TRQAM) bench
 
-status doctor: configured
-	@$(INSTALL) --look && $(TRQAM) $@ $(if $(CLEAR),--clear)
+status: configured
+	@$(INSTALL) --look && $(WITHIN) python $(TRQAM) status
+
+doctor: configured  # begins with what Python alone can tell, so that it also answers where nothing is installed
+	@$(INSTALL) --look; $(WITHIN) python3 $(TRQAM) doctor $(if $(CLEAR),--clear)
 
 chaos: install
 	$(RUN) tests.chaos
