@@ -13,13 +13,6 @@
 
 CORES ?= all
 
-# Snakemake and LaTeX keep caches below HOME, which a container's user may not have.
-ifneq ($(shell test -n "$$HOME" && mkdir -p "$${XDG_CACHE_HOME:-$$HOME/.cache}" 2>/dev/null && \
-	test -w "$${XDG_CACHE_HOME:-$$HOME/.cache}" && echo there),there)
-export HOME := $(CURDIR)/.snakemake
-export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
-endif
-
 # A word that nothing reads, or that is empty, would be obeyed by nobody: it is refused.
 KNOWN = CONFIG CORES FROM CLEAR PYTHON PYTEST
 GOALS = $(or $(MAKECMDGOALS),help)
@@ -52,7 +45,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
 TRQAM = -m trqam $(if $(CONFIG),--config "$(CONFIG)")
-INSTALL = "$(or $(PYTHON),python3)" install.py
+INSTALL = "$(or $(PYTHON),python3)" workflow/install.py
 
 .PHONY: help paper test bench status doctor chaos lint install configured
 

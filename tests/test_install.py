@@ -20,15 +20,16 @@ def setup(tmp_path, monkeypatch):
     """install.py in a folder of its own, whose pip installs one package, of which only records are real."""
     place = tmp_path / "a stranger's folder"
     place.mkdir()
-    for name in ("install.py", "pyproject.toml"):
-        shutil.copy(ROOT / name, place)
+    (place / "workflow").mkdir()
+    for name in ("workflow/install.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, place / name)
     (place / "requirements.txt").write_text("numpy==2.4.6\n")
     return load(place, monkeypatch)
 
 
 def load(place, monkeypatch):
     """The module install.py of a folder, with a stand-in for what it runs."""
-    spec = importlib.util.spec_from_file_location("install", place / "install.py")
+    spec = importlib.util.spec_from_file_location("install", place / "workflow/install.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.commands = []
@@ -246,7 +247,7 @@ def test_where_nothing_is_made_yet_a_look_says_so_and_makes_nothing(setup, capsy
 def test_what_pip_does_is_said_every_few_seconds_and_its_failure_in_one_line(setup, capsys, monkeypatch, tmp_path):
     monkeypatch.undo()
     module = load(setup.ROOT, pytest.MonkeyPatch())
-    spec = importlib.util.spec_from_file_location("install", setup.ROOT / "install.py")
+    spec = importlib.util.spec_from_file_location("install", setup.ROOT / "workflow/install.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.TICK = 0.2
@@ -312,8 +313,9 @@ def test_make_alone_says_what_there_is():
 
 
 def test_looking_installs_nothing(tmp_path):
-    for name in ("Makefile", "install.py", "pyproject.toml", "requirements.txt"):
-        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "workflow").mkdir()
+    for name in ("Makefile", "workflow/install.py", "pyproject.toml", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
     before = sorted(tmp_path.iterdir())
     assert "nothing was made here: make paper" in make("status", folder=tmp_path, code=2)
     assert sorted(tmp_path.iterdir()) == before

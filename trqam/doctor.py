@@ -23,6 +23,7 @@ from trqam.installed import FAIL, OK, ROOT, WARN, Finding, packages
 from trqam.lock import standing
 from trqam.report import count, weight
 from trqam.survey import survey
+from trqam.verdict import check_everything
 
 LITTLE_ROOM, NO_ROOM = 10e9, 1e9  # bytes free
 SLURM_PROFILE = Path("workflow/profiles/slurm/config.yaml")
@@ -50,6 +51,7 @@ def examine(config: Config, clear: bool = False) -> Iterator[Finding]:
         "disk": lambda: disk(config),
         "data": lambda: data(config),
         "runs": lambda: runs(config, clear),
+        "results": lambda: results(config),
         "snakemake": lambda: snakemake(Path(), clear),
         "workflow": lambda: workflow(config),
         "temporary": lambda: temporary(config, clear),
@@ -250,6 +252,12 @@ def runs(config: Config, clear: bool) -> Finding:
         return Finding(OK, "runs", f"{text}; {count(leftovers.release(stale), 'stale lock')} removed")
     text += f"; {count(len(stale), 'stale lock')} of dead processes"
     return Finding(WARN, "runs", f"{text}, which the next training takes over, or trqam doctor --clear removes")
+
+
+def results(config: Config) -> Finding:
+    """Whether the paper can be made of what is published, as `trqam collect` and Snakemake judge it."""
+    check_everything(config)
+    return Finding(OK, "results", f"nothing in {config.results} is damaged, misplaced or of other settings")
 
 
 def snakemake(folder: Path, clear: bool) -> Finding:

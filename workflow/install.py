@@ -1,7 +1,7 @@
 """Makes .venv for the Makefile, and makes it anew when its Python, its place or the requirements have changed.
 
-    python3 install.py [PYTHON]    with the Python that is named, else with the one that runs this, else one on PATH
-    python3 install.py --look      change nothing; one line and exit code 1 if there is no environment to use
+    python3 workflow/install.py [PYTHON]   with the Python that is named, else with what runs this, else one on PATH
+    python3 workflow/install.py --look     change nothing; one line and exit code 1 if no environment can be used
 
 Runs before anything is installed: it needs the standard library of Python 3.6 or newer. What it made carries a mark,
 .venv/installed; an environment without one is its owner's, and is used if it fits and never changed.
@@ -19,7 +19,7 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 MARK = VENV / "installed"
 INPUTS = ("requirements.txt", "pyproject.toml")
