@@ -201,7 +201,7 @@ def data(config: Config) -> Finding:
         elif not os.path.lexists(folder / "card.json"):
             coming.append(domain)
         else:
-            fix = f"delete {folder}/card.json and make it again"
+            fix = "run `trqam generate` (or fetch and convert) for it, which makes it again or says what is in the way"
             if short := _short(folder, read(folder / "card.json", domain, fix)):
                 return Finding(FAIL, "data", f"{short}; {fix}")
             there.append(domain)
