@@ -172,9 +172,10 @@ def seal(content: object) -> str:
 def open_regular(path: Path | str) -> BinaryIO:
     """A regular file, open for reading; an OSError if it is none, without waiting for a pipe's writer."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+        raise OSError(errno.EINVAL, "Is a directory" if stat.S_ISDIR(mode) else "not a regular file", str(path))
     return os.fdopen(descriptor, "rb")
 
 

@@ -23,7 +23,6 @@ import safetensors
 from trqam.artefacts import read_json, sha256, write_atomically, write_json, writing
 from trqam.cells import step_file, step_of
 from trqam.errors import UserError
-from trqam.strict import read_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -162,7 +161,8 @@ def _damage(directory: Path, step: int) -> str | None:
     """What is wrong with a checkpoint, naming the file; None if nothing is."""
     weights, sealed = _paths(directory, step)
     try:
-        content = read_record(sealed, Sealed, "restore it")
+        content = read_json(sealed)
+        msgspec.convert(content, Sealed)
         if content["seal"] != _seal(content["record"]):
             return f"{sealed}: damaged (checksum)"
         if sha256(weights) not in content["tensors"].split():
@@ -171,4 +171,6 @@ def _damage(directory: Path, step: int) -> str | None:
         return str(error).partition("; ")[0]  # the fix depends on what there is beside it
     except OSError as error:
         return f"{weights}: damaged ({error.strerror})"
+    except (msgspec.ValidationError, RecursionError):
+        return f"{sealed}: damaged (not a checkpoint's record)"
     return None
