@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 from tests.conftest import ROOT
 from trqam.__main__ import parsed
 from trqam.config import from_command, load
+from trqam.lock import standing
 from trqam.runs import Cell, locked
 
 POINT = "pointmaze-medium-navigate-singletask-task2-v0"
@@ -351,6 +353,76 @@ def test_snakemakes_command_line_comes_to_the_jobs_as_it_was(tmp_path):
     assert job.data_dir == os.path.expanduser("~/a b/ü #1")
     output = snakemake(folder, target, "-n", "--configfile", "tests/tiny.yaml", "--config", "seeds=010", code=2)
     assert "trqam: error: --config seeds: line 1: not valid YAML (010 would be octal); mend the syntax" in output
+
+
+def test_a_user_without_a_name_may_start_it(finished, tmp_path):
+    """As in a container: no entry in /etc/passwd, and nothing in the environment."""
+    code = "import pwd\ndef getpwuid(number):\n    raise KeyError(number)\npwd.getpwuid = getpwuid"
+    (tmp_path / "sitecustomize.py").write_text(code)
+    environment = {"PATH": ENVIRONMENT["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    command = ["snakemake", "--cores", "1", f"data/tiny/{POINT.partition('-singletask')[0]}/card.json"]
+    done = subprocess.run(
+        [*command, "--configfile", "tests/tiny.yaml"], cwd=finished, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def started(folder, command):
+    """As in a terminal of its own."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, start_new_session=True, **pipes)
+
+
+@pytest.mark.parametrize(("number", "group"), [(signal.SIGKILL, False), (signal.SIGHUP, True)])
+def test_a_killed_snakemake_is_followed_by_the_same_command(finished, number, group):
+    """kill -9 of it alone, whose training goes on; and the terminal closed, which ends all that it had started."""
+    changes = [f"tasks=[{POINT}]", "methods=[trqam]", f"scale=killed{number}", "seeds=1", "offline_steps=60"]
+    cell = Cell(finished / f"results/killed{number}" / POINT / "trqam/seed0", 0)
+    target = str(cell.path.relative_to(finished) / "offline.csv")
+    command = ["snakemake", "--cores", "1", target, "--configfile", "tests/tiny.yaml", "--config", *changes]
+
+    killed = started(finished, command)
+    while not cell.lock.exists():
+        assert killed.poll() is None
+        time.sleep(0.05)
+    (os.killpg if group else os.kill)(killed.pid, number)
+    killed.communicate()
+    assert list((finished / ".snakemake/locks").iterdir())
+    given = ["--config", "tests/tiny.yaml", "--set", f"scale=killed{number}", "status"]
+    screen = subprocess.run([sys.executable, "-m", "trqam", *given], cwd=finished, capture_output=True, text=True)
+    assert "its locks are those of one that was killed; the same" in " ".join(screen.stdout.split())
+    while standing(cell.lock)[0] == "held":
+        time.sleep(0.05)
+    both = [started(finished, command) for _ in range(2)]  # of two at once no more than one gets through
+    said = [process.communicate()[0] for process in both]
+    done = [process.returncode for process in both]
+    assert done.count(0) == 1 or "Nothing to be done" in "".join(said)
+    assert sum("left by a Snakemake that was killed; removed" in text for text in said) == 1
+    assert (cell.path / "offline.csv").exists()
+    assert not (finished / ".snakemake/locks").exists()
+    assert not list((finished / ".snakemake/trqam").iterdir())
+    assert "Nothing to be done" in snakemake(finished, *command[3:])
+
+
+def test_an_interrupt_says_how_to_go_on_and_keeps_the_log(finished):
+    """Ctrl-C reaches everything that the terminal runs, `tee` too."""
+    cell = Cell(finished / "results/interrupted" / POINT / "trqam/seed0", 0)
+    changes = [f"tasks=[{POINT}]", "methods=[trqam]", "scale=interrupted", "seeds=1", "offline_steps=3000"]
+    target, log = str(cell.path.relative_to(finished) / "offline.csv"), finished / "results/interrupted/logs/offline"
+    command = ["snakemake", "--cores", "1", target, "--configfile", "tests/tiny.yaml", "--config", *changes]
+    for turn in (1, 2):
+        process = started(finished, command)
+        while not [path for path in log.glob("*.log") if "updates/s" in (text := path.read_text())]:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        said, message = process.communicate()[0], "trqam: interrupted; run the same command to go on"
+        assert message in said
+        (path,) = log.glob("*.log")
+        assert path.read_text().startswith(text)
+        assert path.with_name(f"{path.name}.all").read_text().count(message) == turn  # Snakemake deletes the other
+        path.unlink()
 
 
 class Blocks:

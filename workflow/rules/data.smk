@@ -36,4 +36,4 @@ rule dataset:
             CONFIG.scale.data_source
         ].format(trqam=TRQAM, domain=wildcards.domain, threads=threads),
     shell:
-        "({params.command}) 2>&1 | tee -ai {log}"
+        "({params.command}) 2>&1 | tee -ai {log} {log}.all"

@@ -68,7 +68,7 @@ rule collect:
     params:
         trqam=TRQAM,
     shell:
-        "{params.trqam} collect 2>&1 | tee -ai {log}"
+        "{params.trqam} collect 2>&1 | tee -ai {log} {log}.all"
 
 
 for figure in FIGURES:
@@ -104,7 +104,7 @@ for figure in FIGURES:
             trqam=TRQAM,
             figure=figure,
         shell:
-            "{params.trqam} render figure {params.figure} 2>&1 | tee -ai {log}"
+            "{params.trqam} render figure {params.figure} 2>&1 | tee -ai {log} {log}.all"
 
 
 for table in TABLES:
@@ -138,7 +138,7 @@ for table in TABLES:
             trqam=TRQAM,
             table=table,
         shell:
-            "{params.trqam} render table {params.table} 2>&1 | tee -ai {log}"
+            "{params.trqam} render table {params.table} 2>&1 | tee -ai {log} {log}.all"
 
 
 FIGURE_MODULES = sorted({f"{figure_module(f).replace('.', '/')}.py" for f in FIGURES})
@@ -161,7 +161,7 @@ rule claims:
     params:
         trqam=TRQAM,
     shell:
-        "{params.trqam} render claims 2>&1 | tee -ai {log}"
+        "{params.trqam} render claims 2>&1 | tee -ai {log} {log}.all"
 
 
 rule facts:
@@ -189,7 +189,7 @@ rule facts:
     params:
         trqam=TRQAM,
     shell:
-        "{params.trqam} render facts 2>&1 | tee -ai {log}"
+        "{params.trqam} render facts 2>&1 | tee -ai {log} {log}.all"
 
 
 rule pdf:
@@ -213,7 +213,7 @@ rule pdf:
     params:
         trqam=TRQAM,
     shell:
-        "{params.trqam} render pdf 2>&1 | tee -ai {log}"
+        "{params.trqam} render pdf 2>&1 | tee -ai {log} {log}.all"
 
 
 rule html:
@@ -253,7 +253,7 @@ rule html:
     params:
         trqam=TRQAM,
     shell:
-        "{params.trqam} render html 2>&1 | tee -ai {log}"
+        "{params.trqam} render html 2>&1 | tee -ai {log} {log}.all"
 
 
 rule paper:

@@ -42,4 +42,4 @@ rule rollouts:
     params:
         trqam=TRQAM,
     shell:
-        "{params.trqam} rollouts {wildcards.task} 2>&1 | tee -ai {log}"
+        "{params.trqam} rollouts {wildcards.task} 2>&1 | tee -ai {log} {log}.all"

@@ -34,7 +34,7 @@ rule theory_figure:
     params:
         trqam=TRQAM,
     shell:
-        "{params.trqam} render theory 2>&1 | tee -ai {log}"
+        "{params.trqam} render theory 2>&1 | tee -ai {log} {log}.all"
 
 
 rule theory:

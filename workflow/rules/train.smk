@@ -22,7 +22,7 @@ rule pretrain:
     params:
         trqam=TRQAM,
     shell:
-        "{params.trqam} pretrain {wildcards.domain} 2>&1 | tee -ai {log}"
+        "{params.trqam} pretrain {wildcards.domain} 2>&1 | tee -ai {log} {log}.all"
 
 
 for block in BLOCKS:
@@ -49,7 +49,7 @@ for block in BLOCKS:
             seeds=" ".join(map(str, block)),
         shell:
             "{params.trqam} train {wildcards.task} {wildcards.method} --stage offline --seeds {params.seeds}"
-            " 2>&1 | tee -ai {log}"
+            " 2>&1 | tee -ai {log} {log}.all"
 
     rule:
         name:
@@ -77,7 +77,7 @@ for block in BLOCKS:
             seeds=" ".join(map(str, block)),
         shell:
             "{params.trqam} train {wildcards.task} {wildcards.method} --stage online --seeds {params.seeds}"
-            " 2>&1 | tee -ai {log}"
+            " 2>&1 | tee -ai {log} {log}.all"
 
 
 # A seed, task or method that the scale does not have is said to be none, in place of "No rule to produce".
