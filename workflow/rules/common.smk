@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(workflow.basedir).parent))
 from trqam import config as configuration
 from trqam import leftovers
 from trqam import resources as requested
-from trqam import verdict
+from trqam import collection, verdict
 from trqam.errors import UserError
 
 
@@ -42,7 +42,7 @@ if workflow.is_main_process and not DRY.intersection(sys.argv):
 try:
     getpass.getuser()
 except (KeyError, OSError):
-    os.environ["LOGNAME"] = "nobody"
+    os.environ.update(LOGNAME="nobody")
 
 TRQAM = f"python -m trqam {CONFIG_OPTIONS}"
 RESULTS = str(CONFIG.results)
@@ -139,3 +139,12 @@ def runtime(kind):
 def memory(kind):
     """Megabytes of a job of this kind, for `resources`."""
     return lambda wildcards, attempt: REQUESTS.mem_mb(kind, attempt)
+
+
+def asked_for(wildcards):
+    """A file that is newer than what was collected, if that is not what would be collected now.
+
+    Before anything trains, it is said here in one line if a run is damaged, or of another configuration or code.
+    """
+    parts = checked(verdict.check_everything, CONFIG)
+    return collection.outdated_stamp(CONFIG, Path(PAPER), parts) if parts else []

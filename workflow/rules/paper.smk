@@ -1,7 +1,6 @@
 # From per-seed files to the paper. Each figure and table is a rule of its own that names the code and style it is made
 # with as inputs, so that an edit redraws it and nothing more.
 
-from trqam import collection
 from trqam.report import figure_module, figure_names, imported_tables, table_names
 
 FIGURES = figure_names(CONFIG)
@@ -41,15 +40,6 @@ CLAIMS = [
     "trqam/report/claim_evidence.py",
     "trqam/report/claim_rules.py",
 ]
-
-
-def asked_for(wildcards):
-    """A file that is newer than what was collected, if that is not what would be collected now.
-
-    Before anything trains, it is said here in one line if a run is damaged, or of another configuration or code.
-    """
-    parts = checked(verdict.check_everything, CONFIG)
-    return collection.outdated_stamp(CONFIG, Path(PAPER), parts) if parts else []
 
 
 rule collect:
