@@ -3,10 +3,10 @@
     python -m benchmarks.evaluation [--domains cube-double-play ...] [--workers 0 1 2 4 8] [--policy linear|network]
                                     [--episodes 16] [--environments 8] [--steps 40] [--repeats 3]
 
-For each domain of the paper, what `trqam bench` measures for a few (`trqam.bench.environments` says how): whether the
-policy saw the same observations as with the first number of workers, in every bit of every episode, and success,
-length and return are the same; episodes a second; that as a factor; and the processor seconds an episode takes,
-workers included, which other work on the machine disturbs less. Medians.
+For each domain of the paper, what `trqam bench` measures for a few (`trqam.operations.bench.environments` says how):
+whether the policy saw the same observations as with the first number of workers, in every bit of every episode, and
+success, length and return are the same; episodes a second; that as a factor; and the processor seconds an episode
+takes, workers included, which other work on the machine disturbs less. Medians.
 
 ``linear`` is a policy that costs nothing, so that environments are what is measured; ``network`` is TRQAM's with
 the widths of config/paper.yaml and random weights, in the calling process on the CPU. Linux only.
@@ -20,18 +20,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from trqam import config, envs
-from trqam.bench import environments
-from trqam.config import Config
-from trqam.data.workers import cores
-from trqam.evaluation import Act
+from trqam.config import load
+from trqam.config.load import Config
+from trqam.environments import ogbench_tasks
+from trqam.environments.evaluator import Act
+from trqam.environments.workers import cores
+from trqam.operations.bench import environments
 
 WORKERS = [0, 1, 2, 4, 8]
 
 
 def paper() -> Config:
     """The paper's domains and horizons."""
-    return config.load("config/paper.yaml")
+    return load.load("config/paper.yaml")
 
 
 def network(loaded: Config, task: str) -> tuple[Act, int]:
@@ -39,8 +40,8 @@ def network(loaded: Config, task: str) -> tuple[Act, int]:
     import torch
 
     from trqam.agents import make_agent
-    from trqam.policy import Policy
-    from trqam.replicas import assemble
+    from trqam.networks.replicas import assemble
+    from trqam.training.policy import Policy
 
     torch.set_num_threads(1)
     agent = make_agent(loaded.run(task, "trqam"), *environments.sizes(task))
@@ -54,7 +55,7 @@ def network(loaded: Config, task: str) -> tuple[Act, int]:
 
 def measure(domain: str, options: argparse.Namespace) -> list[str]:
     """The table's rows for one domain."""
-    loaded, task = paper(), envs.task_name(domain, 1)
+    loaded, task = paper(), ogbench_tasks.task_name(domain, 1)
     act, noise_size = network(loaded, task) if options.policy == "network" else (environments.linear, None)
     found = environments.measure(
         task,

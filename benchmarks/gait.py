@@ -18,7 +18,7 @@ import numpy as np
 
 from trqam.data import gait
 from trqam.data.gait import PERIOD, Gait
-from trqam.envs import make_registered
+from trqam.environments.ogbench_tasks import make_registered
 
 NOISE = 0.2  # standard deviation on torques, as in the data
 LOW = Gait(0.5, 0.1, 0.5, 0.0, 0.0, -np.pi, 0.3, 0.3, 0.0)

@@ -33,11 +33,11 @@ import torch  # noqa: E402
 from benchmarks.gpu_cases import Bench, Stack  # noqa: E402
 from benchmarks.gpu_checks import checks, training  # noqa: E402
 from benchmarks.gpu_table import PRECISIONS, Row, described, table  # noqa: E402
-from trqam.artefacts import write_json  # noqa: E402
-from trqam.bench.cases import Products, use_precision  # noqa: E402
-from trqam.capture import WARM_UP, kind_of  # noqa: E402
-from trqam.profiling import Profile  # noqa: E402
-from trqam.replicas import device_of  # noqa: E402
+from trqam.experiment.files import write_json  # noqa: E402
+from trqam.networks.capture import WARM_UP, kind_of  # noqa: E402
+from trqam.networks.replicas import device_of  # noqa: E402
+from trqam.operations.bench.cases import Products, use_precision  # noqa: E402
+from trqam.training.profiling import Profile  # noqa: E402
 
 BUDGET = 520.0  # seconds, of which the last part is given these
 FOR_TRAINING = 60.0

@@ -17,16 +17,16 @@ from torch import Tensor
 
 from trqam.agents import make_agent
 from trqam.agents.base import Agent
-from trqam.bench.cases import SHARED, SIZES
+from trqam.config.schema import Run
 from trqam.data.dataset import Dataset
-from trqam.data.resident import Resident
-from trqam.experience import Offline
-from trqam.feed import FromDevice, FromHost, Streamed
-from trqam.flops import update_flops
-from trqam.learner import Learner
-from trqam.policy import Policy
-from trqam.replicas import State, assemble
-from trqam.schema import Run
+from trqam.data.on_device import Resident
+from trqam.networks.replicas import State, assemble
+from trqam.operations.bench.cases import SHARED, SIZES
+from trqam.operations.bench.flops import update_flops
+from trqam.training.batches import FromDevice, FromHost, Streamed
+from trqam.training.experience import Offline
+from trqam.training.learner import Learner
+from trqam.training.policy import Policy
 
 EPISODES, LENGTH = 500, 20
 OWN = {  # sizes beside those of `trqam bench`: observation, action, and what replaces the values below
@@ -124,8 +124,10 @@ class Bench:
         replicas: list[dict[str, Tensor]] | None = None,
         **changes,
     ) -> Stack:
-        """``kind`` as `trqam.capture.kind_of` answers; ``feed``: "device", "streamed" or "host"; ``replicas``: tensors
-        to go on from."""
+        """``kind`` as `trqam.networks.capture.kind_of` answers; ``feed``: "device", "streamed" or "host".
+
+        ``replicas`` are tensors to go on from.
+        """
         run, *shape = sized(size, **changes)
         if tuple(shape) not in self._data:
             dataset = synthetic(*shape)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_cases import Bench, Stack, difference, replica_of, target
-from trqam.capture import WARM_UP
-from trqam.philox import Draws
-from trqam.policy import Policy
+from trqam.maths.philox import Draws
+from trqam.networks.capture import WARM_UP
+from trqam.training.policy import Policy
 
 CPU = torch.device("cpu")
 EXACT, CLOSE, LOOSE = 0.0, 1e-5, 1e-4

@@ -31,10 +31,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from trqam import config, training
-from trqam.config import domain_of
+from trqam.config import load
+from trqam.config.load import domain_of
 from trqam.data import store
 from trqam.data.dataset import Dataset, draw_indices, sample_chunks
+from trqam.training import blocks
 
 ROOT = Path(__file__).parent.parent
 TASK = "pointmaze-medium-navigate-singletask-task2-v0"
@@ -131,12 +132,12 @@ def train(data: Path, sampling: str, updates: int) -> None:
     steps |= {"online_steps": updates, "online_start": 0}
     values = {**tables, **steps, "data_dir": str(data), "sampling": sampling}
     values |= {"data_source": "official", "tasks": [TASK], "batch_size": BATCH, "scale": sampling, "eval_episodes": 1}
-    loaded = config.load(ROOT / "tests/tiny.yaml", values)
+    loaded = load.load(ROOT / "tests/tiny.yaml", values)
     forget(data / domain_of(TASK))
     with measured(f"{sampling}: {updates} updates of behaviour cloning"):
-        training.pretrain(loaded, domain_of(TASK))
+        blocks.pretrain(loaded, domain_of(TASK))
     with measured(f"{sampling}: {updates} updates of TRQAM, two seeds stacked"):
-        training.train(loaded, TASK, "trqam", "offline", [0, 1])
+        blocks.train(loaded, TASK, "trqam", "offline", [0, 1])
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from trqam.bench.tables import markdown
+from trqam.operations.bench.tables import markdown
 
 LARGEST = 12  # rows, the rest is one more
 

@@ -11,8 +11,8 @@ os.environ["MPLBACKEND"] = "Agg"  # a notebook's own is refused when matplotlib 
 import pytest
 import torch
 
-from trqam import config
-from trqam.data.workers import cores
+from trqam.config import load as config
+from trqam.environments.workers import cores
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parent.parent

@@ -5,17 +5,15 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from trqam import installed
-from trqam.inherited import settle
+from trqam.config import installed
+from trqam.config.inherited import settle
 
 settle()
 
 if sys.version_info < installed.bounds()[0]:
     installed.end()
 try:
-    from trqam.arguments import MANY, MOST, SEEDS, Parser, path, real, whole
-    from trqam.bench import options as bench_options
-    from trqam.commands import (
+    from trqam.cli.commands import (
         archive,
         bench,
         clean,
@@ -36,8 +34,10 @@ try:
         status,
         train,
     )
-    from trqam.errors import Stopped, UserError
-    from trqam.log import Unread, listing, tolerant
+    from trqam.cli.streams import Unread, listing, tolerant
+    from trqam.config.arguments import MANY, MOST, SEEDS, Parser, path, real, whole
+    from trqam.config.errors import Stopped, UserError
+    from trqam.operations.bench import options as bench_options
 except ModuleNotFoundError as missing:
     installed.end(missing)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.stores import write_npz
-from trqam import config as configuration
-from trqam import training
-from trqam.archive import pack
+from tests.helpers.stores import write_npz
+from trqam.config import load as configuration
 from trqam.data.generate import generate
-from trqam.published import import_curves
-from trqam.results import collect
+from trqam.report.archive import pack
+from trqam.report.collect import collect
+from trqam.report.imported import import_curves
+from trqam.training import blocks
 
 ROOT = Path(__file__).parents[2]
 DOMAIN = "pointmaze-medium-navigate"
@@ -56,10 +56,10 @@ def _work(folder: Path) -> None:
     generate(DOMAIN, store, config.scale.transitions, config.scale.data_seed)
     (folder / NAMES["NPZ"]).parent.mkdir()
     write_npz(store, folder / NAMES["NPZ"])
-    training.pretrain(config, DOMAIN)
+    blocks.pretrain(config, DOMAIN)
     for method in config.compared:
         for stage in config.stages(method):
-            training.train(config, TASK, method, stage, [0])
+            blocks.train(config, TASK, method, stage, [0])
     paper = folder / NAMES["PAPER"]
     collect(config, paper)
     (folder / "curves.pkl").write_bytes(pickle.dumps(CURVES))

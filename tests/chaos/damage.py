@@ -10,9 +10,9 @@ import numpy as np
 
 from tests.chaos.events import Event
 from tests.chaos.world import SAVES, STAGES, World, as_record, cells, difference, directories, newest
-from trqam import checkpoint
-from trqam.experience import REPLAY
-from trqam.learner import Learner
+from trqam.experiment import checkpoint
+from trqam.training.experience import REPLAY
+from trqam.training.learner import Learner
 
 UPDATES = 3 * SAVES + 2  # so far the victims get: two generations lie behind them
 

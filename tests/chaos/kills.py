@@ -24,7 +24,7 @@ from tests.chaos.world import (
     full_episodes,
     newest,
 )
-from trqam.errors import Stopped
+from trqam.config.errors import Stopped
 
 IN_A_ROW = 5  # kills a stage at most
 ANY = -1  # no aim: an instant of the stage's whole time

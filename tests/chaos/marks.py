@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
-from trqam import checkpoint, training
-from trqam.experience import Offline, Online
-from trqam.trainer import Trainer
+from trqam.experiment import checkpoint
+from trqam.training import blocks
+from trqam.training.experience import Offline, Online
+from trqam.training.trainer import Trainer
 
 PHASES = ("starting", "training", "evaluating", "saving", "publishing")
 FIELDS = ("phase", "step", "start", "saved", "aim")
@@ -103,7 +104,7 @@ class Marks:
                 marked(Trainer, "_evaluate", "evaluating"),
                 marked(Trainer, "_save", "saving", saved),
                 marked(checkpoint, "prune", "saving"),
-                marked(training, "publish", "publishing"),
+                marked(blocks, "publish", "publishing"),
             ):
                 stack.enter_context(patch)
             yield

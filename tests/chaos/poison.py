@@ -10,11 +10,11 @@ from torch import Tensor
 
 from tests.chaos.events import Event
 from tests.chaos.world import SAVES, SEEDS, STAGES, STEPS, World, as_record, cells, directories
-from trqam import checkpoint
 from trqam.agents.base import Agent, Tensors
-from trqam.artefacts import read_json
-from trqam.learner import Learner
-from trqam.replicas import State
+from trqam.config.reading import read_json
+from trqam.experiment import checkpoint
+from trqam.networks.replicas import State
+from trqam.training.learner import Learner
 
 WHERE = ("losses", "gradients", "weights", "rewards")
 NAMES = {where: where for where in WHERE} | {"weights": "weights and their moments"}

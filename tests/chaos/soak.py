@@ -14,10 +14,11 @@ import torch
 
 from tests.chaos.events import into, markdown
 from tests.chaos.world import DOMAIN, METHOD, ROOT, TASK
-from trqam import checkpoint, config
+from trqam.config import load
 from trqam.data.generate import generate
-from trqam.trainer import Trainer
-from trqam.training import pretrain, train
+from trqam.experiment import checkpoint
+from trqam.training.blocks import pretrain, train
+from trqam.training.trainer import Trainer
 
 SAVES = 20  # and as many measurements; ten rows of metrics between two
 WARM_UP = 0.2  # of the steps: what is imported, compiled or cached once comes before
@@ -48,7 +49,7 @@ def soak(folder: Path, steps: int, stage: str) -> list[Measured]:
     home, found, original = Path.cwd(), [], Trainer._save
     os.chdir(folder)
     try:
-        loaded = config.load("tests/tiny.yaml", changes)
+        loaded = load.load("tests/tiny.yaml", changes)
         generate(DOMAIN, folder / "data" / DOMAIN, loaded.scale.transitions, loaded.scale.data_seed)
         if stage == "offline":
             pretrain(loaded, DOMAIN)

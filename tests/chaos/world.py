@@ -22,11 +22,13 @@ import numpy as np
 from tqdm import tqdm
 
 from tests.chaos.marks import Marks
-from trqam import checkpoint, config, envs
 from trqam.__main__ import main
+from trqam.config import load as config
 from trqam.data.generate import generate
-from trqam.provenance import provenance
-from trqam.streams import stream
+from trqam.environments import ogbench_tasks
+from trqam.experiment import checkpoint
+from trqam.experiment.provenance import provenance
+from trqam.maths.streams import stream
 
 ROOT = Path(__file__).parent.parent.parent
 TASK, METHOD = "pointmaze-medium-navigate-singletask-task2-v0", "trqam"
@@ -154,17 +156,17 @@ class World:
         return self.folder / "undisturbed" / stage
 
 
-_make = envs.make
+_make = ogbench_tasks.make
 
 
 def shortened() -> mock._patch:
     """Episodes of `EPISODE` steps, here and in the forks."""
-    return mock.patch.object(envs, "make", lambda task: gymnasium.wrappers.TimeLimit(_make(task), EPISODE))
+    return mock.patch.object(ogbench_tasks, "make", lambda task: gymnasium.wrappers.TimeLimit(_make(task), EPISODE))
 
 
 def full_episodes() -> None:
     """In a fork: as in a fresh process."""
-    envs.make = _make
+    ogbench_tasks.make = _make
 
 
 def cells(place: Path, stage: str) -> list[Path]:

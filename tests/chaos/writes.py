@@ -19,9 +19,9 @@ from pathlib import Path
 from tests.chaos.damage import victim
 from tests.chaos.events import Event
 from tests.chaos.world import World, difference, directories, newest
-from trqam import artefacts
+from trqam.config.errors import UserError
 from trqam.data.replay import Replay
-from trqam.errors import UserError
+from trqam.experiment import files
 
 STAGE = "online"  # whose saves have every kind of file
 PAGE = 4096
@@ -130,7 +130,7 @@ def _at_write(number: int, refuse: Callable[[], None]) -> None:
 
         return write
 
-    artefacts.temporary_name = counted(artefacts.temporary_name)
+    files.temporary_name = counted(files.temporary_name)
     Replay.flush = counted(Replay.flush)
     if number == 0:
         refuse()

@@ -21,9 +21,9 @@ from tests.slurm.cluster import Cluster, missing
 from tests.slurm.events import KINDS, Events
 from tests.slurm.grid import Grid
 from tests.slurm.ledger import Ledger
-from tests.test_workflow import copy_of_the_project
-from trqam import resources
-from trqam.streams import stream
+from tests.workflow.test_workflow import copy_of_the_project
+from trqam.experiment import resources
+from trqam.maths.streams import stream
 
 EDITS = {"slurm_account": "", "slurm_partition": "training", "gpu_model": "fake"}
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from trqam import config
-from trqam.config import Config
+from trqam.config import load as config
+from trqam.config.load import Config
 
 SCALE = "tests/tiny.yaml"
 CHANGES = {

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from tests.conftest import ROOT
-from tests.test_workflow import copy_of_the_project
-from trqam import config
+from tests.workflow.test_workflow import copy_of_the_project
+from trqam.config import load
 
 DOMAIN = "cube-double-play"
 CHANGES = {"tasks": [DOMAIN], "baseline_tasks": [DOMAIN], "ablation_tasks": []}
@@ -29,7 +29,7 @@ PROGRAMS = {
 def submitted(tmp_path):
     """A function that has the offline jobs of one domain submitted: the arguments of every sbatch."""
     folder = copy_of_the_project(tmp_path)
-    loaded = config.load(ROOT / "config/paper.yaml", CHANGES)
+    loaded = load.load(ROOT / "config/paper.yaml", CHANGES)
     before = [loaded.data_directory(DOMAIN) / "card.json"]
     before += [loaded.results / f"pretrained/{DOMAIN}" / name for name in ("base.safetensors", "pretrain.csv")]
     before += [loaded.results / f"pretrained/{DOMAIN}/pretrain.json"]

@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from trqam.config import Run
+from trqam.config.load import Run
 
 if TYPE_CHECKING:
     from trqam.agents.base import Agent

@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trqam.config import Run, agent_parameters
-from trqam.flow import euler, flow_matching_loss
-from trqam.networks import MLP, Critic, LogScalar, TanhGaussian, VelocityField
-from trqam.replicas import State, adam_step, clip_per_replica, leaves, polyak, replica_norm
-from trqam.streams import stream
-from trqam.td import critic_loss, pessimistic_value, td_target
+from trqam.config.load import Run, agent_parameters
+from trqam.maths.flow import euler, flow_matching_loss
+from trqam.maths.streams import stream
+from trqam.maths.td import critic_loss, pessimistic_value, td_target
+from trqam.networks.mlp import MLP, Critic, LogScalar, TanhGaussian, VelocityField
+from trqam.networks.replicas import State, adam_step, clip_per_replica, leaves, polyak, replica_norm
 
 Tensors = dict[str, Tensor]
 Network = MLP | LogScalar
@@ -33,8 +33,8 @@ class Agent:
     * ``state.step``: Adam's count, one float32 tensor [] for the whole stack: updates that this learner has made, 0 in
       the first call of `losses`. Online it goes on from the offline stage; pretraining's updates do not count.
     * metrics: a dict of [R] tensors, of the same names in every update. The trainer averages each over a logging
-      interval; a seed of which one is not finite has diverged. Those that `trqam.runs.METRICS` names become columns of
-      the csv files; others are kept in the checkpoint's record only.
+      interval; a seed of which one is not finite has diverged. Those that `trqam.experiment.run.METRICS` names become
+      columns of the csv files; others are kept in the checkpoint's record only.
 
     An update may become a CUDA graph: it changes tensors in place, and looks at no value (no `item`, no `if` on one).
     """

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from trqam.agents.base import Agent, Tensors
-from trqam.networks import MLP
-from trqam.replicas import State
+from trqam.networks.mlp import MLP
+from trqam.networks.replicas import State
 
 
 class BehaviourCloning(Agent):

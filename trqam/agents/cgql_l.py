@@ -1,7 +1,7 @@
 """Classifier-guided Q-learning with a LinEx critic (CGQL-L; a baseline of QAM, arXiv 2601.14234).
 
 The critic Q_k(s, x, t) also sees noised actions x_t and regresses there to its value of the clean action (t = 1) with
-the LinEx loss of `trqam.td`. Its gradient guides the cloned flow, from the second Euler step on:
+the LinEx loss of `trqam.maths.td`. Its gradient guides the cloned flow, from the second Euler step on:
 
     v + (guidance / t) ((1 - t) inverse_temperature grad_x mean_k Q_k(s, x, t) + x)
 """
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from trqam.agents.base import ActorCritic, Network, Tensors
-from trqam.flow import interpolate
-from trqam.networks import VelocityField, frozen
-from trqam.replicas import State
-from trqam.schema import NotNegative, Positive
-from trqam.strict import Strict
-from trqam.td import action_gradient, linex_loss
+from trqam.config.schema import NotNegative, Positive
+from trqam.config.strict import Strict
+from trqam.maths.flow import interpolate
+from trqam.maths.td import action_gradient, linex_loss
+from trqam.networks.mlp import VelocityField, frozen
+from trqam.networks.replicas import State
 
 
 class Parameters(Strict):

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from trqam.agents.base import ActorCritic, Network, Tensors, entropy_terms
-from trqam.networks import Critic, LogScalar, frozen
-from trqam.replicas import State
-from trqam.schema import Positive
-from trqam.strict import Strict
+from trqam.config.schema import Positive
+from trqam.config.strict import Strict
+from trqam.networks.mlp import Critic, LogScalar, frozen
+from trqam.networks.replicas import State
 
 
 class Parameters(Strict):

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from trqam.agents.base import Tensors
 from trqam.agents.trqam import TrustRegion
-from trqam.replicas import State
-from trqam.schema import Fraction, NotNegative, Positive
-from trqam.strict import Strict
+from trqam.config.schema import Fraction, NotNegative, Positive
+from trqam.config.strict import Strict
+from trqam.networks.replicas import State
 
 
 class Parameters(Strict):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from trqam.agents.base import ActorCritic, Network, Tensors
-from trqam.networks import MLP, frozen
-from trqam.replicas import State
-from trqam.schema import NotNegative
-from trqam.strict import Strict
+from trqam.config.schema import NotNegative
+from trqam.config.strict import Strict
+from trqam.networks.mlp import MLP, frozen
+from trqam.networks.replicas import State
 
 
 class Parameters(Strict):

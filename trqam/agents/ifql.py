@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from trqam.agents.base import ActorCritic, Network, Tensors
-from trqam.config import Run
-from trqam.networks import MLP
-from trqam.replicas import State
-from trqam.schema import Fraction, Small
-from trqam.strict import Strict
-from trqam.td import expectile_loss, pessimistic_value
+from trqam.config.load import Run
+from trqam.config.schema import Fraction, Small
+from trqam.config.strict import Strict
+from trqam.maths.td import expectile_loss, pessimistic_value
+from trqam.networks.mlp import MLP
+from trqam.networks.replicas import State
 
 
 class Parameters(Strict):

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trqam.adjoint import adjoint_matching_loss, along_path, lean_adjoint, path_kl, terminal_adjoint
 from trqam.agents.base import ActorCritic, Network, Tensors
-from trqam.networks import RecordedField
-from trqam.replicas import State
-from trqam.schema import Positive
-from trqam.sde import memoryless_schedule, sample_trajectory
-from trqam.strict import Strict
+from trqam.config.schema import Positive
+from trqam.config.strict import Strict
+from trqam.maths.adjoint import adjoint_matching_loss, along_path, lean_adjoint, path_kl, terminal_adjoint
+from trqam.maths.sde import memoryless_schedule, sample_trajectory
+from trqam.networks.mlp import RecordedField
+from trqam.networks.replicas import State
 
 
 class Parameters(Strict):

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from trqam.agents.base import Network, Tensors, entropy_terms
 from trqam.agents.qam import QAM
-from trqam.config import Run
-from trqam.networks import LogScalar, frozen
-from trqam.replicas import State
-from trqam.schema import NotNegative, Positive
-from trqam.strict import Strict
+from trqam.config.load import Run
+from trqam.config.schema import NotNegative, Positive
+from trqam.config.strict import Strict
+from trqam.networks.mlp import LogScalar, frozen
+from trqam.networks.replicas import State
 
 
 class Parameters(Strict):

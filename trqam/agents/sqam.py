@@ -10,15 +10,15 @@ L_AM, the path KL and the dual step are TRQAM's, at the times t_j and the states
 import torch
 from torch import Tensor
 
-from trqam.adjoint import along_path
 from trqam.agents.base import Tensors
 from trqam.agents.qam import AdjointSamples
 from trqam.agents.trqam import TRQAM
-from trqam.flow import euler
-from trqam.networks import RecordedField
-from trqam.replicas import State
-from trqam.schema import Fraction, NotNegative, Positive
-from trqam.strict import Strict
+from trqam.config.schema import Fraction, NotNegative, Positive
+from trqam.config.strict import Strict
+from trqam.maths.adjoint import along_path
+from trqam.maths.flow import euler
+from trqam.networks.mlp import RecordedField
+from trqam.networks.replicas import State
 
 
 class Parameters(Strict):

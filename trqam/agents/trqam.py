@@ -10,11 +10,11 @@ from torch import Tensor
 
 from trqam.agents.base import Tensors
 from trqam.agents.qam import QAM
-from trqam.config import Run
-from trqam.dual import dual_descent
-from trqam.replicas import State
-from trqam.schema import Fraction, NotNegative, Positive
-from trqam.strict import Strict
+from trqam.config.load import Run
+from trqam.config.schema import Fraction, NotNegative, Positive
+from trqam.config.strict import Strict
+from trqam.maths.dual import dual_descent
+from trqam.networks.replicas import State
 
 
 class Parameters(Strict):

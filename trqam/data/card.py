@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
-from trqam.artefacts import read_bytes
+from trqam.config.errors import UserError
+from trqam.config.reading import read_bytes
+from trqam.config.schema import Count, Finite, Natural
+from trqam.config.strict import read_record, shown
 from trqam.data.record import CARD, RECORD
-from trqam.envs import TASKS
-from trqam.errors import UserError
-from trqam.schema import Count, Finite, Natural
-from trqam.strict import read_record, shown
+from trqam.environments.ogbench_tasks import TASKS
 
 TASK = Annotated[str, msgspec.Meta(pattern=rf"^[1-{TASKS}]\Z", description=f"a task, 1 to {TASKS}")]
 REWARD = Annotated[str, msgspec.Meta(pattern=r"^-?\d+(\.\d+)?(e[+-]\d\d)?\Z", description="a reward")]

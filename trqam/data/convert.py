@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from trqam import envs
+from trqam.config.errors import UserError
 from trqam.data import verified
 from trqam.data.record import restore
 from trqam.data.store import Rows, standing, write
 from trqam.data.verified import dtype, out_of_range
 from trqam.data.watch import sums
-from trqam.errors import UserError
+from trqam.environments import ogbench_tasks
 
 STORED = ("observations", "actions", "terminals")
 PART = 1 << 16  # rows read at once
@@ -84,9 +84,9 @@ class Shards:
         self.origin = {"source": "official", "seed": None, "shards": shards}
 
     def _check_dataset(self) -> None:
-        env = envs.make(envs.task_name(self.dataset, 1))
+        env = ogbench_tasks.make(ogbench_tasks.task_name(self.dataset, 1))
         wanted = {"observations": env.observation_space.shape, "actions": env.action_space.shape, "terminals": ()}
-        envs.reset(env, 0)  # loads the model
+        ogbench_tasks.reset(env, 0)  # loads the model
         wanted |= {"qpos": (env.unwrapped.model.nq,), "button_states": (getattr(env.unwrapped, "_num_buttons", 0),)}
         env.close()
         for key, shape in wanted.items():

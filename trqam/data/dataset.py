@@ -14,11 +14,11 @@ from typing import Protocol
 
 import numpy as np
 
-from trqam.config import Run
+from trqam.config.errors import UserError
+from trqam.config.load import Run
 from trqam.data import verified
 from trqam.data.card import read
-from trqam.envs import dataset_of, task_number
-from trqam.errors import UserError
+from trqam.environments.ogbench_tasks import dataset_of, task_number
 
 ACTION_BOUND = 1 - 1e-5  # actions of the data are clipped to +- this, as by the authors
 SHARD_STEPS = 1000  # steps that the authors train on one shard of a large dataset before they load the next

@@ -26,10 +26,11 @@ import msgspec
 import requests
 import urllib3
 
-from trqam.artefacts import read_bytes, write_json, writing
+from trqam.config.errors import UserError
+from trqam.config.reading import read_bytes
+from trqam.config.strict import shown
 from trqam.data.watch import watch
-from trqam.errors import UserError
-from trqam.strict import shown
+from trqam.experiment.files import write_json, writing
 
 MAGIC = b"PK\x03\x04"  # how a zip file, and so an npz file, begins
 BLOCK = 1 << 20  # bytes asked of the socket at once

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import filelock
 
-from trqam.errors import UserError
+from trqam.config.errors import UserError
 
 
 @contextmanager

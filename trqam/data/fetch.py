@@ -22,13 +22,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from trqam.artefacts import publish, read_json, write_json, writing
+from trqam.config.errors import UserError
+from trqam.config.reading import read_json
+from trqam.config.schema import Name
+from trqam.config.strict import Strict, check, convert, read_yaml, shown
 from trqam.data.download import Patience, Refused, discard, download, origin_of, say, set_aside
 from trqam.data.exclusive import exclusive
 from trqam.data.watch import sums
-from trqam.errors import UserError
-from trqam.schema import Name
-from trqam.strict import Strict, check, convert, read_yaml, shown
+from trqam.experiment.files import publish, write_json, writing
 
 MIRRORS = "config/mirrors.yaml"
 MEMBERS = {"observations.npy", "actions.npy", "terminals.npy", "qpos.npy", "qvel.npy"}  # of every official file

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from trqam import envs
+from trqam.config.errors import UserError
+from trqam.config.schema import EPISODE_TRANSITIONS
 from trqam.data import gait
 from trqam.data.store import Rows, dtype, standing, write
-from trqam.errors import UserError
-from trqam.schema import EPISODE_TRANSITIONS
-from trqam.streams import episode_seed, stream
+from trqam.environments import ogbench_tasks
+from trqam.maths.streams import episode_seed, stream
 
 STATE = ("qpos", "qvel", "button_states")  # stored beside observations and actions, where the environment has them
 # Added to a direction of length 1: independent noise, and a slow drift (an AR(1) process) that carries the walk off the
@@ -103,7 +103,7 @@ class Episodes:
     def _make(self):
         mode = {"mode": "data_collection"} if self.dataset.endswith("-play") else {}
         options = {"terminate_at_goal": False, "max_episode_steps": EPISODE_TRANSITIONS + 1, **mode}
-        return envs.make_registered(f"{self.dataset.rpartition('-')[0]}-v0", **options)
+        return ogbench_tasks.make_registered(f"{self.dataset.rpartition('-')[0]}-v0", **options)
 
 
 # --- the collectors ---------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def _navigate(env, rng: np.random.Generator, seed: int, length: int) -> Rows:
 
     goal, goal_point, distances = new_goal()
     start = free[rng.integers(len(free))]
-    observation, _ = envs.reset_with_details(env, seed, {"task_info": {"init_ij": start, "goal_ij": goal}})
+    observation, _ = ogbench_tasks.reset_with_details(env, seed, {"task_info": {"init_ij": start, "goal_ij": goal}})
     previous_cell = target = None
     mover = _Ant(rng) if env.spec.id.startswith("antmaze") else _Point(rng)
     record = []
@@ -175,7 +175,9 @@ class _Ant:
 
 def _play(env, rng: np.random.Generator, seed: int, length: int) -> Rows:
     """``length`` rows of OGBench's plan oracles at play: a new random target whenever one is done."""
-    observation, details = envs.reset_with_details(env, seed)  # seeds numpy's global generator, which oracles use
+    observation, details = ogbench_tasks.reset_with_details(
+        env, seed
+    )  # seeds numpy's global generator, which oracles use
     name = env.spec.id
     cubes = name.split("-")[1] if name.startswith("cube") else None
     if cubes is not None and cubes not in STACKING:

@@ -9,8 +9,9 @@ import json
 import os
 from pathlib import Path
 
-from trqam.artefacts import read_bytes, write_atomically
-from trqam.errors import UserError
+from trqam.config.errors import UserError
+from trqam.config.reading import read_bytes
+from trqam.experiment.files import write_atomically
 
 CARD, RECORD = "card.json", "store.json"
 

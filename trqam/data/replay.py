@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from trqam.artefacts import synchronise, writing
+from trqam.config.errors import UserError
 from trqam.data.dataset import Source
-from trqam.errors import UserError
+from trqam.experiment.files import synchronise, writing
 
 
 class Replay:

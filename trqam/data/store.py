@@ -38,18 +38,18 @@ import msgspec
 import numpy as np
 from tqdm import tqdm
 
-from trqam import envs
-from trqam.artefacts import publish, sweep, write_atomically, write_json, writing
+from trqam.config.errors import UserError
+from trqam.config.schema import Natural
+from trqam.config.strict import read_record, shown
 from trqam.data import verified
 from trqam.data.card import Card, Part, Statistics, Sum, read, size
 from trqam.data.exclusive import exclusive
 from trqam.data.record import CARD, RECORD, restore
 from trqam.data.verified import dtype, out_of_range
 from trqam.data.watch import sums
-from trqam.data.workers import in_processes
-from trqam.errors import UserError
-from trqam.schema import Natural
-from trqam.strict import read_record, shown
+from trqam.environments import ogbench_tasks
+from trqam.environments.workers import in_processes
+from trqam.experiment.files import publish, sweep, write_atomically, write_json, writing
 
 Rows = dict[str, np.ndarray]
 
@@ -97,7 +97,11 @@ def write(blocks: Blocks, directory: Path | str, workers: int = 1) -> dict[str, 
     waiting = f"{directory}: another process is writing it; waiting"
     with exclusive(directory / ".lock", waiting, "correct --out or data_dir"):
         try:
-            names = [f"{label}-task{number}" for label in ("rewards", "masks") for number in range(1, envs.TASKS + 1)]
+            names = [
+                f"{label}-task{number}"
+                for label in ("rewards", "masks")
+                for number in range(1, ogbench_tasks.TASKS + 1)
+            ]
             files = Files(directory / ".unfinished", sum(blocks.rows), blocks.shapes() | dict.fromkeys(names, ()))
             plan = {
                 "dataset": blocks.dataset,
@@ -289,7 +293,9 @@ class Filler:
         if record["block"] >= len(self.starts) or record["sha256"].keys() != self.files.shapes.keys():
             return False
         width, statistics = self.files.shapes["observations"][0], record["statistics"]
-        if len(statistics["tasks"]) < envs.TASKS or {len(statistics[key]) for key in ("sum", "squares")} != {width}:
+        if len(statistics["tasks"]) < ogbench_tasks.TASKS or {len(statistics[key]) for key in ("sum", "squares")} != {
+            width
+        }:
             return False
         start = self.starts[record["block"]]
         stop = start + self.blocks.rows[record["block"]]
@@ -302,7 +308,7 @@ class Filler:
 
     @cached_property
     def _env(self):
-        return envs.make(envs.task_name(self.blocks.dataset, 1))
+        return ogbench_tasks.make(ogbench_tasks.task_name(self.blocks.dataset, 1))
 
     def _write(self, key: str, start: int, array: np.ndarray) -> bytes:
         try:
@@ -375,7 +381,7 @@ def _relabel(env, part: Rows) -> Rows:
     from ogbench.relabel_utils import relabel_dataset
 
     labels = {}
-    for number in range(1, envs.TASKS + 1):
+    for number in range(1, ogbench_tasks.TASKS + 1):
         env.unwrapped._reward_task_id = number
         labelled = dict(part)
         relabel_dataset(env.spec.id, env, labelled)

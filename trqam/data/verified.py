@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from trqam.artefacts import write_json
+from trqam.config.errors import UserError
+from trqam.config.strict import read_record
 from trqam.data.card import Statistics
 from trqam.data.exclusive import exclusive
 from trqam.data.record import CARD
 from trqam.data.watch import watch
-from trqam.errors import UserError
-from trqam.strict import read_record
+from trqam.experiment.files import write_json
 
 MARK = ".verified.json"
 PIECE = 1 << 14  # rows looked at together

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from trqam.errors import UserError
+from trqam.config.errors import UserError
 
 BLOCK = 1 << 20
 

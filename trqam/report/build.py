@@ -8,11 +8,12 @@ from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 
-from trqam import collection
-from trqam.config import Config
-from trqam.errors import UserError
-from trqam.report import claims, facts, figure_names, figures, html, latex, table_names, tables
+from trqam.config.errors import UserError
+from trqam.config.load import Config
+from trqam.report import collection, facts, figures, html, latex, tables
+from trqam.report.claims import judge as claims
 from trqam.report.collected import Collected
+from trqam.report.selection import figure_names, table_names
 
 
 class Build:

@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from trqam import collection, published
-from trqam.artefacts import read_bytes, read_json
-from trqam.config import Config
-from trqam.errors import UserError
-from trqam.report import CLAIMS, IMPORTED, PAPER
-from trqam.strict import check, read_record, shown
+from trqam.config.errors import UserError
+from trqam.config.load import Config
+from trqam.config.reading import read_bytes, read_json
+from trqam.config.strict import check, read_record, shown
+from trqam.report import collection
+from trqam.report import imported as published
+from trqam.report.selection import CLAIMS, IMPORTED, PAPER
 
 REPORTED = PAPER / "reported.csv"
 REPORTED_COLUMNS = {"domain", "method", "phase", "mean", "std", "n_seeds", "source"}
@@ -33,8 +34,8 @@ class Collected:
     """Results with the configuration that they belong to.
 
     ``metrics`` is tidy: a row a logged step of a run; ``runs`` has a row a run; ``datasets`` are the cards, by domain;
-    ``manifests`` holds what the runs' manifests share (`trqam.results.collect`); ``imported`` are curves that others
-    published, in the layout of ``metrics`` and with their ``source``, where a row of a whole domain has no task;
+    ``manifests`` holds what the runs' manifests share (`trqam.report.collect.collect`); ``imported`` are curves that
+    others published, in the layout of ``metrics`` and with their ``source``, where a row of a whole domain has no task;
     ``reported`` are the numbers that the authors print, and ``claims`` is the file that states what they claim.
     """
 

@@ -4,25 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from trqam.config import Config, expanded
-from trqam.report import (
-    FIGURES,
-    claims,
-    compared,
-    count,
-    enumerated,
-    figure_names,
-    figures,
-    latex,
-    lists_single_tasks,
-    shown,
-    tasks_label,
-    tasks_run,
-    thousands,
-    words,
-)
+from trqam.config.load import Config, expanded
+from trqam.config.wording import count, enumerated, shown, tasks_label, thousands, words
+from trqam.report import figures, latex
+from trqam.report.claims import judge
 from trqam.report.collected import Collected
 from trqam.report.measures import STAGES, final_step, verdicts
+from trqam.report.selection import FIGURES, compared, figure_names, lists_single_tasks, tasks_run
 
 NUMBERS = (
     "seeds", "pretrain_steps", "offline_steps", "online_steps", "online_start", "batch_size", "learning_rate",
@@ -55,7 +43,7 @@ def facts(collected: Collected) -> dict[str, str]:
         "summary": " ".join(verdicts(metrics, config, stage)[0] for stage in STAGES),
         "verdictOffline": " ".join(verdicts(metrics, config, "offline")),
         "verdictOnline": " ".join(verdicts(metrics, config, "online")),
-        "claims": claims.summary(claims.claims(collected)),
+        "claims": judge.summary(judge.claims(collected)),
     }
     captions = figures.captions(collected)
     values["curves"] = _plots({name: text for name, text in captions.items() if "--" in name})

@@ -13,23 +13,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from trqam.artefacts import read_bytes, write_atomically
-from trqam.report import (
-    PAPER,
-    Strip,
-    claim_statements,
-    claims,
-    facts,
-    figure_names,
-    figures,
-    lists_single_tasks,
-    rollout_tasks,
-    run_list,
-    table_names,
-    tables,
-)
+from trqam.config.reading import read_bytes
+from trqam.config.strict import read_record
+from trqam.experiment.files import write_atomically
+from trqam.report import facts, figures, run_list, tables
+from trqam.report.claims import judge, statements
 from trqam.report.collected import Collected
-from trqam.strict import read_record
+from trqam.report.selection import PAPER, Strip, figure_names, lists_single_tasks, rollout_tasks, table_names
 
 ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(PAPER / "templates"),
@@ -52,7 +42,7 @@ def render(collected: Collected, folder: str | Path, out: str | Path) -> None:
     """Writes the page; ``folder`` holds figures/NAME.png, drawn before, and perhaps rollouts/TASK.json and .png."""
     config, folder = collected.config, Path(folder)
     pictures = _figures(collected, folder / "figures")
-    judged, stated = claims.claims(collected), claim_statements.load(collected.claims)
+    judged, stated = judge.claims(collected), statements.load(collected.claims)
     made = _tables(collected)
     text = ENVIRONMENT.get_template("report.html.j2").render(
         sections=SECTIONS.items(),
@@ -60,7 +50,7 @@ def render(collected: Collected, folder: str | Path, out: str | Path) -> None:
         intervals=_intervals(stated.interval),
         facts=facts.facts(collected),
         claims=judged,
-        tally=[(kind, sum(verdict.verdict == kind for verdict in judged)) for kind in claims.VERDICTS],
+        tally=[(kind, sum(verdict.verdict == kind for verdict in judged)) for kind in judge.VERDICTS],
         results=[part for part in made if not part["name"].startswith("settings_")],
         settings=[part for part in made if part["name"].startswith("settings_")],
         figures=pictures,
@@ -72,7 +62,7 @@ def render(collected: Collected, folder: str | Path, out: str | Path) -> None:
     write_atomically(out, text)
 
 
-def _intervals(interval: claim_statements.Interval) -> str:
+def _intervals(interval: statements.Interval) -> str:
     """How the numbers of a verdict are to be read."""
     few = interval.narrow_below.text
     return (
@@ -128,7 +118,7 @@ def _figures(collected: Collected, folder: Path) -> list[tuple[str, str, str]]:
 
 
 def _rollouts(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
-    """What `trqam.strips` left: of each task its caption and pictures, which where nothing renders are none."""
+    """What `trqam rollouts` left: of each task its caption and pictures, which where nothing renders are none."""
     found = []
     for task in tasks:
         if (folder / f"{task}.json").is_file():

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import jinja2
 
-from trqam.artefacts import check_refused, read_bytes, write_atomically, writing
-from trqam.errors import Unwritable, UserError
-from trqam.report import PAPER
+from trqam.config.errors import Unwritable, UserError
+from trqam.config.reading import read_bytes
+from trqam.experiment.files import check_refused, write_atomically, writing
+from trqam.report.selection import PAPER
 
 ESCAPES = {
     "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "_": "\\_", "%": "\\%",

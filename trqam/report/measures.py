@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from trqam.config import Config
-from trqam.report import compared, tasks_label, tasks_run
+from trqam.config.load import Config
+from trqam.config.wording import tasks_label
+from trqam.report.selection import compared, tasks_run
 from trqam.report.statistics import mean_and_std, round_half_up
 
 STAGES = ("offline", "online")

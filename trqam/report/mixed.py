@@ -1,6 +1,6 @@
-"""The mark of cells whose runs do not belong together, and what it says (`trqam.mixing`)."""
+"""The mark of cells whose runs do not belong together, and what it says (`trqam.experiment.mixing`)."""
 
-from trqam.report import task_label
+from trqam.config.wording import task_label
 from trqam.report.collected import Collected
 
 MARK = "¶"

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from trqam.config import Config, domain_of, tasks_of
-from trqam.report import enumerated, thousands
-from trqam.report.lines import INK, Runs
+from trqam.config.load import Config, domain_of, tasks_of
+from trqam.config.wording import enumerated, thousands
+from trqam.report.curves import INK, Runs
 
 DASHES = ((0, (4, 2)), (0, (1.5, 1.5)), (0, (4, 1.5, 1, 1.5)))  # a source, in the order of their names
 THIN = 0.8

@@ -11,9 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from trqam.config import Config, domain_of
-from trqam.report import lines, overlay, task_label
-from trqam.report.lines import INK, Runs
+from trqam.config.load import Config, domain_of
+from trqam.config.wording import task_label
+from trqam.report import curves, overlay
+from trqam.report.curves import INK, Runs
 from trqam.report.measures import is_pretraining, kl_budget
 from trqam.report.statistics import mean_and_std
 
@@ -54,7 +55,7 @@ def over_training(runs: Runs, rows: dict[str, str], budget: bool = False) -> Fig
         top, column = many * (number // columns), number % columns
         for axes, quantity in zip(grid[top : top + many, column], rows, strict=True):
             for method in runs.methods_on(tasks):
-                lines.curve(axes, runs.of(tuple(tasks), method), quantity, config, method, len(tasks))
+                curves.curve(axes, runs.of(tuple(tasks), method), quantity, config, method, len(tasks))
             _quantity_axis(axes, quantity)
             if quantity == "path_kl":
                 _budget_line(axes, runs, tasks[0])
@@ -79,7 +80,7 @@ def success_panels(runs: Runs, places: dict[str, list[str]], columns: int, heigh
     for axes, (title, tasks) in zip(grid.flat, places.items(), strict=False):
         for method in runs.methods_on(tasks):
             own = runs.of(tuple(tasks), method)
-            lines.curve(axes, own, "success", runs.config, method, len(tasks), band=0.1 if weak else 0.2)
+            curves.curve(axes, own, "success", runs.config, method, len(tasks), band=0.1 if weak else 0.2)
         overlay.draw(axes, published, runs.config, tasks)
         success_axis(axes)
         stages(axes, runs)
@@ -99,7 +100,7 @@ def success_caption(runs: Runs) -> str:
         absent = " A method without a curve did not run there."
     once = [runs.config.methods[m].label for m in runs.methods if is_pretraining(runs.config, m)]
     level = f" Dotted: {once[0]}, one training seed." if once else ""
-    return f"{lines.MEAN}; {lines.BAND} ({runs.seeds(' a task')}).{absent}{overlay.note(runs)} {GROUND}{level}"
+    return f"{curves.MEAN}; {curves.BAND} ({runs.seeds(' a task')}).{absent}{overlay.note(runs)} {GROUND}{level}"
 
 
 def _quantity_axis(axes: Axes, quantity: str) -> None:
@@ -144,7 +145,7 @@ def bar(axes: Axes, position: float, success: pd.Series, diverged: Collection[in
     places = position + (np.linspace(-0.14, 0.04, len(success)) if len(success) > 1 else np.zeros(1))
     ended = success.index.isin(diverged)
     dots(axes, places[~ended], success[~ended])
-    lines.crosses(axes, places[ended], success[ended], INK)
+    curves.crosses(axes, places[ended], success[ended], INK)
     return True
 
 
@@ -169,7 +170,7 @@ def bar_keys(first: str, second: str, runs: Runs) -> list:
     """For a legend: what full, hatched, dots and crosses mean."""
     seed = Line2D([], [], label="one seed", marker="o", markersize=3.5, linestyle="", color="white", mec=INK)
     fills = [Patch(label=first, **full("#8c8c8c")), Patch(label=second, **hatched("#8c8c8c"))]
-    return [*fills, seed, *([lines.diverged_handle()] if len(runs.diverged) else [])]
+    return [*fills, seed, *([curves.diverged_handle()] if len(runs.diverged) else [])]
 
 
 def trained_once(config: Config) -> str:
@@ -233,8 +234,8 @@ def legend(figure: Figure, runs: Runs, more: list = ()) -> None:
     """One legend of all methods, and the axis label that the panels share."""
     figure.supxlabel(step_label(runs.config), fontsize=8)
     online = [Patch(color=ONLINE, label="online")] if runs.online else []
-    crosses = [lines.diverged_handle()] if len(runs.diverged) else []
-    keys(figure, [*lines.handles(runs.config, runs.methods), *more, *crosses, *online])
+    crosses = [curves.diverged_handle()] if len(runs.diverged) else []
+    keys(figure, [*curves.handles(runs.config, runs.methods), *more, *crosses, *online])
 
 
 def keys(figure: Figure, handles: list) -> None:

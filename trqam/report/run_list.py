@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from trqam.report import task_label, words
+from trqam.config.wording import task_label, words
 from trqam.report.collected import Collected
 from trqam.report.mixed import mixed_mark
 

@@ -1,7 +1,7 @@
 """Which parameters are whose: what the settings tables share."""
 
-from trqam.config import Config, domain_of
-from trqam.report import compared
+from trqam.config.load import Config, domain_of
+from trqam.report.selection import compared
 
 CLIPPED = "clipped adjoint"  # zero where an action lies outside of its box
 

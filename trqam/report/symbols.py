@@ -4,7 +4,8 @@ import re
 
 from markupsafe import Markup, escape
 
-from trqam.report import latex, words
+from trqam.config.wording import words
+from trqam.report import latex
 
 SYMBOLS = {
     "flow_steps": "K", "target_rate": "τ", "horizon": "H", "discount": "γ", "pessimism": "ρ", "kl_budget": "ε",

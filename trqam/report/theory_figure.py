@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from trqam import theory
-from trqam.artefacts import write_atomically
+from trqam.experiment.files import write_atomically
+from trqam.maths import closed_forms
 from trqam.report import figures
 from trqam.report.latex import escape
 
@@ -37,7 +37,7 @@ STYLES = ("-", "-.", ":")
 
 
 class Measured(NamedTuple):
-    """The tables of `trqam.theory`: the dual descent on the training's and on finer steps, and the other two."""
+    """Tables of `trqam.maths.closed_forms`: dual descent on the training's and on finer steps, and the other two."""
 
     training: pd.DataFrame
     fine: pd.DataFrame
@@ -48,17 +48,17 @@ class Measured(NamedTuple):
 @cache
 def discretisation() -> pd.DataFrame:
     """The experiment that the caption speaks of, once a process (some seconds)."""
-    return theory.discretisation_experiment(FLOW_STEPS, VARIANCES)
+    return closed_forms.discretisation_experiment(FLOW_STEPS, VARIANCES)
 
 
 @cache
 def measure() -> Measured:
     """All experiments, once a process (about half a minute)."""
     return Measured(
-        theory.dual_descent_experiment(BUDGETS, DIMENSIONS, TRAINING_STEPS, DUAL_STEPS),
-        theory.dual_descent_experiment(BUDGETS, [SHOWN_DIMENSION], FINE_STEPS, DUAL_STEPS),
+        closed_forms.dual_descent_experiment(BUDGETS, DIMENSIONS, TRAINING_STEPS, DUAL_STEPS),
+        closed_forms.dual_descent_experiment(BUDGETS, [SHOWN_DIMENSION], FINE_STEPS, DUAL_STEPS),
         discretisation(),
-        theory.amplification_experiment(BETAS, ERRORS, TOYS),
+        closed_forms.amplification_experiment(BETAS, ERRORS, TOYS),
     )
 
 
@@ -135,8 +135,8 @@ def _discretisation(axes: Axes, measured: Measured) -> None:
 def _amplification(axes: Axes, measured: Measured) -> None:
     frame = measured.amplification.assign(exponent=lambda table: table.beta * table.error)
     fine = np.geomspace(frame.exponent.min() / 1.5, frame.exponent.max() * 1.5, 200)
-    axes.loglog(fine, theory.amplification_bound(fine), color=INK, linestyle="--", linewidth=0.8, label="Lemma 1")
-    axes.loglog(fine, theory.attainable_variation(fine), color=INK, linewidth=0.8, label="attainable")
+    axes.loglog(fine, closed_forms.amplification_bound(fine), color=INK, linestyle="--", linewidth=0.8, label="Lemma 1")
+    axes.loglog(fine, closed_forms.attainable_variation(fine), color=INK, linewidth=0.8, label="attainable")
     for colour, (beta, rows) in zip(COLOURS, frame.groupby("beta"), strict=False):
         axes.loglog(rows.exponent, rows.largest, "o", color=colour, markersize=3.5, label=f"β = {beta:g}")
         axes.loglog(rows.exponent, rows.typical, "o", color=colour, markersize=3.5, fillstyle="none", mew=0.8)
@@ -172,7 +172,7 @@ def theory_facts() -> dict[str, str]:
     measured = measure()
     errors, table = _errors(measured.discretisation), measured.discretisation
     tail = errors[errors.index >= FITTED_FROM].drop(columns=_changing_sign(errors))
-    orders = [theory.fitted_order(error.index, error) for _, error in tail.items()]
+    orders = [closed_forms.fitted_order(error.index, error) for _, error in tail.items()]
     last = [frame.groupby(["dimension", "budget"]).last() for frame in (measured.training, measured.fine)]
     off = [(frame.multiplier / frame.analytic - 1).abs() for frame in last]
     budget = (last[0].path_kl / last[0].index.get_level_values("budget") - 1).abs()

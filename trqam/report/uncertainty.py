@@ -12,13 +12,14 @@ from functools import cache
 
 import numpy as np
 
-from trqam.config import Config
-from trqam.report import BEYOND, compared, count, enumerated, tasks_label, tasks_run
+from trqam.config.load import Config
+from trqam.config.wording import count, enumerated, tasks_label
+from trqam.maths.streams import stream
 from trqam.report import statistics as stats
 from trqam.report.collected import Collected
 from trqam.report.measures import final_step, is_pretraining
+from trqam.report.selection import BEYOND, compared, tasks_run
 from trqam.report.statistics import round_half_up
-from trqam.streams import stream
 
 RESAMPLES = 2000
 FEW = 5  # seeds, below which a caption warns

@@ -11,11 +11,12 @@ import msgspec
 
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
-from trqam import config as configuration
-from trqam import leftovers
-from trqam import resources as requested
-from trqam import collection, verdict
-from trqam.errors import UserError
+from trqam.config import load as configuration
+from trqam.operations import leftovers
+from trqam.experiment import resources as requested
+from trqam.report import collection
+from trqam.experiment import verdict
+from trqam.config.errors import UserError
 
 
 def read_configuration():
@@ -96,7 +97,7 @@ def begun_from():
 
 
 def checked(check, *arguments):
-    """What a check of `trqam.verdict` returns; its mistake ends Snakemake in one line, before its first job.
+    """What a check of `trqam.experiment.verdict` returns; its mistake ends Snakemake in one line, before its first job.
 
     Only where jobs are to be run or planned: what only looks, such as `--summary`, is not kept from it.
     """

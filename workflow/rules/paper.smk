@@ -1,7 +1,7 @@
 # From per-seed files to the paper. Each figure and table is a rule of its own that names the code and style it is made
 # with as inputs, so that an edit redraws it and nothing more.
 
-from trqam.report import figure_module, figure_names, imported_tables, table_names
+from trqam.report.selection import figure_module, figure_names, imported_tables, table_names
 
 FIGURES = figure_names(CONFIG)
 TABLES = table_names(CONFIG)
@@ -22,9 +22,9 @@ SHOWN = [
 ]  # labels, colours, budgets
 SHARED = [
     "trqam/__main__.py",
-    "trqam/commands.py",
-    "trqam/published.py",
-    "trqam/report/__init__.py",
+    "trqam/cli/commands.py",
+    "trqam/report/imported.py",
+    "trqam/report/selection.py",
     "trqam/report/build.py",
     "trqam/report/collected.py",
     "trqam/report/measures.py",
@@ -35,10 +35,10 @@ SHARED = [
 CLAIMS = [
     "config/claims.yaml",
     "config/paper.yaml",  # what the paper's own scale is
-    "trqam/report/claims.py",
-    "trqam/report/claim_statements.py",
-    "trqam/report/claim_evidence.py",
-    "trqam/report/claim_rules.py",
+    "trqam/report/claims/judge.py",
+    "trqam/report/claims/statements.py",
+    "trqam/report/claims/evidence.py",
+    "trqam/report/claims/rules.py",
 ]
 
 
@@ -72,7 +72,7 @@ for figure in FIGURES:
             SHOWN,
             SHARED,
             "trqam/report/figures/__init__.py",
-            "trqam/report/lines.py",
+            "trqam/report/curves.py",
             "trqam/report/overlay.py",
             "trqam/report/panels.py",
             "paper/style.mplstyle",
@@ -164,7 +164,7 @@ rule facts:
         "trqam/report/facts.py",
         "trqam/report/latex.py",
         FIGURE_MODULES,  # captions
-        "trqam/report/lines.py",
+        "trqam/report/curves.py",
         "trqam/report/overlay.py",
         "trqam/report/panels.py",
         "paper/templates/facts.tex.j2",
@@ -224,7 +224,7 @@ rule html:
         "trqam/report/tables/__init__.py",
         [f"trqam/report/tables/{table}.py" for table in TABLES],
         FIGURE_MODULES,  # captions
-        "trqam/report/lines.py",
+        "trqam/report/curves.py",
         "trqam/report/overlay.py",
         "trqam/report/panels.py",
         "trqam/report/theory_figure.py",

@@ -1,7 +1,7 @@
 # Film strips: one episode of a task under behaviour cloning and under the fine-tuned policy, drawn after training. The
 # episode is fixed in advance, and where nothing renders the picture says so in words.
 
-from trqam.report import STRIP_METHODS, rollout_tasks
+from trqam.report.selection import STRIP_METHODS, rollout_tasks
 
 ROLLOUTS = expand(f"{PAPER}/rollouts/{{task}}.png", task=rollout_tasks(CONFIG))
 
@@ -11,11 +11,11 @@ rule rollouts:
         CONFIG.scale.domains_file,
         CONFIG.scale.methods_file,  # labels and colours
         "trqam/__main__.py",
-        "trqam/kept.py",
-        "trqam/rendering.py",
-        "trqam/report/__init__.py",
-        "trqam/rollouts.py",
-        "trqam/strips.py",
+        "trqam/operations/rollouts/saved_policy.py",
+        "trqam/operations/rollouts/camera.py",
+        "trqam/report/selection.py",
+        "trqam/operations/rollouts/episodes.py",
+        "trqam/operations/rollouts/film_strip.py",
         # Seed 0's last stage; its policy lies beside it, not declared.
         runs=lambda wildcards: [
             f"{RESULTS}/{wildcards.task}/{method}/seed0/{CONFIG.stages(method)[-1]}.csv"

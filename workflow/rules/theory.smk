@@ -3,19 +3,19 @@
 
 rule theory_figure:
     input:
-        "trqam/theory.py",
-        "trqam/flow.py",
-        "trqam/sde.py",
-        "trqam/adjoint.py",
-        "trqam/dual.py",
-        "trqam/td.py",
-        "trqam/streams.py",
-        "trqam/report/__init__.py",
+        "trqam/maths/closed_forms.py",
+        "trqam/maths/flow.py",
+        "trqam/maths/sde.py",
+        "trqam/maths/adjoint.py",
+        "trqam/maths/dual.py",
+        "trqam/maths/td.py",
+        "trqam/maths/streams.py",
+        "trqam/report/selection.py",
         "trqam/report/latex.py",  # escapes
         "trqam/report/theory_figure.py",
         "trqam/report/figures/__init__.py",
         "trqam/__main__.py",
-        "trqam/commands.py",
+        "trqam/cli/commands.py",
         "paper/style.mplstyle",
     output:
         report(

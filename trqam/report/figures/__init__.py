@@ -16,12 +16,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from trqam.artefacts import write_atomically
-from trqam.config import Config
-from trqam.errors import UserError
-from trqam.report import PAPER, figure_module, figure_names
+from trqam.config.errors import UserError
+from trqam.config.load import Config
+from trqam.experiment.files import write_atomically
 from trqam.report.collected import Collected
 from trqam.report.mixed import mixed_note
+from trqam.report.selection import PAPER, figure_module, figure_names
 
 
 def draw(name: str, collected: Collected, out_path: str | Path) -> None:

@@ -2,11 +2,12 @@
 
 from matplotlib.figure import Figure
 
-from trqam.config import expanded
-from trqam.report import contrasted, lines, panels
+from trqam.config.load import expanded
+from trqam.report import curves, panels
 from trqam.report.collected import Collected
-from trqam.report.lines import Runs
+from trqam.report.curves import Runs
 from trqam.report.panels import PATH_KL, SUCCESS
+from trqam.report.selection import contrasted
 
 
 def draw(collected: Collected) -> Figure:
@@ -26,5 +27,5 @@ def caption(collected: Collected) -> str:
         f"The multiplier adapted, held constant, and outside the process "
         f"({'; '.join(config.methods[m].label for m in runs.methods)}), one column a {panels.panel_of(runs.tasks)}: "
         "look for whose path KL stays at the dashed budget (logarithmic), and for what that does to the success. "
-        f"{lines.MEAN}; {lines.BAND} ({runs.seeds(' a task')})."
+        f"{curves.MEAN}; {curves.BAND} ({runs.seeds(' a task')})."
     )

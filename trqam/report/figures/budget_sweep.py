@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from trqam.config import Config, expanded
-from trqam.report import lines, panels, tasks_label
+from trqam.config.load import Config, expanded
+from trqam.config.wording import tasks_label
+from trqam.report import curves, panels
 from trqam.report.collected import Collected
-from trqam.report.lines import INK, Runs
+from trqam.report.curves import INK, Runs
 from trqam.report.measures import final_success, realised_kl
 from trqam.report.panels import ONLINE, PATH_KL, SUCCESS, WIDTH
 
@@ -27,7 +28,7 @@ def draw(collected: Collected) -> Figure:
     for (over, final, realised), (label, tasks) in zip(grid, rows_of.items(), strict=True):
         for budget, method in config.budget_sweep.items():
             rows, colour = runs.of(tuple(tasks), method), config.methods[method].colour
-            lines.curve(over, rows, "success", config, method, len(tasks), band=0)
+            curves.curve(over, rows, "success", config, method, len(tasks), band=0)
             ended = Runs(collected, [method], tasks, ("offline",)).diverged_seeds(tasks, method)
             _seeds(final, budget, final_success(metrics, config, tasks, method), ended, colour)
             _seeds(realised, budget, realised_kl(metrics, config, tasks, method), ended, colour)
@@ -57,7 +58,7 @@ def _seeds(axes: Axes, budget: float, values: pd.Series, diverged: set[int], col
         places = np.full(len(values), budget)
         look = {"marker": "o", "linestyle": "", "markersize": 3, "mew": 0.7, "zorder": 3}
         axes.plot(places[~ended], values[~ended], color="white", mec=colour, **look)
-        lines.crosses(axes, places[ended], values[ended], colour)
+        curves.crosses(axes, places[ended], values[ended], colour)
         axes.plot(budget, values.mean(), "_", color=colour, markersize=11, mew=1.6, zorder=4)
 
 
@@ -80,12 +81,12 @@ def _budgets(final: Axes, realised: Axes, config: Config) -> None:
 
 def _handles(runs: Runs) -> list:
     config = runs.config
-    handles = lines.handles(config, runs.methods)
+    handles = curves.handles(config, runs.methods)
     for handle, budget in zip(handles, config.budget_sweep, strict=True):
         handle.set_label(f"{budget:g}")
     handles[0].set_label(f"budget {handles[0].get_label()}")
     handles.append(Line2D([], [], color=INK, linestyle="--", linewidth=0.9, label="equality"))
-    handles += [lines.diverged_handle()] if len(runs.diverged) else []
+    handles += [curves.diverged_handle()] if len(runs.diverged) else []
     return handles + ([Patch(color=ONLINE, label="online")] if runs.online else [])
 
 

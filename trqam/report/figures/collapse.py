@@ -2,10 +2,12 @@
 
 from matplotlib.figure import Figure
 
-from trqam.report import collapsing, enumerated, lines, panels, tasks_run
+from trqam.config.wording import enumerated
+from trqam.report import curves, panels
 from trqam.report.collected import Collected
-from trqam.report.lines import Runs
+from trqam.report.curves import Runs
 from trqam.report.panels import ADJOINT_LOSS, SUCCESS
+from trqam.report.selection import collapsing, tasks_run
 
 
 def draw(collected: Collected) -> Figure:
@@ -27,6 +29,6 @@ def caption(collected: Collected) -> str:
     return (
         f"Collapse: success and adjoint loss over training of {enumerated(labels)}, one column a "
         f"{panels.panel_of(config.tasks)}: look for a success that falls again after its peak while the adjoint loss "
-        f"(logarithmic) grows by orders of magnitude. {lines.MEAN}; {lines.BAND} ({runs.seeds(' a task')}).{absent} "
+        f"(logarithmic) grows by orders of magnitude. {curves.MEAN}; {curves.BAND} ({runs.seeds(' a task')}).{absent} "
         f"{panels.GROUND}"
     )

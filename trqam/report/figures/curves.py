@@ -2,10 +2,12 @@
 
 from matplotlib.figure import Figure
 
-from trqam.config import domain_of
-from trqam.report import compared, count, panels
+from trqam.config.load import domain_of
+from trqam.config.wording import count
+from trqam.report import panels
 from trqam.report.collected import Collected
-from trqam.report.lines import Runs
+from trqam.report.curves import Runs
+from trqam.report.selection import compared
 
 COLUMNS = 3
 HEIGHT = 1.32  # inches, of a row where there are several: with their captions, two domains fit on a page

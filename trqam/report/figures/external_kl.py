@@ -8,12 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from trqam.config import expanded
-from trqam.report import enumerated, internal_external, lines, panels
+from trqam.config.load import expanded
+from trqam.config.wording import enumerated
+from trqam.report import curves, panels
 from trqam.report.collected import Collected
-from trqam.report.lines import INK, Runs
+from trqam.report.curves import INK, Runs
 from trqam.report.measures import final_success, realised_kl
 from trqam.report.panels import WIDTH
+from trqam.report.selection import internal_external
 
 
 def draw(collected: Collected) -> Figure:
@@ -37,7 +39,7 @@ def draw(collected: Collected) -> Figure:
             axes.grid(axis="y", visible=False)
     _ratio_axis(grid[-1, 0])
     grid[-1, 1].set(xlim=(-4, 104), xticks=(0, 25, 50, 75, 100), xlabel="success at the end of offline (%)")
-    crosses = [lines.diverged_handle()] if len(runs.diverged) else []
+    crosses = [curves.diverged_handle()] if len(runs.diverged) else []
     seed = Line2D([], [], label="one seed", marker="o", markersize=3.5, linestyle="", color="white", mec=INK)
     mean = Line2D([], [], label="mean", marker="|", markersize=9, mew=1.8, linestyle="", color=INK)
     budget = Line2D([], [], label="KL budget", linestyle="--", linewidth=0.9, color=INK)
@@ -60,7 +62,7 @@ def _strip(axes: Axes, position: int, values: pd.Series, diverged, colour: str) 
     ended = values.index.isin(diverged)
     axes.plot([values.mean()] * 2, [position - 0.3, position + 0.3], color=colour, linewidth=2.2, zorder=3)
     panels.dots(axes, values[~ended], heights[~ended], colour)
-    lines.crosses(axes, values[ended], heights[ended], colour)
+    curves.crosses(axes, values[ended], heights[ended], colour)
 
 
 def _ratio_axis(axes: Axes) -> None:

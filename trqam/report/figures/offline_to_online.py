@@ -2,10 +2,11 @@
 
 from matplotlib.figure import Figure
 
-from trqam.report import compared, panels
+from trqam.report import panels
 from trqam.report.collected import Collected
-from trqam.report.lines import Runs
+from trqam.report.curves import Runs
 from trqam.report.panels import COLUMNS
+from trqam.report.selection import compared
 
 
 def draw(collected: Collected) -> Figure:

@@ -3,11 +3,13 @@
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from trqam.report import compared, count, panels, tasks_label, tasks_run
+from trqam.config.wording import count, tasks_label
+from trqam.report import panels
 from trqam.report.collected import Collected
-from trqam.report.lines import INK, Runs
+from trqam.report.curves import INK, Runs
 from trqam.report.measures import STAGES, final_step, is_pretraining, seed_success
 from trqam.report.panels import WIDTH
+from trqam.report.selection import compared, tasks_run
 
 
 def draw(collected: Collected) -> Figure:

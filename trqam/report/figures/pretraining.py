@@ -3,12 +3,14 @@
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from trqam.config import expanded
-from trqam.report import enumerated, panels, scratch_pairs
+from trqam.config.load import expanded
+from trqam.config.wording import enumerated
+from trqam.report import panels
 from trqam.report.collected import Collected
-from trqam.report.lines import INK, Runs
+from trqam.report.curves import INK, Runs
 from trqam.report.measures import final_success
 from trqam.report.panels import COLUMNS, SUCCESS, WIDTH
+from trqam.report.selection import scratch_pairs
 
 MISSING = "--"
 

@@ -6,10 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from trqam.report import compared, count, thousands
+from trqam.config.wording import count, thousands
 from trqam.report.collected import Collected
 from trqam.report.measures import STAGES, is_pretraining
 from trqam.report.panels import INK, WIDTH
+from trqam.report.selection import compared
 from trqam.report.statistics import round_half_up
 from trqam.report.uncertainty import (
     FEW,

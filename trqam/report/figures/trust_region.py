@@ -2,9 +2,10 @@
 
 from matplotlib.figure import Figure
 
-from trqam.report import enumerated, lines, panels
+from trqam.config.wording import enumerated
+from trqam.report import curves, panels
 from trqam.report.collected import Collected
-from trqam.report.lines import Runs
+from trqam.report.curves import Runs
 from trqam.report.panels import MULTIPLIER, PATH_KL
 
 
@@ -27,5 +28,5 @@ def caption(collected: Collected) -> str:
         f"The trust region at work ({', '.join(config.methods[m].label for m in runs.methods)}), one column a "
         f"{panels.panel_of(config.tasks)}: look for whether the path KL settles at the dashed budget, and which way "
         f"the multiplier moves meanwhile, which {enumerated(held or ['no method here'])} alone adapts; both are "
-        f"logarithmic. {lines.MEAN}; {lines.BAND} ({runs.seeds(' a task')}). {panels.GROUND}"
+        f"logarithmic. {curves.MEAN}; {curves.BAND} ({runs.seeds(' a task')}). {panels.GROUND}"
     )

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from trqam.config import Config
-from trqam.errors import UserError
-from trqam.report import compared, latex, table_names
+from trqam.config.errors import UserError
+from trqam.config.load import Config
+from trqam.report import latex
 from trqam.report.collected import Collected
+from trqam.report.selection import compared, table_names
 from trqam.report.statistics import round_half_up
 
 MISSING = "--"

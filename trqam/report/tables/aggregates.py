@@ -1,10 +1,11 @@
 """Mean and interquartile mean of every compared method, over the tasks that all of them run on."""
 
-from trqam.config import Config
-from trqam.report import compared, data_note, thousands
+from trqam.config.load import Config
+from trqam.config.wording import thousands
 from trqam.report.collected import Collected
 from trqam.report.measures import STAGES, final_cell
 from trqam.report.mixed import mixed_mark, mixed_note
+from trqam.report.selection import compared, data_note
 from trqam.report.statistics import round_half_up
 from trqam.report.tables import MISSING, Grid
 from trqam.report.uncertainty import (

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from trqam.report import claim_statements, claims, data_note
-from trqam.report.claim_statements import Interval
-from trqam.report.claims import Verdict
+from trqam.report.claims import judge, statements
+from trqam.report.claims.judge import Verdict
+from trqam.report.claims.statements import Interval
 from trqam.report.collected import Collected
 from trqam.report.mixed import mixed_note
+from trqam.report.selection import data_note
 from trqam.report.tables import MISSING
 
 
@@ -33,8 +34,8 @@ class ClaimsTable:
 
 def table(collected: Collected) -> ClaimsTable:
     """A row a claim, in the order of config/claims.yaml."""
-    stated, verdicts = claim_statements.load(collected.claims), claims.claims(collected)
-    caption = f"The claims of {stated.paper} against this run. {claims.summary(verdicts)} {intervals(stated.interval)}"
+    stated, verdicts = statements.load(collected.claims), judge.claims(collected)
+    caption = f"The claims of {stated.paper} against this run. {judge.summary(verdicts)} {intervals(stated.interval)}"
     caption += data_note(collected.config) + mixed_note(collected)
     return ClaimsTable(caption, tuple(map(_row, verdicts)), tuple((v.title, rule(v)) for v in verdicts))
 

@@ -1,10 +1,16 @@
 """How often the bootstrap interval holds the truth, by simulation."""
 
-from trqam.report import count
+from trqam.config.wording import count
 from trqam.report.collected import Collected
 from trqam.report.statistics import CONCENTRATION, round_half_up, success_levels
 from trqam.report.tables import Grid
-from trqam.report.uncertainty import SIMULATED, SIMULATED_RESAMPLES, SIMULATED_TASKS, shared_tasks, simulated_coverage
+from trqam.report.uncertainty import (
+    SIMULATED,
+    SIMULATED_RESAMPLES,
+    SIMULATED_TASKS,
+    shared_tasks,
+    simulated_coverage,
+)
 
 
 def table(collected: Collected) -> Grid:

@@ -9,10 +9,10 @@ from itertools import groupby
 
 import pandas as pd
 
-from trqam.config import Config, tasks_of
-from trqam.published import ALL
-from trqam.report import thousands
+from trqam.config.load import Config, tasks_of
+from trqam.config.wording import thousands
 from trqam.report.collected import Collected
+from trqam.report.imported import ALL
 from trqam.report.measures import STAGES
 from trqam.report.statistics import mean_and_std, round_half_up
 from trqam.report.tables import MISSING, Entry, Row, SuccessTable

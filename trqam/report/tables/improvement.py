@@ -1,10 +1,11 @@
 """How probable it is that TRQAM succeeds more than each other compared method."""
 
-from trqam.config import Config
-from trqam.report import compared, count, data_note, thousands
+from trqam.config.load import Config
+from trqam.config.wording import count, thousands
 from trqam.report.collected import Collected
 from trqam.report.measures import STAGES
 from trqam.report.mixed import mixed_mark, mixed_note
+from trqam.report.selection import compared, data_note
 from trqam.report.tables import MISSING, Grid
 from trqam.report.uncertainty import (
     FEW,

@@ -1,7 +1,7 @@
 """What each ablation changes."""
 
-from trqam.config import Config
-from trqam.report import enumerated, shown, words
+from trqam.config.load import Config
+from trqam.config.wording import enumerated, shown, words
 from trqam.report.collected import Collected
 from trqam.report.settings import base_method
 from trqam.report.tables import Grid

@@ -2,8 +2,8 @@
 
 from itertools import groupby
 
-from trqam.config import Config
-from trqam.report import shown, words
+from trqam.config.load import Config
+from trqam.config.wording import shown, words
 from trqam.report.collected import Collected
 from trqam.report.settings import CLIPPED, own_parameters, per_domain, runs_in
 from trqam.report.symbols import heading

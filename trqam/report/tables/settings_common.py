@@ -1,10 +1,10 @@
 """The settings that all runs share."""
 
-from trqam.report import shown, words
+from trqam.config.schema import Run
+from trqam.config.wording import shown, words
 from trqam.report.collected import Collected
 from trqam.report.symbols import symbol
 from trqam.report.tables import Grid
-from trqam.schema import Run
 
 BESIDE = ("seeds", "ablation_eval_interval")  # settings of a scale that are not a run's own
 UNREAD = ("checkpoint_interval",)  # changes no number

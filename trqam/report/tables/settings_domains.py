@@ -1,6 +1,6 @@
 """The settings of each domain."""
 
-from trqam.report import shown
+from trqam.config.wording import shown
 from trqam.report.collected import Collected
 from trqam.report.symbols import heading
 from trqam.report.tables import MISSING, Grid

@@ -1,7 +1,7 @@
 """The trust region: what its methods hold the path KL to, and how."""
 
-from trqam.config import Config
-from trqam.report import shown, words
+from trqam.config.load import Config
+from trqam.config.wording import shown, words
 from trqam.report.collected import Collected
 from trqam.report.settings import CLIPPED, own_parameters, per_domain, runs_in
 from trqam.report.symbols import symbol

@@ -1,0 +1,191 @@
+"""Results of different code, versions or configurations: refused in one line, or accepted, marked and explained."""
+
+import shutil
+
+import pandas
+import pytest
+
+from tests.helpers.fake_results import collected, full_config, manifests
+from tests.training.test_stop import At
+from tests.training.test_training import POINT
+from trqam.__main__ import main
+from trqam.config.errors import Stopped, UserError
+from trqam.config.reading import read_json, seal
+from trqam.experiment import mixing, run, sources
+from trqam.experiment.files import write_json
+from trqam.experiment.run import cell_of, pretraining_cell
+from trqam.report import figures, run_list
+from trqam.report.collect import collect
+from trqam.report.collected import Collected
+from trqam.report.latex import escape
+from trqam.report.tables import make
+from trqam.training.blocks import pretrain, train
+
+CLONED = "behaviour_cloning"
+
+
+@pytest.fixture
+def trained(load):
+    """Two seeds of the cheapest method, and the configuration."""
+    config = load(tasks=[POINT], methods=[CLONED])
+    pretrain(config, config.run(POINT, CLONED).domain)
+    train(config, POINT, CLONED, "offline", [0, 1])
+    return config
+
+
+def manifest(config, seed):
+    return cell_of(config, POINT, CLONED, seed).path / "offline.json"
+
+
+def edit(path, drop=(), **changes):
+    """The manifest with other values, or without the keys to ``drop``, under a right seal."""
+    content = {key: value for key, value in (read_json(path) | changes).items() if key not in ("seal", *drop)}
+    write_json(path, {**content, "seal": seal(content)})
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "value"),
+    [("code", {"code": "0123"}, "0123"), ("versions.torch", {"versions": {"torch": "1"}}, "1")],
+)
+def test_what_made_the_seeds_must_be_the_same(key, change, value, trained, tmp_path):
+    edit(manifest(trained, 1), **change)
+    fix = rf"`python -m trqam clean {POINT} {CLONED} --seed N`.*`trqam collect --mixed`.*mixed=true"
+    differs = rf"seed0/offline.json: {key}: trained under \S+, .*seed1/offline.json has {value};"
+    with pytest.raises(UserError, match=f"{differs}.*{fix}"):
+        collect(trained, tmp_path / "paper")
+    assert not (tmp_path / "paper").exists()
+
+
+def test_the_versions_of_pretraining_count(trained, tmp_path):
+    path = pretraining_cell(trained, trained.run(POINT, CLONED).domain).path / "pretrain.json"
+    edit(path, versions=read_json(path)["versions"] | {"numpy": "1"}, code="another agent's, as always")
+    with pytest.raises(
+        UserError, match=r"versions.numpy: trained under .*pretrain.json has 1; .*clean pointmaze-medium-navigate`"
+    ):
+        collect(trained, tmp_path / "paper")
+
+
+def test_commit_and_hardware_are_recorded_and_not_compared(trained, tmp_path, capsys):
+    edit(manifest(trained, 1), git_commit="another", hardware={"cpu": "another"})
+    collect(trained, tmp_path / "paper")
+    assert len(read_json(tmp_path / "paper/manifests.json")["environments"]) == 2
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_older_results_get_one_line(trained, tmp_path, capsys):
+    for seed in (0, 1):
+        edit(manifest(trained, seed), git_commit=str(seed), drop=["code"])
+    collect(trained, tmp_path / "paper")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert "2 manifests, such as" in line
+    assert "code: not recorded" in line
+
+
+@pytest.mark.parametrize("told", [["--set", "mixed=true", "collect"], ["collect", "--mixed"]])
+def test_a_mixture_that_is_accepted_is_marked(told, trained, tmp_path, monkeypatch):
+    edit(manifest(trained, 1), code="0123")
+    options = ["--config", "tests/tiny.yaml", "--set", f"data_dir={trained.scale.data_dir}"]
+    options += ["--set", f"tasks=[{POINT}]", "--set", f"methods=[{CLONED}]"]
+    folder = tmp_path / "paper"
+    monkeypatch.setattr("sys.argv", ["trqam", *options, *told, "--folder", str(folder)])
+    main()
+    reasons = set(pandas.read_csv(folder / "runs.csv")["mixed"])
+    assert len(reasons) == 1
+    assert reasons.pop().startswith("code: ")
+    found = Collected.load(trained, folder)
+    assert [*found.mixed] == [(POINT, CLONED)]
+
+
+def test_another_configuration_is_accepted_where_it_leaves_the_steps(trained, load, tmp_path):
+    changed = load(tasks=[POINT], methods=[CLONED], learning_rate=0.002)
+    with pytest.raises(UserError, match=r"learning_rate: trained with 0.001, the configuration now says 0.002"):
+        collect(changed, tmp_path / "paper")
+    collect(changed, tmp_path / "paper", mixed=True)
+    (cell,) = read_json(tmp_path / "paper/manifests.json")["mixed"]
+    assert cell["reason"] == "learning_rate: 0.001 and 0.002 today"
+    coarser = load(tasks=[POINT], methods=[CLONED], log_interval=10, checkpoint_interval=10)
+    with pytest.raises(UserError, match="log_interval: trained with 5"):
+        collect(coarser, tmp_path / "other", mixed=True)
+
+
+def test_a_run_that_went_on_under_other_code_knows(load, monkeypatch):
+    config = load(tasks=[POINT])
+    domain = config.run(POINT, "trqam").domain
+    original = run.environment
+    for step, code in ((7, "first"), (12, "second"), (13, "second")):
+        monkeypatch.setattr(run, "environment", lambda agent, code=code: original(agent) | {"code": code})
+        monkeypatch.setattr("tests.training.test_stop.At.trainer", None)
+        with pytest.raises(Stopped):
+            stopped_at(config, domain, step, monkeypatch)
+    pretrain(config, domain)
+    record = read_json(pretraining_cell(config, domain).path / "pretrain.json")
+    assert (record["code"], [(r["step"], r["code"]) for r in record["resumed"]]) == ("first", [(7, "second")])
+    found = mixing.mixture([(manifest(config, 0), record | {"stage": "offline"})], [])
+    assert found.reason == "code: first and second"
+    assert "trained under first, later in the same run second; train anew" in found.refusal(POINT, "trqam", "clean")
+
+
+def stopped_at(config, domain, step, monkeypatch):
+    from trqam.training.trainer import Trainer
+
+    with monkeypatch.context() as patch:
+        original = Trainer.train
+        patch.setattr(Trainer, "train", lambda self: (setattr(At, "trainer", self), original(self))[1])
+        pretrain(config, domain, At(step))
+
+
+def test_every_table_of_results_marks_the_cell():
+    config = full_config()
+    task, reason = config.tasks[0], "versions.torch: 2.13.0 and 2.14.0"
+    marked = manifests() | {"mixed": [{"task": task, "method": "trqam", "reason": reason}]}
+    plain, mixed = collected(config), collected(config, manifests=marked)
+    for name in ("success", "aggregates", "improvement", "claims"):
+        assert "¶" not in repr(make(name, plain))
+        table = repr(make(name, mixed))
+        assert f"TRQAM on pointmaze-medium task 2 ({reason})" in table
+        assert table.count("¶") > 1 or name == "claims"
+    rows = {row.label: row for _, block in make("success", mixed).blocks for row in block}
+    column = make("success", mixed).methods.index("TRQAM")
+    assert "¶" in rows["pointmaze-medium task 2"].entries[column].marks
+    assert "¶" not in rows["pointmaze-medium task 1"].entries[column].marks
+    for name, caption in figures.captions(mixed).items():
+        assert caption.startswith(figures.captions(plain)[name])
+        assert "¶ mixed: not all made by the same code, versions and configuration: TRQAM on" in caption
+    labels = run_list.run_list(mixed)["runs"]["columns"]["methodLabel"]["values"]
+    assert {"TRQAM", "TRQAM¶", "QAM"} <= {*labels}
+    assert escape("¶") == "\\textparagraph{}"
+
+
+def test_the_digest_sees_code_and_not_prose(tmp_path, monkeypatch):
+    package = tmp_path / "trqam"
+    shutil.copytree(sources.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(sources, "PACKAGE", package)
+
+    def digests(agents=("trqam", "fql")):
+        sources._tree.cache_clear()
+        sources.code_digest.cache_clear()
+        return [sources.code_digest(agent) for agent in agents]
+
+    def insert(name, text, old, new):
+        content = (package / name).read_text()
+        assert old in content
+        (package / name).write_text(text + content.replace(old, new, 1))
+
+    before = digests()
+    insert("flow.py", "# A comment.\n\n", '"""', '"""Otherwise said: ')
+    insert("progress.py", "import os\n", "", "")
+    assert digests() == before
+    insert("agents/fql.py", "import os\n", "", "")
+    assert [a == b for a, b in zip(digests(), before, strict=True)] == [True, False]
+    insert("td.py", "import os\n", "", "")
+    assert [a == b for a, b in zip(digests(), before, strict=True)] == [False, False]
+    digests()
+
+
+def test_the_digest_covers_what_makes_numbers():
+    found = set(sources.sources("trqam"))
+    wanted = "trainer training learner replicas networks sde adjoint dual td streams envs fleet evaluation experience"
+    assert {f"trqam.{name}" for name in wanted.split()} <= found
+    assert {"trqam.agents.trqam", "trqam.agents.base", "trqam.data.dataset"} <= found
+    assert "trqam.agents.fql" not in found
+    assert all(sources._path(module) for module in sources.BESIDE)

@@ -1,0 +1,149 @@
+"""flow, sde, adjoint, dual and td against hand computation, autograd and finite differences, in float64."""
+
+import numpy as np
+import pytest
+import torch
+
+from trqam.maths import adjoint, dual, flow, sde, td
+
+K, R, B, D, O = 5, 2, 4, 3, 2  # noqa: E741
+
+
+@pytest.fixture
+def fields():
+    """Two smooth nonlinear fields of (s, x, t), and observations."""
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.randn(O + D + 1, D, generator=generator, dtype=torch.float64) / 2 for _ in range(2)]
+
+    def field(weight):
+        def velocity(s, x, t):
+            t = t if isinstance(t, torch.Tensor) else torch.full_like(x[..., :1], t)
+            return torch.tanh(torch.cat([s, x, t], -1) @ weight) + 0.3 * x
+
+        return velocity
+
+    return *map(field, weights), torch.randn(R, B, O, generator=generator, dtype=torch.float64)
+
+
+def noise(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def test_interpolant_runs_from_noise_to_action():
+    x0, x1 = noise(R, B, D), noise(R, B, D) + 1
+    assert torch.equal(flow.interpolate(x0, x1, torch.zeros(R, B, 1)), x0)
+    torch.testing.assert_close(flow.interpolate(x0, x1, torch.ones(R, B, 1)), x1)
+
+
+def test_flow_matching_loss_by_hand():
+    x0, x1, t = torch.zeros(1, 2, 2), torch.tensor([[[1.0, 3.0], [2.0, 2.0]]]), torch.full((1, 2, 1), 0.5)
+    loss = flow.flow_matching_loss(lambda s, x, t: 2 * x, x0, x1, x0, t, torch.tensor([[1.0, 0.0]]))
+    assert loss.tolist() == [0.0]  # 2 x_t = x1 exactly
+    loss = flow.flow_matching_loss(lambda s, x, t: 0 * x, x0, x1, x0, t, torch.tensor([[1.0, 0.0]]))
+    assert loss.tolist() == [(1 + 9) / 2 / 2]  # mean over D, then over the whole batch, valid or not
+
+
+def test_euler_is_of_first_order():
+    exact, start = np.exp(1.0), torch.ones(1, 1, 1, dtype=torch.float64)
+    errors = [abs(flow.euler(lambda s, x, t: x, start, start, k).item() - exact) for k in (10, 20, 40, 80)]
+    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    np.testing.assert_allclose(orders, 1, atol=0.08)
+
+
+def test_schedule_by_hand():
+    t, g2 = sde.memoryless_schedule(4, torch.zeros(1, dtype=torch.float64))
+    np.testing.assert_allclose(t, [0, 0.25, 0.5, 0.75])
+    np.testing.assert_allclose(g2, [2 * 1.25 / 0.25, 2 * 1.0 / 0.5, 2 * 0.75 / 0.75, 2 * 0.5 / 1.0])
+
+
+def test_trajectory_follows_its_recursion(fields):
+    finetuned, base, s = fields
+    x0, eps = noise(R, B, D), noise(K, R, B, D)
+    (path, _), h = sde.sample_trajectory(finetuned, base, s, x0, eps), 1 / K
+    assert path.shape == (K + 1, R, B, D)
+    for i in range(K - 1):
+        drift = 2 * finetuned(s, path[i], i * h) - path[i] / (i * h + h)
+        spread = (2 * (1 - i * h + h) / (i * h + h) * h) ** 0.5
+        torch.testing.assert_close(path[i + 1], path[i] + h * drift + spread * eps[i])
+    torch.testing.assert_close(path[K], path[K - 1] + h * base(s, path[K - 1], 1 - h))
+
+
+def test_lean_adjoint_is_the_gradient_through_the_base_drift(fields):
+    """With fixed noise, adj_0 is d/dX_0 of the terminal cost along X + h (2 v_base(X, t + h) - X / (t + h)) + noise."""
+    _, base, s = fields
+    h, x0, increments = 1 / K, noise(R, B, D).requires_grad_(), noise(K, R, B, D) / 3
+    path = [x0]
+    for i in range(K):
+        t, x = i * h + h, path[-1]
+        path.append(x + h * (2 * base(s, x, t) - x / t) + increments[i])
+    cost = path[-1].pow(3).sum()
+    by_autograd = torch.autograd.grad(cost, path[:-1])
+    terminal = 3 * path[-1].detach().square()
+    lean = adjoint.lean_adjoint(base, s, torch.stack(path).detach(), terminal)
+    torch.testing.assert_close(lean, torch.stack(by_autograd))
+
+
+def test_terminal_adjoint_is_minus_the_gradient_and_zero_outside_the_box():
+    x = torch.tensor([[[0.5, 2.0], [-3.0, -0.25]]])
+    clipped = adjoint.terminal_adjoint(lambda a: a.square().sum(-1), x, clip=True)
+    assert clipped.tolist() == [[[-1.0, 0.0], [0.0, 0.5]]]
+    free = adjoint.terminal_adjoint(lambda a: a.square().sum(-1), x, clip=False)
+    assert free.tolist() == [[[-1.0, -4.0], [6.0, 0.5]]]
+
+
+def test_along_path_is_the_field_at_each_state(fields):
+    finetuned, _, s = fields
+    states, (t, _) = noise(K, R, B, D), sde.memoryless_schedule(K, s)
+    batched = adjoint.along_path(finetuned, s, states, t)
+    one_by_one = torch.stack([finetuned(s, states[i], t[i].item()) for i in range(K)])
+    torch.testing.assert_close(batched, one_by_one)
+
+
+def test_path_kl_of_a_constant_offset_by_hand():
+    _, g2 = sde.memoryless_schedule(2, torch.zeros(1, dtype=torch.float64))
+    dv = torch.full((2, R, B, D), 0.1, dtype=torch.float64)
+    expected = sum(2 * 0.5 / g for g in g2.tolist()) * D * 0.01 / 4
+    np.testing.assert_allclose(adjoint.path_kl(dv, g2, horizon=4), expected)
+    assert adjoint.path_kl(0 * dv, g2, horizon=4).tolist() == [0.0] * R
+
+
+def test_minimum_of_the_loss_and_the_kl_there():
+    """dv = -(sigma^2/2) adj makes the loss zero, and there D_hat = mean sum h g^2/(2 lambda^2) |adj|^2 / H."""
+    _, g2 = sde.memoryless_schedule(K, torch.zeros(1, dtype=torch.float64))
+    adjoints, multiplier, horizon = noise(K, R, B, D), torch.tensor([0.5, 3.0], dtype=torch.float64), 5
+    sigma2 = (g2[:, None] / multiplier)[:, :, None, None]
+    dv = -sigma2 / 2 * adjoints
+    np.testing.assert_allclose(adjoint.adjoint_matching_loss(dv, adjoints, g2, multiplier), 0, atol=1e-24)
+    per_state = g2[:, None, None] / (2 * K * multiplier[None, :, None] ** 2) * adjoints.square().sum(-1)
+    np.testing.assert_allclose(adjoint.path_kl(dv, g2, horizon), per_state.sum(0).mean(-1) / horizon)
+    dv = dv + 1e-3
+    assert (adjoint.adjoint_matching_loss(dv, adjoints, g2, multiplier) > 0).all()
+
+
+def step(multiplier, kl, ema=1.0, **changes):
+    settings = {"budget": 1.0, "rate": 0.1, "ema_rate": 0.5, "clip": 2.0, "bounds": (0.01, 100.0)} | changes
+    state = dual.DualState(torch.tensor([multiplier]), torch.tensor([ema]))
+    return dual.dual_descent(state, torch.tensor([kl]), **settings)
+
+
+def test_dual_step_raises_the_multiplier_above_the_budget_and_lowers_it_below():
+    assert step(1.0, kl=1.5).multiplier.item() == pytest.approx(1 + 0.1 * 0.25)
+    assert step(1.0, kl=0.5).multiplier.item() == pytest.approx(1 - 0.1 * 0.25)
+    assert step(1.0, kl=1.0).multiplier.item() == 1.0
+
+
+def test_dual_step_clips_the_estimate_and_projects_the_multiplier():
+    assert step(1.0, kl=1e9).kl_ema.item() == pytest.approx(0.5 * 1 + 0.5 * 2)
+    assert step(0.02, kl=0.0, ema=0.0).multiplier.item() == pytest.approx(0.01)
+    assert step(99.99, kl=1e9, ema=2.0).multiplier.item() == pytest.approx(100.0)
+
+
+def test_td_target_and_loss_by_hand():
+    q = torch.tensor([[[1.0], [3.0]]])  # one replica, two critics, one transition
+    value = td.pessimistic_value(q, pessimism=0.5)
+    assert value.tolist() == [[2.0 - 0.5 * 1.0]]
+    target = td.td_target(torch.tensor([[-1.0]]), torch.tensor([[1.0]]), value, discount=0.9, horizon=2)
+    assert target.item() == pytest.approx(-1 + 0.81 * 1.5)
+    assert td.td_target(torch.tensor([[-1.0]]), torch.tensor([[0.0]]), value, 0.9, 2).item() == -1
+    assert td.critic_loss(q, torch.tensor([[2.0]]), torch.tensor([[1.0]])).tolist() == [1.0]
+    assert td.critic_loss(q, torch.tensor([[2.0]]), torch.tensor([[0.0]])).tolist() == [0.0]

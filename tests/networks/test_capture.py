@@ -1,0 +1,136 @@
+"""The step that is launched again and again: it must read and write tensors that stay where they are."""
+
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from tests.helpers.learners import METHODS, SIZES, make_batch, make_learner
+from trqam.networks import capture
+from trqam.networks.capture import WARM_UP, Call, Captured, kind_of, launcher
+from trqam.networks.replicas import assemble
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_update_rebinds_no_tensor_of_the_state(name):
+    agent, replicas = make_learner(name, seeds=[0, 1])
+    state = assemble(replicas)
+    places = lambda: {name: t.data_ptr() for name, t in [*state.named(), ("step", state.step)]}  # noqa: E731
+    before = places()
+    agent.update(state, make_batch(seeds=[0, 1]), agent.draw_noise([0, 1], "noise", 1, SIZES.batch))
+    assert places() == before
+
+
+def test_what_auto_means():
+    assert [kind_of("auto", device) for device in (CPU, CUDA)] == ["eager", "captured"]
+    assert [kind_of(setting, CUDA) for setting in ("eager", "captured", "compiled")] == [
+        "eager",
+        "captured",
+        "compiled",
+    ]
+    assert [kind_of(setting, CPU) for setting in ("eager", "compiled")] == ["eager", "compiled"]
+
+
+def test_capturing_without_a_gpu_is_eager_and_says_so_once(capsys):
+    capture._say.cache_clear()
+    assert kind_of("captured", CPU) == kind_of("captured", CPU) == "eager"
+    said = capsys.readouterr().err
+    assert said == "step: captured: a CUDA graph needs a GPU, and the device is cpu; going on with eager\n"
+    launch = launcher(lambda: {}, lambda metrics: None, kind_of("captured", CPU), CPU)
+    assert not isinstance(launch, Captured)
+
+
+class Recorder:
+    """Stands in for CUDA's streams and graphs: what is recorded does not happen until it is replayed."""
+
+    def __init__(self, monkeypatch):
+        self.recording, self.graphs, self.on_side = False, [], False
+        for name in ("Stream", "current_stream"):
+            monkeypatch.setattr(torch.cuda, name, lambda: self)
+        monkeypatch.setattr(torch.cuda, "stream", self.stream)
+        monkeypatch.setattr(torch.cuda, "graph", self.graph)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: Graph(self))
+
+    def wait_stream(self, other):
+        assert not self.recording
+
+    @contextmanager
+    def stream(self, stream):
+        self.on_side = True
+        yield
+        self.on_side = False
+
+    @contextmanager
+    def graph(self, graph):
+        self.recording = graph
+        yield
+        self.recording = False
+
+    def run(self, operation):
+        """What a kernel would do, now or at every replay."""
+        if self.recording:
+            self.recording.operations.append(operation)
+        else:
+            operation()
+
+
+class Graph:
+    def __init__(self, recorder):
+        self.operations = []
+        recorder.graphs.append(self)
+
+    def replay(self):
+        for operation in self.operations:
+            operation()
+
+
+def test_every_call_of_a_captured_step_is_one_step(monkeypatch):
+    recorder, done, sides = Recorder(monkeypatch), [], []
+
+    def update():
+        sides.append(recorder.on_side)
+        recorder.run(lambda: done.append("update"))
+        return {"loss": torch.zeros(1)}
+
+    launch = launcher(update, lambda metrics: recorder.run(lambda: done.append(*metrics)), "captured", CUDA)
+    for calls in range(1, WARM_UP + 5):
+        launch()
+        assert done == ["update", "loss"] * calls
+    assert sides == [True] * WARM_UP + [False]  # run on a side stream, then recorded once
+    assert len(recorder.graphs) == 1
+
+
+def test_a_captured_call_gives_the_function_of_what_it_is_given(monkeypatch):
+    recorder, result, ran = Recorder(monkeypatch), torch.zeros(2), []
+
+    def doubled(x):
+        ran.append(recorder.recording)
+        recorder.run(lambda: torch.mul(x, 2, out=result))
+        return result
+
+    call = Call(doubled, "captured", CUDA)
+    for number in range(WARM_UP + 4):
+        given = torch.tensor([number, -1.0])
+        assert call(given).tolist() == [2 * number, -2]
+        given.zero_()  # what was given is no longer looked at
+    assert len(ran) == WARM_UP + 1
+    assert len(recorder.graphs) == 1
+
+
+def test_a_compiled_update_is_the_eager_one(monkeypatch):
+    """Traced by Dynamo and run by PyTorch's own kernels; Inductor's take a minute to build."""
+    compiling = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function: compiling(function, backend="eager"))
+    batch, found = make_batch(seeds=[0, 1]), {}
+    for kind in ("eager", "compiled"):
+        agent, replicas = make_learner("trqam", seeds=[0, 1])
+        state, given = assemble(replicas), {}
+        launch = launcher(lambda a=agent, s=state, g=given: a.update(s, batch, g["noise"]), lambda m: None, kind, CPU)
+        for step in range(2):
+            given["noise"] = agent.draw_noise([0, 1], "noise", step, SIZES.batch)
+            launch()
+        found[kind] = state
+    for (name, eager), (_, compiled) in zip(found["eager"].named(), found["compiled"].named(), strict=True):
+        torch.testing.assert_close(eager, compiled, rtol=1e-5, atol=1e-6, msg=name)

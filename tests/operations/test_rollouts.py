@@ -1,0 +1,470 @@
+"""Kept policies, their evaluation, films and strips; what renders is skipped where there is no OpenGL."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import Mock
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+from scipy.stats import binomtest
+
+from tests.conftest import ROOT
+from tests.workflow.test_workflow import copy_of_the_project, planned, snakemake
+from trqam.__main__ import main
+from trqam.config import load as config
+from trqam.config.errors import UserError
+from trqam.config.reading import read_json
+from trqam.environments import ogbench_tasks
+from trqam.experiment import checkpoint
+from trqam.experiment.run import cell_of, pretraining_cell
+from trqam.operations.rollouts import camera, episodes, film_strip, saved_policy
+from trqam.report.selection import STRIP_METHODS, rollout_tasks
+from trqam.training.blocks import pretrain, train
+from trqam.training.stop import Stop
+from trqam.training.trainer import Trainer
+
+POINT, CUBE = "pointmaze-medium-navigate-singletask-task2-v0", "cube-single-play-singletask-task1-v0"
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_data, tmp_path_factory):
+    """Behaviour cloning and TRQAM of one task, through all stages; the configuration and the folder."""
+    folder = tmp_path_factory.mktemp("trained")
+    for name in ("config", "tests"):
+        (folder / name).symlink_to(ROOT / name)
+    with contextlib.chdir(folder):
+        loaded = config.load("tests/tiny.yaml", {"tasks": [POINT], "data_dir": str(tiny_data)})
+        pretrain(loaded, config.domain_of(POINT))
+        for method in STRIP_METHODS:
+            for stage in loaded.stages(method):
+                train(loaded, POINT, method, stage, [0])
+    return loaded, folder
+
+
+@pytest.fixture
+def here(trained, monkeypatch):
+    """The configuration, in the folder of the runs."""
+    monkeypatch.chdir(trained[1])
+    return trained[0]
+
+
+@pytest.fixture
+def run(here, tmp_path):
+    """A copy of the run of TRQAM, to be spoilt."""
+    return shutil.copytree(cell_of(here, POINT, "trqam", 0).path, tmp_path / "results/tiny/task/trqam/seed0")
+
+
+@pytest.fixture(scope="session")
+def opengl():
+    """Skips where nothing renders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MUJOCO_GL", "disable")
+        if trouble := camera.find()[1]:
+            pytest.skip(trouble)
+
+
+@pytest.fixture
+def hidden(tmp_path):
+    """A folder for PYTHONPATH that hides whatever OpenGL there is."""
+    (tmp_path / "hidden/OpenGL").mkdir(parents=True)
+    (tmp_path / "hidden/OpenGL/__init__.py").write_text("raise ImportError('hidden by the test')")
+    return tmp_path / "hidden"
+
+
+def load(here, *arguments, **options):
+    return saved_policy.load(*arguments, data=here.scale.data_dir, **options)
+
+
+def trqam(*arguments, code=0, opengl="disable", hidden=None):
+    """Runs the command line in a process of its own: output and errors."""
+    paths = os.pathsep.join(map(str, [*([hidden] if hidden else []), ROOT]))
+    environment = {**os.environ, "PYTHONPATH": paths, "MUJOCO_GL": opengl}
+    command = [sys.executable, "-m", "trqam", *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def draw(here, folder, **options):
+    """`trqam rollouts`; the picture, what the JSON says, and the errors."""
+    scale = ["--config", "tests/tiny.yaml", "--set", f"tasks=[{POINT}]", "--set", f"data_dir={here.scale.data_dir}"]
+    _, errors = trqam(*scale, "rollouts", POINT, "--folder", folder, **options)
+    path = folder / "rollouts" / f"{POINT}.png"
+    return path, read_json(path.with_suffix(".json")), errors
+
+
+@pytest.mark.parametrize(("method", "stage"), [("behaviour_cloning", "offline"), ("trqam", "offline"), ("trqam", None)])
+def test_a_kept_policy_is_the_one_that_was_trained(here, method, stage):
+    cell, trained_stage = cell_of(here, POINT, method, 0), stage or "online"
+    policy = load(here, cell.path, stage)
+    assert (policy.stage, policy.seed, policy.diverged) == (trained_stage, 0, False)
+    run = here.run(POINT, method)
+    trainer = Trainer(here, run, trained_stage, policy.step, [cell], policy.step, Stop())
+    trainer.experience.close()
+    rng = np.random.default_rng(0)
+    observations = rng.uniform(0, 20, (1, 3, 2)).astype(np.float32)
+    noise = rng.standard_normal((1, 3, trainer.agent.noise_size), np.float32)
+    expected = trainer.policy.act(trainer.state, observations, noise)
+    np.testing.assert_allclose(policy.act(observations, noise), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_chunk_is_one_row_of_acting_with_noise_from_the_generator(here):
+    policy = load(here, cell_of(here, POINT, "trqam", 0).path)
+    noise = np.random.default_rng(1).standard_normal((1, 1, policy.policy.agent.noise_size), np.float32)
+    chunk = policy.chunk([3.0, 4.0], np.random.default_rng(1))
+    assert chunk.shape == (policy.run.horizon, policy.action_size)
+    np.testing.assert_array_equal(chunk.ravel(), policy.act(np.array([[[3.0, 4.0]]], np.float32), noise)[0, 0])
+    assert (chunk != policy.chunk([3.0, 4.0], np.random.default_rng(2))).any()
+
+
+def test_where_only_the_policy_is_kept_it_acts_as_before(here, tmp_path, monkeypatch):
+    shutil.copytree(".", tmp_path, symlinks=True, dirs_exist_ok=True)
+    before = draw(here, tmp_path / "whole")[1]
+    monkeypatch.chdir(tmp_path)
+    reduced = config.load("tests/tiny.yaml", {"tasks": [POINT], "data_dir": here.scale.data_dir, "keep": "policy"})
+    for method in STRIP_METHODS:
+        train(reduced, POINT, method, reduced.stages(method)[-1], [0])  # has finished: only reduces all stages
+        for stage in set(reduced.stages(method)) - {"pretrain"}:
+            policy = load(reduced, cell_of(reduced, POINT, method, 0).path, stage)
+            assert policy.record["kept"] == "policy"
+            episodes.evaluate(policy, 1)
+    assert draw(here, tmp_path / "reduced")[1] == before
+
+
+def test_the_cloned_policy_of_a_domain_is_that_of_its_tasks(here):
+    folder = pretraining_cell(here, config.domain_of(POINT)).path
+    whole = load(here, folder, task=POINT, flow_steps=here.scale.flow_steps)
+    own = load(here, cell_of(here, POINT, "behaviour_cloning", 0).path)
+    observations, noise = np.full((1, 2, 2), 8, np.float32), np.ones((1, 2, 10), np.float32)
+    np.testing.assert_array_equal(whole.act(observations, noise), own.act(observations, noise))
+    assert load(here, folder, task=POINT.replace("task2", "task4"), flow_steps=2).run.task.endswith("task4-v0")
+
+
+class Spy:
+    """A policy that remembers what it saw."""
+
+    def __init__(self, policy):
+        self.agent, self.seen, self._policy = policy.agent, [], policy
+
+    def act(self, state, observations, noise):
+        self.seen.append(np.concatenate([observations, noise], axis=-1)[0])
+        return self._policy.act(state, observations, noise)
+
+
+def test_an_episode_is_the_same_alone_and_among_others(here):
+    policy = load(here, cell_of(here, POINT, "trqam", 0).path)
+
+    def spied(work):
+        spy = Spy(policy.policy)
+        return work(dataclasses.replace(policy, policy=spy)), np.array(spy.seen)
+
+    many, seen = spied(lambda p: episodes.evaluate(p, saved_policy.ROWS + 1))
+    few, alone = spied(lambda p: episodes.evaluate(p, 2))
+    assert few == many[:2]
+    chunks = -(-many[1].length // here.run(POINT, "trqam").horizon)
+    np.testing.assert_array_equal(alone[:chunks, 1], seen[:chunks, 1])
+    for number, begins in (
+        (1, 0),
+        (saved_policy.ROWS, -(-many[0].length // 5)),
+    ):  # the eleventh follows the first in its row
+        episode, filmed = spied(lambda p, number=number: episodes.play(p, number))
+        assert episode == many[number]
+        np.testing.assert_array_equal(
+            filmed[:, number % saved_policy.ROWS], seen[begins : begins + len(filmed), number % 10]
+        )
+    _, other = spied(lambda p: episodes.play(p, 1, seed=1))
+    assert not np.array_equal(other[0, 1], alone[0, 1])
+
+
+def test_a_film_that_differs_from_its_evaluation_is_refused(here, monkeypatch):
+    monkeypatch.setattr(camera, "Camera", Mock())
+    policy = load(here, cell_of(here, POINT, "trqam", 0).path)
+    with pytest.raises(RuntimeError, match="episode 0 went otherwise when filmed"):
+        episodes.record(policy, 0, 0, episodes.Episode(True, 1, 0.0), moments=(), size=8)
+
+
+@pytest.mark.parametrize("count", [1, 7, 50])
+def test_the_interval_is_wilsons(count):
+    for successes in range(count + 1):
+        expected = binomtest(successes, count).proportion_ci(0.95, "wilson")
+        np.testing.assert_allclose(episodes.wilson_interval(successes, count), expected, atol=1e-12)
+
+
+def spoil_weights(run):
+    path = next((run / "run/online").glob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+def spoil_record(run):
+    path = next((run / "run/online").glob("*.json"))
+    path.write_text(path.read_text()[:-40])
+
+
+def resave(run, **changes):
+    """Seals the record again, with another configuration."""
+    tensors, record = checkpoint.load(run / "run/online", 20)
+    record["configuration"] |= changes
+    checkpoint.save(run / "run/online", 20, tensors, record)
+
+
+def make_foreign(run):
+    checkpoint.save(run / "run/online", 20, {}, {"someone": "else's"})
+
+
+def lose_a_key(run):
+    tensors, record = checkpoint.load(run / "run/online", 20)
+    del record["configuration"]["flow_steps"]
+    checkpoint.save(run / "run/online", 20, tensors, record)
+
+
+SPOILT = [
+    (shutil.rmtree, "seed0: no such folder; name a run's, such as"),
+    (lambda run: shutil.rmtree(run / "run"), r"seed0: no run with a checkpoint \(run/STAGE/step\*.json\)"),
+    (spoil_weights, r"online/step000000020.safetensors: damaged \(checksum\)"),
+    (spoil_record, "online/step000000020.json: damaged, not JSON"),
+    (make_foreign, "run/online: configuration: missing, so this is no run of ours"),
+    (lose_a_key, "run/online: configuration: flow_steps: missing"),
+    (lambda run: resave(run, hidden_width=32), "run/online: .*: not what agent trqam has in this version"),
+    (lambda run: resave(run, agent="magic"), "agent: no file trqam/agents/magic.py of an agent"),
+    (
+        lambda run: resave(run, hidden_width="32"),
+        "run/online: configuration: hidden_width: found '32'; write 32, ",
+    ),
+    (lambda run: resave(run, data_seed=7), "card.json: seed: 0, but the run was trained on 7"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), SPOILT)
+def test_a_missing_damaged_or_foreign_run_is_one_line(here, run, spoil, message, monkeypatch, capsys):
+    spoil(run)
+    monkeypatch.setattr("sys.argv", ["trqam", "evaluate", str(run), "--data", here.scale.data_dir])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("trqam: error: ")
+    with pytest.raises(UserError, match=message):
+        load(here, run)
+
+
+def test_what_does_not_fit_the_run_is_refused(here, run):
+    domain = pretraining_cell(here, config.domain_of(POINT)).path
+    for match, folder, options in (
+        ("run/pretrain: .*no checkpoint", run, {"stage": "pretrain"}),
+        (f"--task {CUBE}: this run was trained for {POINT}", run, {"task": CUBE}),
+        ("--flow-steps 4: this run has recorded its own", run, {"flow_steps": 4}),
+        ("a whole domain; add --task, such as --task pointmaze", domain, {"flow_steps": 4}),
+        ("a whole domain; add --flow-steps", domain, {"task": POINT}),
+        ("this policy was cloned for pointmaze-medium-navigate", domain, {"task": CUBE, "flow_steps": 4}),
+    ):
+        with pytest.raises(UserError, match=match):
+            load(here, folder, **options)
+    with pytest.raises(UserError, match=r"data/tiny/pointmaze-medium-navigate/card.json: no dataset card.*--data"):
+        saved_policy.load(run)
+
+
+def test_a_run_of_other_settings_or_another_version_still_loads(here, run, tiny_data, tmp_path):
+    resave(run, learning_rate=0.5, kl_temper=3, normalise_observations=False)
+    policy = saved_policy.load(run)  # without normalisation no dataset is needed
+    assert policy.run.horizon == 5
+    assert policy.policy.mean.tolist() == [0, 0]
+    resave(run, normalise_observations=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/tiny").symlink_to(tiny_data)  # beside results/tiny
+    assert saved_policy.load(run).policy.mean.tolist() != [0, 0]
+
+
+def test_a_diverged_run_says_so(here, run):
+    (run / "run/diverged.json").write_text("{}")
+    policy = load(here, run)
+    episode = episodes.Episode(False, 3, -3.0)
+    assert "DIVERGED" in episodes.report(episodes.summary(policy, [episode], 0))
+
+
+def test_evaluate_prints_the_same_numbers_with_and_without_a_film(here, tmp_path, opengl):
+    run, out = cell_of(here, POINT, "trqam", 0).path, tmp_path / "films/out.mp4"
+    common = ["evaluate", run, "--data", here.scale.data_dir, "--episodes", 2, "--json"]
+    plain, _ = trqam(*common)
+    summary = json.loads(plain)
+    assert (summary["episodes"], summary["stage"], len(summary["outcomes"])) == (2, "online", 2)
+    assert summary["success"] == np.mean([o["success"] for o in summary["outcomes"]])
+    assert trqam(*common, "--video", out, "--filmed", 1)[0] == plain
+    frames = imageio_ffmpeg.read_frames(str(out))
+    assert min(next(frames)["size"]) >= episodes.FILM_SIZE
+    shown = 1 + -(-summary["outcomes"][0]["length"] // 10)  # every tenth step of 1000
+    assert len(list(frames)) == shown + episodes.FILM_RATE - 1  # the last is held for a second
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "new/a.GIF"])
+def test_films_hold_what_was_drawn(name, tmp_path):
+    shades = [0, 90, 180]
+    frames = [camera.titled(Image.new("RGB", (301, 301), (shade,) * 3), ["title", "more"]) for shade in shades]
+    camera.write_film(tmp_path / name, frames, rate=10)
+    if name.endswith("mp4"):
+        reader = imageio_ffmpeg.read_frames(str(tmp_path / name))
+        size = next(reader)["size"]
+        seen = [Image.frombytes("RGB", size, frame) for frame in reader]
+    else:
+        with Image.open(tmp_path / name) as image:
+            size, seen = image.size, [frame.copy().convert("RGB") for frame in ImageSequence.Iterator(image)]
+    assert size == frames[0].size
+    assert not size[0] % 2
+    assert not size[1] % 2
+    found = [frame.getpixel((50, size[1] - 50))[1] for frame in seen]
+    np.testing.assert_allclose(found, shades, atol=6)
+    assert all(frame.crop((0, 0, 100, 30)).convert("L").getextrema()[0] < 60 for frame in seen)  # the title's ink
+    assert [path.name for path in (tmp_path / name).parent.iterdir()] == [Path(name).name]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
+def test_a_film_that_the_disk_does_not_take_is_no_film(name, tmp_path, small_files):
+    noise = np.random.default_rng(0).integers(0, 255, (12, 300, 300, 3), np.uint8)
+    frames = [Image.fromarray(picture) for picture in noise]
+    for size in (0, 50_000):
+        match = rf"{name}: cannot be written \(File too large\); make room on the disk"
+        with small_files(size), pytest.raises(UserError, match=match):
+            camera.write_film(tmp_path / name, frames, rate=10)
+        assert not [*tmp_path.iterdir()]
+    camera.write_film(tmp_path / name, frames, rate=10)
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(UserError, match=f"--video .*{name}: exists; delete it, or give another name"):
+        camera.write_film(tmp_path / name, frames, rate=10)
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_without_opengl_the_numbers_stand(here, tmp_path, hidden):
+    run, out = cell_of(here, POINT, "trqam", 0).path, tmp_path / "out.mp4"
+    command = ["evaluate", run, "--data", here.scale.data_dir, "--episodes", 1, "--video", out]
+    printed, errors = trqam(*command, code=2, opengl="nonsense", hidden=hidden)
+    assert "of 1 episode (95 % Wilson interval" in printed
+    (line,) = errors.splitlines()
+    assert "no picture: neither MUJOCO_GL=nonsense (" in line
+    assert "install libosmesa6" in line
+    assert not out.exists()
+    _, errors = trqam("evaluate", run, "--video", "out.avi", code=2)
+    assert "ends in .mp4 or .gif" in errors
+
+
+WHERE = """
+import json, numpy, sys
+from trqam.operations.rollouts import camera as rendering
+rendering.prepare()
+from trqam.environments import ogbench_tasks as envs
+env = envs.make(sys.argv[1])
+envs.reset(env, 0)
+with rendering.Camera(env, 200) as camera:
+    camera.follow()
+    env.unwrapped.set_xy(env.unwrapped.get_xy() + [0, -4])
+    camera.follow()
+    at = env.unwrapped.get_xy()
+    env.unwrapped.set_xy(at + [0, 9])  # does not hide the line
+    picture = numpy.array(camera.picture()).astype(int)
+red, green, blue = picture[..., 0], picture[..., 1], picture[..., 2]
+centres = []
+for mask in ((red > 200) & (green < 160) & (blue > 90), (red > 200) & (green > 200) & (blue < 80)):
+    rows, columns = numpy.nonzero(mask)
+    centres.append([columns.mean(), rows.mean()])
+view, inner = env.unwrapped.custom_camera, env.unwrapped
+scale = 100 / numpy.tan(numpy.radians(inner.model.vis.global_.fovy / 2)) / view.distance
+def project(x, y):
+    return [100 + scale * (x - view.lookat[0]), 100 - scale * (y - view.lookat[1])]
+x, y = at
+print(json.dumps([centres, [project(*inner.cur_goal_xy), project(x, y + 2)]]))
+"""
+
+
+@pytest.mark.parametrize("backend", camera.BACKENDS)
+def test_the_camera_shows_goal_and_path_where_they_are(backend):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MUJOCO_GL": backend}
+    if failure := camera._failure(backend):
+        pytest.skip(f"{backend}: {failure}")
+    command = [sys.executable, "-c", WHERE, POINT]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found, expected = json.loads(done.stdout)
+    np.testing.assert_allclose(found, expected, atol=3)  # pixels; the goal is 6 wide
+    assert done.stderr == ""
+
+
+def test_a_strip_shows_both_policies_and_is_the_same_twice(here, tmp_path, opengl):
+    path, record, errors = draw(here, tmp_path / "one")
+    assert errors == ""
+    assert record["rendered"]
+    assert [row["method"] for row in record["rows"]] == list(STRIP_METHODS)
+    assert (record["episode"], record["training_seed"]) == (0, 0)
+    for row in record["rows"]:
+        assert len(row["steps"]) == film_strip.FRAMES
+        assert (row["steps"][0], row["steps"][-1]) == (0, row["length"])
+        assert row["outcome"] in record["text"]
+    assert "fixed in advance" in record["caption"]
+    with Image.open(path) as image:
+        assert image.width == film_strip.FRAMES * (film_strip.SIZE + film_strip.GAP) - film_strip.GAP
+        assert image.height > 2 * film_strip.SIZE
+    again, *_ = draw(here, tmp_path / "two")
+    assert again.read_bytes() == path.read_bytes()
+    assert again.with_suffix(".json").read_bytes() == path.with_suffix(".json").read_bytes()
+
+
+def test_without_opengl_a_strip_says_so(here, tmp_path, hidden):
+    path, record, errors = draw(here, tmp_path, opengl="nonsense", hidden=hidden)
+    assert len(errors.splitlines()) == 1
+    assert "everything else goes on" in errors
+    assert not record["rendered"]
+    assert record["reason"].startswith("no picture: neither MUJOCO_GL=nonsense (")
+    assert record["reason"] in record["caption"]
+    policy = load(here, cell_of(here, POINT, "trqam", 0).path)
+    (episode,) = episodes.evaluate(policy, 1)
+    assert (record["rows"][1]["success"], record["rows"][1]["length"]) == (episode.success, episode.length)
+    with Image.open(path) as image:
+        assert image.convert("L").getextrema() == (17, 255)  # words
+
+
+def test_what_is_named_and_does_not_render_is_said_and_replaced(here, tmp_path, opengl):
+    _, record, errors = draw(here, tmp_path, opengl="nonsense")
+    assert record["rendered"]
+    assert len(errors.splitlines()) == 1
+    assert "notice: MUJOCO_GL=nonsense (" in errors
+    assert "is used" in errors
+
+
+def test_a_strip_refuses_another_configuration_and_shows_no_diverged_policy(here, tmp_path, monkeypatch):
+    changed = config.load(here.path, {"tasks": [POINT], "data_dir": here.scale.data_dir, "learning_rate": 0.5})
+    with pytest.raises(UserError, match=r"learning_rate: trained with 0.001, .* now says 0.5"):
+        film_strip.make(changed, POINT, tmp_path, "none here")
+    (tmp_path / "results").symlink_to(shutil.copytree("results", tmp_path / "copied"))
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    monkeypatch.chdir(tmp_path)
+    cell_of(here, POINT, "trqam", 0).diverged.write_text("{}")
+    film_strip.make(here, POINT, tmp_path, "none here")
+    rows = read_json(tmp_path / f"{POINT}.json")["rows"]
+    assert rows[0]["success"] is not None
+    assert (rows[1]["success"], rows[1]["outcome"]) == (None, "diverged in training: no policy to show")
+
+
+def test_the_tasks_shown(here):
+    assert rollout_tasks(here) == [POINT]
+    assert rollout_tasks(config.load("tests/tiny.yaml")) == [POINT, CUBE]
+    assert rollout_tasks(config.load("tests/tiny.yaml", {"methods": ["qam"]})) == []
+    shown = rollout_tasks(config.load("config/paper.yaml"))
+    assert len({config.domain_of(task) for task in shown}) == len(shown) == 5
+    both = [POINT, POINT.replace("task2", "task4"), CUBE]
+    assert rollout_tasks(config.load("tests/tiny.yaml", {"tasks": both})) == both
+    assert {ogbench_tasks.task_number(task) for task in shown} == {1}
+
+
+def test_the_rule_runs_after_training(tmp_path):
+    folder = copy_of_the_project(tmp_path)
+    target = f"results/tiny/paper/rollouts/{POINT}.json"
+    jobs = planned(snakemake(folder, target, "-n", "--configfile", "tests/tiny.yaml"))
+    assert jobs["rollouts"] == 1
+    assert (jobs["dataset"], jobs["pretrain"], jobs["offline_seeds_0to1"], jobs["online_seeds_0to1"]) == (1, 1, 2, 1)
+    output = snakemake(folder, target, "-n", "-p", "--configfile", "tests/tiny.yaml")
+    assert f"python -m trqam --config tests/tiny.yaml rollouts {POINT}" in output

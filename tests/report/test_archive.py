@@ -1,0 +1,504 @@
+"""The archive: what goes in comes out, bit for bit, and nothing else does."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import fake_results
+from trqam.config.errors import UserError
+from trqam.experiment.files import write_atomically, write_json
+from trqam.report import archive, collection
+from trqam.report.build import Build
+from trqam.report.rebuild import rebuild
+
+ROOT = Path(__file__).parents[2]
+TASK = fake_results.TASK
+
+
+def write_results(config, folder):
+    """Invented results in ``folder``/paper and ``folder``/imported, as the pipeline leaves them."""
+    made, paper = fake_results.collected(config), folder / "paper"
+    digests = [config.run(run.task, run.method).digest(run.stage) for run in made.runs.itertuples()]
+    write_atomically(paper / "metrics.csv", made.metrics.to_csv(index=False))
+    write_atomically(paper / "runs.csv", made.runs.assign(digest=digests).to_csv(index=False))
+    write_json(paper / "datasets.json", made.datasets)
+    write_json(paper / "manifests.json", made.manifests)
+    collection.record(config, paper, "nothing: the results are invented")
+    write_atomically(folder / "imported" / "authors.csv", imported_curves())
+    write_atomically(paper / "rollouts" / f"{TASK}.png", b"\x89PNG picture")
+    strip = {"rendered": True, "caption": "One episode.", "text": "success"}
+    write_json(paper / "rollouts" / f"{TASK}.json", strip)
+    return folder
+
+
+def imported_curves() -> str:
+    """Two seeds of a domain in the middle and at the end of each stage."""
+    header = "task,domain,method,seed,stage,step,total_step,status,success,source"
+    rows = [
+        f",cube-triple-play,{method},{seed},{stage},{step},{total},OK,0.{5 + seed},authors"
+        for method in ("qam", "trqam")
+        for seed in (0, 1)
+        for stage, step, total in (("offline", 50_000, 50_000), ("online", 50_000, 1_050_000))
+    ]
+    return "\n".join([header, *rows]) + "\n"
+
+
+@pytest.fixture(scope="module")
+def config():
+    return fake_results.small_config()
+
+
+@pytest.fixture(scope="module")
+def results(config, tmp_path_factory):
+    """Results, with a checkpoint that must stay out."""
+    folder = write_results(config, tmp_path_factory.mktemp("results"))
+    write_atomically(folder / "paper" / "checkpoint.safetensors", b"not for the archive")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def packed(config, results):
+    return archive.pack(config, results / "paper", results / "made.zip", results / "imported")
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_goes_in_comes_out(config, results, packed, tmp_path):
+    manifest = archive.unpack(packed, tmp_path)
+    found = files(tmp_path)
+    assert found.keys() == {*manifest.members, archive.MANIFEST}
+    for name in archive.COLLECTED:
+        assert found[f"paper/{name}"] == (results / "paper" / name).read_bytes()
+    assert found[f"paper/rollouts/{TASK}.png"] == b"\x89PNG picture"
+    assert found["imported/authors.csv"].decode() == imported_curves()
+    for name, path in (("scale", "config"), ("domains", "domains"), ("methods", "methods"), ("claims", "claims")):
+        assert found[f"config/{name}.yaml"] == (ROOT / "config" / f"{path}.yaml").read_bytes()
+    assert not any("checkpoint" in name or "safetensors" in name for name in found)
+    assert manifest.versions["numpy"]
+    assert all(member.size == len(found[name]) for name, member in manifest.members.items())
+
+
+def test_the_configuration_comes_from_inside(config, packed, tmp_path, monkeypatch):
+    manifest = archive.unpack(packed, tmp_path / "unpacked")
+    (tmp_path / "config").mkdir()
+    for name in ("config", "domains", "methods"):
+        (tmp_path / "config" / f"{name}.yaml").write_text("{}")  # today's files are of no use
+    monkeypatch.chdir(tmp_path)
+    found = archive.configuration_in("unpacked", manifest)
+    assert found == config
+    assert found.path == "config/config.yaml"
+    assert manifest.overrides["offline_steps"] == fake_results.SMALL["offline_steps"]
+    assert "batch_size" not in manifest.overrides
+
+
+def test_equal_results_give_equal_bytes(config, results, packed, tmp_path, monkeypatch):
+    for path in results.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    again = archive.pack(config, results / "paper", tmp_path / "again.zip", results / "imported")
+    assert again.read_bytes() == packed.read_bytes()
+    with zipfile.ZipFile(packed) as opened:
+        names = opened.namelist()
+        assert names == sorted(names)
+        assert {entry.date_time for entry in opened.infolist()} == {archive.EPOCH}
+
+
+@pytest.mark.parametrize("name", archive.COLLECTED)
+def test_what_is_missing_is_named_with_what_makes_it(config, results, tmp_path, name):
+    folder = shutil.copytree(results / "paper", tmp_path / "paper")
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=rf"{name}: missing; run `snakemake --cores all paper --configfile config/"):
+        archive.pack(config, folder, tmp_path / "x.zip", results / "imported")
+    assert not (tmp_path / "x.zip").exists()
+
+
+def test_only_regular_files_of_ours_go_in(config, results, packed, tmp_path):
+    folder = shutil.copytree(results, tmp_path / "results")
+    for part in (folder / "imported", folder / "paper" / "rollouts"):
+        for name in (".DS_Store", "x.csv~", "x.csv.bak", "notes.txt", "._authors.csv"):
+            (part / name).write_text("x")
+        for suffix in (".csv", ".png", ".json"):
+            (part / f"folder{suffix}").mkdir()
+            os.mkfifo(part / f"pipe{suffix}")
+            (part / f"dangling{suffix}").symlink_to("nowhere")
+    again = archive.pack(config, folder / "paper", tmp_path / "again.zip", folder / "imported")
+    assert again.read_bytes() == packed.read_bytes()
+    (folder / "imported" / "mine.csv").write_text("my,own\n1,2\n")
+    with pytest.raises(UserError, match=r"mine\.csv: not an imported table"):
+        archive.pack(config, folder / "paper", tmp_path / "again.zip", folder / "imported")
+
+
+def test_results_of_another_configuration_are_refused(results, tmp_path):
+    for overrides, match in (
+        ({"batch_size": 32}, "trained with another configuration than config/config.yaml has now; give the --config"),
+        ({"seeds": 2}, "seed2 offline: is not asked for by config/config.yaml"),
+        ({"tasks": [TASK]}, "is not asked for by config/config.yaml"),
+    ):
+        with pytest.raises(UserError, match=match):
+            archive.pack(fake_results.small_config(**overrides), results / "paper", tmp_path / "x.zip", tmp_path)
+
+
+# Archives that were tampered with. Each takes the entries of a sound one, and leaves those of another.
+
+
+def renamed(old, new):
+    return lambda entries: {new if name == old else name: content for name, content in entries.items()}
+
+
+def added(name, content=b"x"):
+    return lambda entries: {**entries, name: content}
+
+
+def declared(name, content=b"x"):
+    """The same, and named in the manifest, as an attacker would."""
+
+    def change(entries):
+        manifest = json.loads(entries[archive.MANIFEST])
+        manifest["members"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        return {**entries, name: content, archive.MANIFEST: json.dumps(manifest).encode()}
+
+    return change
+
+
+def said(**values):
+    return lambda entries: {
+        **entries,
+        archive.MANIFEST: json.dumps({**json.loads(entries[archive.MANIFEST]), **values}).encode(),
+    }
+
+
+def replaced(name, content):
+    return lambda entries: {**entries, name: content}
+
+
+def without(name):
+    return lambda entries: {key: content for key, content in entries.items() if key != name}
+
+
+def write_zip(path, entries, mode=0):
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
+        warnings.simplefilter("ignore")  # of names that are there twice
+        for name, content in entries:
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = mode << 16
+            opened.writestr(entry, content)
+    return path
+
+
+def entries_of(path):
+    with zipfile.ZipFile(path) as opened:
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+@pytest.fixture
+def refuse(tmp_path, monkeypatch):
+    """Expects that ``rebuild`` refuses the archive in one line, and that no file appears anywhere."""
+    place = tmp_path / "place" / "deep"
+    place.mkdir(parents=True)
+    monkeypatch.chdir(place)
+
+    def check(path, match):
+        with pytest.raises(UserError, match=match) as error:
+            rebuild(path)
+        assert "\n" not in str(error.value)
+        assert str(error.value).isprintable()
+        assert not files(tmp_path / "place"), "something was left behind"
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        *((declared(name), "no archive has such a member") for name in (
+            "../evil", "/etc/evil", "paper/../../evil", "paper/rollouts/../../evil", "imported/..", "..\\evil",
+            "C:\\evil", "paper/rollouts/a/b", "paper/rollouts/.hidden", "evil.py", "config/evil.yaml", "imported/a\nb",
+            "paper/", "imported/", "MANIFEST.JSON",
+        )),
+        (added("imported/x.csv"), "imported/x.csv: missing from MANIFEST.json"),
+        (without("paper/metrics.csv"), "paper/metrics.csv: missing from the archive"),
+        (lambda entries: said(members={})(without("paper/metrics.csv")(entries)), "missing from MANIFEST.json"),
+        (without("MANIFEST.json"), "MANIFEST.json: missing; give a file that `trqam archive` wrote"),
+        (renamed("paper/runs.csv", "imported/runs.csv"), "missing from"),
+        (replaced("paper/runs.csv", b"task\n"), r"paper/runs\.csv: not the file that MANIFEST\.json names"),
+        (said(format=3), "format 3, this code reads 2; use the code that wrote it, commit"),
+        (said(format="1"), "MANIFEST.json: damaged"),
+        (said(extra=1), "extra: unknown key"),
+        (said(members=[]), "members"),
+        (said(overrides={"no_such_key": 1}), "no_such_key: unknown key"),
+        (said(overrides={"tasks": ["../../etc"]}), "tasks"),
+        (replaced("MANIFEST.json", b"[]"), "MANIFEST.json: damaged"),
+        (replaced("MANIFEST.json", b"{"), "no sound archive"),
+        (replaced("MANIFEST.json", b"\xff"), "no sound archive"),
+        (replaced("MANIFEST.json", b"[" * 100_000), "damaged"),
+        (declared("config/scale.yaml", b"["), "scale.yaml"),
+        (declared("config/scale.yaml", b"[" * 20_000), "nested too deeply"),
+        (declared("config/scale.yaml", b"!!python/object/apply:os.system ['touch evil']"), "not valid YAML"),
+        (declared("paper/metrics.csv", b""), "metrics.csv"),
+        (declared("paper/metrics.csv", b"task\n1\n"), "metrics.csv"),
+        (declared("paper/datasets.json", b"{"), "datasets.json"),
+        (declared("imported/authors.csv", b"x"), "authors.csv"),
+    ],
+)  # fmt: skip
+def test_tampering_is_one_line_and_leaves_nothing(packed, tmp_path, refuse, change, match):
+    refuse(write_zip(tmp_path / "bad.zip", change(entries_of(packed)).items()), match)
+
+
+def test_sizes_are_what_they_are_declared_to_be(packed, tmp_path, refuse):
+    entries = entries_of(packed)
+    manifest = json.loads(entries["MANIFEST.json"])
+    for size in (0, 10**15, -1):
+        manifest["members"]["paper/runs.csv"]["size"] = size
+        changed = {**entries, "MANIFEST.json": json.dumps(manifest).encode()}
+        refuse(write_zip(tmp_path / "bad.zip", changed.items()), r"paper/runs\.csv: (not the file|size: found)")
+
+
+def test_links_doubles_and_bombs_are_refused(packed, tmp_path, refuse, monkeypatch):
+    entries = [*entries_of(packed).items()]
+    path = tmp_path / "bad.zip"
+    for kind in (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFDIR):
+        refuse(write_zip(path, entries, kind | 0o777), "a link or another special file")
+    refuse(write_zip(path, [*entries, entries[-1]]), "is there twice")
+    monkeypatch.setattr(archive, "LARGEST", 1000)
+    refuse(packed, "unpacks to more than")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path / "place" / "deep")
+    monkeypatch.setattr(archive, "MANY", 5)
+    refuse(packed, "5 files")
+
+
+def test_a_bomb_that_lies_about_its_size_is_stopped(packed, tmp_path, refuse):
+    """The directory says that a member is small, and it is not."""
+    large = b"0" * 50_000_000
+    content = bytearray(
+        write_zip(tmp_path / "bad.zip", declared("imported/b.csv", large)(entries_of(packed)).items()).read_bytes()
+    )
+    true, small = len(large).to_bytes(4, "little"), (100).to_bytes(4, "little")
+    assert content.count(true) >= 2
+    (tmp_path / "bad.zip").write_bytes(content.replace(true, small))
+    refuse(tmp_path / "bad.zip", "no sound archive|not the file")
+
+
+def test_encrypted_and_unknown_methods_are_refused(packed, tmp_path, refuse):
+    content = packed.read_bytes()
+    directory = content.index(b"PK\x01\x02")
+    for offset, value in ((8, 1), (10, 99)):  # flags: encrypted; compression: unknown
+        changed = bytearray(content)
+        changed[directory + offset] = value
+        (tmp_path / "bad.zip").write_bytes(changed)
+        refuse(tmp_path / "bad.zip", "no sound archive")
+
+
+def test_every_damaged_byte_is_found(packed, tmp_path, config):
+    """A flipped bit anywhere leaves either the same content or one line."""
+    content, expected = packed.read_bytes(), entries_of(packed)
+    for position in range(0, len(content), len(content) // 150):
+        changed = bytearray(content)
+        changed[position] ^= 0x10
+        (tmp_path / "bad.zip").write_bytes(changed)
+        try:
+            archive.unpack(tmp_path / "bad.zip", tmp_path / f"out{position}")
+        except UserError:
+            continue
+        found = files(tmp_path / f"out{position}")
+        assert found == expected
+
+
+def test_a_truncated_empty_or_missing_file_is_one_line(packed, tmp_path, refuse):
+    content = packed.read_bytes()
+    for length in (0, 4, 100, len(content) // 2, len(content) - 1):
+        (tmp_path / "cut.zip").write_bytes(content[:length])
+        refuse(tmp_path / "cut.zip", r"cut\.zip: no sound archive")
+    refuse(tmp_path / "none.zip", r"none\.zip: cannot be read \(No such file or directory\); give a file that")
+    refuse(tmp_path, r"cannot be read \(Is a directory\); give a file that `trqam archive` wrote")
+
+
+def test_what_is_no_regular_file_of_a_bounded_size_is_not_read(tmp_path, refuse):
+    os.mkfifo(tmp_path / "pipe.zip")
+    (tmp_path / "zero.zip").symlink_to("/dev/zero")
+    with open(tmp_path / "long.zip", "wb") as file:
+        file.truncate(2**40)
+    for name in ("pipe.zip", "zero.zip"):
+        refuse(tmp_path / name, rf"{name}: not a regular file; give a file that `trqam archive` wrote")
+    refuse(tmp_path / "long.zip", "larger than 1024 MiB")
+
+
+FULL = r"cannot be written \(File too large\); make room on the disk, then run the same command again"
+
+
+def test_a_full_disk_is_named_and_not_the_archive(packed, tmp_path, small_files):
+    for size in (0, 1000, 5000):
+        with small_files(size), pytest.raises(UserError, match=rf"^{tmp_path}/out/\S+: {FULL}$"):
+            rebuild(packed, tmp_path / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=rf"^{tmp_path}/file/out: cannot be written \(File exists\)"):
+        rebuild(packed, tmp_path / "file" / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
+
+
+def test_an_archive_that_the_disk_does_not_take_is_named(config, results, packed, tmp_path, small_files):
+    out = tmp_path / "a.zip"
+    out.write_bytes(packed.read_bytes())
+    with small_files(1000), pytest.raises(UserError, match=rf"^{out}: {FULL}$"):
+        archive.pack(config, results / "paper", out, results / "imported")
+    assert out.read_bytes() == packed.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_an_archive_that_the_disk_does_not_give_is_named(packed, tmp_path, refuse, monkeypatch):
+    def read(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", read)
+    refuse(packed, rf"^{packed}: cannot be read \(Input/output error\); give a file that")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Rebuilds that write one file in place of the report; returns what they are given."""
+    built = []
+
+    def everything(build):
+        built.append(build)
+        (build.folder / "paper.pdf").write_text(f"{len(built)}")
+
+    monkeypatch.setattr(Build, "everything", everything)
+    return built
+
+
+def test_an_earlier_rebuild_is_replaced_and_nothing_else_is(packed, tmp_path, monkeypatch, quick):
+    monkeypatch.chdir(tmp_path)
+    pdf, page = rebuild(packed)
+    assert (pdf, page) == (Path("results/small-rebuilt/paper/paper.pdf"), pdf.with_name("report.html"))
+    (pdf.parent / "metrics.csv").unlink()  # nothing that would be lost
+    assert rebuild(packed) == (pdf, page)
+    assert pdf.read_text() == "2"
+    assert (pdf.parent / "metrics.csv").exists()
+    (tmp_path / "mine").mkdir()
+    assert rebuild(packed, "mine")[0] == Path("mine/paper/paper.pdf")  # it was empty
+    for name in ("data", "file", "link", "dangling"):
+        path = tmp_path / name
+        path.mkdir() if name == "data" else path.touch() if name == "file" else path.symlink_to(
+            name.replace("link", "mine")
+        )
+        if name == "data":
+            (path / "precious").touch()
+        with pytest.raises(UserError, match=f"{name}: is there already and is no earlier rebuild; name another folder"):
+            rebuild(packed, name)
+    assert (tmp_path / "data" / "precious").exists()
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"small-rebuilt"}
+    assert {path.name for path in tmp_path.iterdir()} == {"results", "mine", "data", "file", "link", "dangling"}
+
+
+def test_an_unpacked_archive_is_no_earlier_rebuild(packed, tmp_path, quick):
+    archive.unpack(packed, tmp_path / "proj")
+    before = files(tmp_path)
+    with pytest.raises(UserError, match="proj: is there already and is no earlier rebuild"):
+        rebuild(packed, tmp_path / "proj")
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("touch", "match"),
+    [
+        (lambda folder: (folder / "notes.txt").write_text("mine"), "notes.txt: not written by the rebuild, and would"),
+        (lambda folder: (folder / "paper" / "x" / "y").mkdir(parents=True), "paper/x/y: not written by the rebuild"),
+        (lambda folder: (folder / "paper" / "a\nb").touch(), r"paper/a\\nb: not written by the rebuild"),
+        (lambda folder: os.mkfifo(folder / "pipe"), "pipe: not written by the rebuild"),
+        (lambda folder: (folder / "link").symlink_to("paper"), "link: not written by the rebuild"),
+        (lambda folder: (folder / "paper" / "paper.pdf").write_text("mine"), "paper.pdf: changed since the rebuild"),
+        (lambda folder: (folder / "REBUILT.json").write_text("{}"), "REBUILT.json: files: missing; name another"),
+        (lambda folder: (folder / "REBUILT.json").write_text("mine"), "REBUILT.json: damaged, not JSON"),
+    ],
+)  # fmt: skip
+def test_a_rebuild_in_which_somebody_worked_is_left_alone(packed, tmp_path, quick, touch, match):
+    rebuild(packed, tmp_path / "out")
+    touch(tmp_path / "out")
+    before = files(tmp_path)
+    with pytest.raises(UserError, match=match) as error:
+        rebuild(packed, tmp_path / "out")
+    assert str(error.value).isprintable()
+    assert files(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_is_added_while_it_is_made_is_not_lost(packed, tmp_path, monkeypatch, quick):
+    rebuild(packed, tmp_path / "out")
+    monkeypatch.setattr(Build, "everything", lambda build: (tmp_path / "out" / "late").touch())
+    with pytest.raises(UserError, match="late: not written by the rebuild"):
+        rebuild(packed, tmp_path / "out")
+    assert (tmp_path / "out" / "late").exists()
+
+
+def test_a_rebuild_that_fails_leaves_the_earlier_one(packed, tmp_path, monkeypatch, quick):
+    rebuild(packed, tmp_path / "out")
+    before = files(tmp_path)
+
+    def fail(build):
+        (build.folder / "half done").touch()
+        raise UserError(f"{build.folder}/latex/main.log: ! broken")
+
+    monkeypatch.setattr(Build, "everything", fail)
+    with pytest.raises(UserError, match=rf"^{packed}/paper/latex/main\.log: ! broken$"):
+        rebuild(packed, tmp_path / "out")
+    assert files(tmp_path) == before
+
+
+def test_other_versions_are_noticed_and_no_hindrance(packed, tmp_path, capsys, quick, monkeypatch):
+    rebuild(packed, tmp_path / "same")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(archive, "provenance", lambda: {"git_commit": 40 * "1"})
+    manifest = json.loads(entries_of(packed)["MANIFEST.json"])
+    versions = {**manifest["versions"], "numpy": "1.0", "a package of tomorrow": "3"}
+    entries = said(versions=versions, git_commit="0" * 40)(entries_of(packed))
+    rebuild(write_zip(tmp_path / "old.zip", entries.items()), tmp_path / "other")
+    notice = capsys.readouterr().err
+    assert notice.count("\n") == 1
+    assert "made with numpy 1.0, here " in notice
+    assert "commit 000000000000, here 111111111111" in notice
+
+
+def test_the_report_is_made_of_what_the_archive_holds(config, packed, tmp_path, quick):
+    rebuild(packed, tmp_path / "out")
+    assert quick[0].config == config
+    inside = quick[0].folder.parent
+    assert all(Path(path).is_relative_to(inside) for path in quick[0].sources.values())
+    assert quick[0].sources.keys() == {"imported", "reported", "claims"}
+
+
+def test_a_rebuild_has_the_bytes_of_the_workflow(config, tmp_path):
+    """One build as the rules do it, one from the archive in another process, folder and order of hashing."""
+    made = write_results(config, tmp_path / "made")
+    Build(config, made / "paper", imported=made / "imported").everything(1)
+    packed = archive.pack(config, made / "paper", tmp_path / "a.zip", made / "imported")
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
+    command = [sys.executable, "-m", "trqam", "rebuild", str(packed)]
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = files(place / "results" / "small-rebuilt" / "paper")
+    assert found.pop("reported.csv")
+    expected = files(made / "paper")
+    assert found.keys() == expected.keys()
+    assert [name for name in found if found[name] != expected[name]] == []
+    assert {"paper.pdf", "report.html", "claims.json", "tables/imported.tex", "figures/theory.pdf"} <= found.keys()
+    assert done.stdout.split() == [f"results/small-rebuilt/paper/{name}" for name in ("paper.pdf", "report.html")]
+
+
+def test_make_rebuilds_from_an_archive():
+    asked = subprocess.run(["make", "-n", "paper", "FROM=a file.zip"], cwd=ROOT, capture_output=True, text=True)
+    assert 'python -m trqam rebuild "a file.zip"' in asked.stdout
+    assert "snakemake" not in asked.stdout
+    assert "snakemake" in subprocess.run(["make", "-n", "paper"], cwd=ROOT, capture_output=True, text=True).stdout

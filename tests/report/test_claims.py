@@ -1,0 +1,684 @@
+"""Each claim where it must be reproduced, not reproduced, inconclusive and not run; and what its verdict says."""
+
+import json
+import re
+from functools import cache
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from tests.helpers import fake_results
+from trqam.config import load as configuration
+from trqam.config.errors import UserError
+from trqam.config.load import domain_of
+from trqam.maths.streams import stream
+from trqam.report import tables
+from trqam.report.claims import judge, statements
+from trqam.report.claims.evidence import Estimate, Evidence, above, decided, within
+from trqam.report.claims.judge import INCONCLUSIVE, NOT_REPRODUCED, NOT_RUN, REPRODUCED
+from trqam.report.claims.rules import run_collapsed
+from trqam.report.collected import read_reported
+from trqam.report.selection import CLAIMS
+
+Z = np.array([-1.5, -1.0, -0.5, -0.2, 0.2, 0.5, 1.0, 1.5])  # eight seeds about a mean, standard deviation 1.04
+HM, C3 = "humanoidmaze-medium-navigate-singletask-task1-v0", "cube-triple-play-singletask-task1-v0"
+COMPARED = ("trqam", "fql", "cgql_l", "dsrl", "ifql", "qam", "qam_e")
+
+
+@cache
+def whole_paper(**overrides):
+    return fake_results.paper_config(methods=["qam", "trqam"], **overrides)
+
+
+@cache
+def two_tasks(**overrides):
+    """The paper's scale on the two tasks of its ablations."""
+    budgets = overrides.pop("budgets", (0.5, 1.0, 1.5, 2.0))
+    ablations = ["external_kl", "qam_from_scratch", "qam_e_from_scratch", "trqam_from_scratch"]
+    chosen = {"methods": ["qam", "trqam"], "baselines": ["qam_e"], "ablations": ablations, "budgets": list(budgets)}
+    tasks = {key: [HM, C3] for key in ("tasks", "baseline_tasks", "ablation_tasks")}
+    return configuration.load("config/paper.yaml", {**chosen, **tasks, "ablation_stages": ["offline"], **overrides})
+
+
+def frame(config, success, stage="offline", **columns):
+    """The last evaluation of every run: ``success(domain, method)`` and ``columns`` are values, or one a seed."""
+    step = config.scale.offline_steps if stage == "offline" else config.scale.online_steps
+    cells, n = [cell for cell in config.cells if stage in config.stages(cell[1])], config.scale.seeds
+
+    def each_seed(given):
+        return np.concatenate([np.broadcast_to(np.asarray(given(*cell), float), n) for cell in cells])
+
+    values = {"success": each_seed(lambda task, method: success(domain_of(task), method)) / 100}
+    values |= {name: each_seed(lambda _, method, column=column: column(method)) for name, column in columns.items()}
+    tasks, methods = (np.repeat(np.array(names, object), n) for names in zip(*cells, strict=True))
+    identity = {
+        "task": tasks,
+        "method": methods,
+        "seed": np.tile(np.arange(n), len(cells)),
+        "stage": stage,
+        "step": step,
+    }
+    empty = {"status": "OK", "adjoint_loss": np.nan, "path_kl": np.nan}
+    return pd.DataFrame({**identity, **empty, **values})
+
+
+def judged(name, config, metrics, **parts):
+    return judge.judge(name, statements.load(), fake_results.collected(config, metrics, **parts))
+
+
+def published(scale=1.0, shift=None, spread=None):
+    """Eight seeds about each published mean, with the published standard deviation; ``shift`` moves methods."""
+    table = read_reported().set_index(["domain", "method"])
+    labels = {m: c.label for m, c in whole_paper().methods.items()}
+
+    def success(domain, method):
+        if (domain, labels[method]) not in table.index:
+            return 0.0
+        row = table.loc[(domain, labels[method])]
+        moved = (shift or {}).get(method, 0)
+        moved = moved(domain) if callable(moved) else moved
+        return row["mean"] + moved + Z * (row["std"] if spread is None else spread)
+
+    return success
+
+
+def labelled(verdict, what):
+    return next(estimate for estimate in verdict.measured if what in estimate.what)
+
+
+# The headline and the lead online
+
+
+@pytest.mark.parametrize(
+    ("shift", "spread", "verdict"),
+    [(0, None, REPRODUCED), (-40, None, NOT_REPRODUCED), (-22, 15, INCONCLUSIVE)],
+)
+@pytest.mark.parametrize(("name", "stage"), [("headline", "offline"), ("online", "online")])
+def test_lead(name, stage, shift, spread, verdict):
+    config = whole_paper()
+    found = judged(name, config, frame(config, published(shift={"trqam": shift}, spread=spread), stage))
+    assert found.verdict == verdict
+    assert found.n == 8
+    if verdict == REPRODUCED:
+        assert [round(estimate.value) for estimate in found.measured] == [68, 46, 22]
+        assert "ahead of the best other method, DSRL" in found.reason
+        assert ("published lead of 22 points lies inside our interval" in found.reason) == (name == "headline")
+
+
+def test_the_best_other_method_need_not_be_the_papers():
+    config = whole_paper()
+    found = judged("headline", config, frame(config, published(shift={"fql": lambda domain: 45})))
+    assert "cannot be told from" not in found.reason
+    assert "FQL" in found.reason
+    assert found.verdict == NOT_REPRODUCED
+
+
+@pytest.mark.parametrize("name", ["headline", "domains", "collapse", "online"])
+def test_the_small_scale_does_not_pretend(name):
+    config = fake_results.full_config()
+    found = judged(name, config, fake_results.metrics(config))
+    assert found.verdict == NOT_RUN
+    assert not found.measured
+    assert found.n is None
+    assert "Not the paper's scale: none of its 50 tasks ran with all methods" in found.reason
+    assert "offline steps 4\u00a0000 instead of 1\u00a0000\u00a0000" in found.reason
+
+
+def fewer(domains):
+    """All domains of the paper but the last few."""
+    return fake_results.paper_config().task_domains[: 10 - domains]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ({"data_source": "generated"}, "data source generated instead of official"),
+        ({"offline_steps": 500000}, "offline steps 500\u00a0000 instead of 1\u00a0000\u00a0000"),
+        ({"batch_size": 128}, "batch size 128 instead of 256"),
+        ({"tasks": fewer(1), "baseline_tasks": fewer(1)}, "45 of its 50 tasks ran with all methods"),
+        ({"baselines": ["fql", "cgql_l", "ifql", "qam_e"]}, "DSRL did not run through the offline stage"),
+    ],
+)
+def test_the_headline_is_not_run_on_less_than_the_paper(overrides, reason):
+    config = fake_results.paper_config(**{"methods": ["qam", "trqam"], **overrides})
+    found = judged("headline", config, frame(config, published()))
+    assert (found.verdict, reason in found.reason) == (NOT_RUN, True), found.reason
+
+
+def test_online_steps_matter_only_to_what_is_online():
+    config = fake_results.paper_config(methods=["qam", "trqam"], online_steps=100000)
+    offline, online = (frame(config, published(), stage) for stage in ("offline", "online"))
+    assert judged("headline", config, offline).verdict == REPRODUCED
+    assert "online steps 100\u00a0000 instead of 500\u00a0000" in judged("online", config, online).reason
+
+
+def test_too_few_seeds_are_inconclusive_at_best():
+    config = whole_paper()
+    metrics = frame(config, published())
+    few = judged("headline", config, metrics[metrics.seed < 4])
+    assert (few.verdict, few.n) == (INCONCLUSIVE, 4)
+    assert "needs at least 5 seeds, and has 4" in few.reason
+    assert judged("headline", config, metrics[metrics.seed < 5]).verdict == REPRODUCED
+
+
+def test_missing_and_diverged_seeds_are_named():
+    config = whole_paper()
+    metrics = frame(config, published())
+    scene = metrics.task == "scene-play-singletask-task2-v0"
+    metrics.loc[scene & (metrics.method == "fql") & (metrics.seed == 3), ["status", "success"]] = "DIVERGED", 0.0
+    found = judged("headline", config, metrics[~(scene & (metrics.method == "qam") & (metrics.seed == 5))])
+    assert "Missing: seed 5 of QAM on scene task 2." in found.reason
+    assert "Diverged, and counted with success 0: seed 3 of FQL on scene task 2." in found.reason
+    assert found.n == 7
+
+
+def test_a_method_without_results_decides_nothing():
+    config = whole_paper()
+    metrics = frame(config, published())
+    found = judged("headline", config, metrics[metrics.method != "dsrl"])
+    assert found.verdict == INCONCLUSIVE
+    assert "DSRL has no final offline result on" in found.reason
+
+
+# Domains
+
+
+def behind(*domains, by=30):
+    return {"trqam": lambda domain: -by if domain in domains else 0}
+
+
+@pytest.mark.parametrize(
+    ("shift", "spread", "verdict", "value"),
+    [
+        ({}, None, REPRODUCED, 8),
+        (behind("cube-triple-play"), None, NOT_REPRODUCED, 7),
+        ({}, 20, INCONCLUSIVE, 8),
+    ],
+)
+def test_domains(shift, spread, verdict, value):
+    config = whole_paper()
+    found = judged("domains", config, frame(config, published(shift=shift, spread=spread)))
+    assert (found.verdict, found.measured[0].value) == (verdict, value)
+    if verdict == NOT_REPRODUCED:
+        assert "behind on humanoidmaze-medium, " in found.reason
+        assert "cube-triple" in found.reason
+        assert "in the paper on humanoidmaze-medium and scene" in found.reason
+
+
+def test_the_rule_for_ties_gives_the_papers_own_count():
+    numbers = statements.published("domains", statements.load(), read_reported(), whole_paper())
+    assert {key: numbers[key] for key in ("count", "domains", "behind")} == {
+        "count": 8, "domains": 10, "behind": "humanoidmaze-medium and scene",
+    }  # fmt: skip
+    assert numbers["deviations"]["scene-play"] == pytest.approx(np.sqrt((1**2 + 0**2) / 2))
+
+
+def test_a_tie_is_within_the_published_standard_deviation():
+    """Constant scores, so that each domain is decided: cube-quadruple's tie is sqrt((5^2 + 3^2) / 2) = 4.12 points."""
+    config = whole_paper()
+
+    def count(gap):
+        values = {"trqam": 50 - gap, "dsrl": 50}
+        found = judged("domains", config, frame(config, lambda domain, method: values.get(method, 0)))
+        return found.measured[0].value, "cube-quadruple" in found.reason
+
+    assert count(0) == (10, False)
+    assert count(4) == (5, False)
+    assert count(5) == (3, True)
+    assert count(0.4) == (10, False)  # 49.6 is printed as 50
+
+
+def test_noise_of_ours_does_not_make_a_tie():
+    config = whole_paper()
+    noisy = judged("domains", config, frame(config, published(shift=behind("cube-triple-play", by=17), spread=30)))
+    assert noisy.verdict == INCONCLUSIVE
+
+
+# Collapse
+
+
+def run(success, loss, status="OK", interval=100):
+    """One seed: an evaluation each ``interval`` steps from 0, its adjoint loss logged twice an interval."""
+    steps = np.arange(0, interval * (len(success) - 1) + 1, interval // 2)
+    values = [success[step // interval] if step % interval == 0 else np.nan for step in steps]
+    losses = [loss[-(-step // interval)] for step in steps]
+    return pd.DataFrame({"step": steps, "success": values, "adjoint_loss": losses, "status": status})
+
+
+@pytest.mark.parametrize(
+    ("success", "loss", "collapsed"),
+    [
+        ([0, 0.8, 0.5, 0.39], [9, 1, 1, 2], True),
+        ([0, 0.8, 0.5, 0.4], [9, 1, 1, 2], False),  # half is not more than half
+        ([0, 0.8, 0.5, 0.1], [9, 1, 1, 1.9], False),  # the loss has not grown
+        ([0, 0.2, 0.1, 0.0], [9, 1, 1, 5], True),
+        ([0, 0.19, 0.1, 0.0], [9, 1, 1, 5], False),  # there was nothing to fall from
+        ([0, 0.1, 0.2, 0.9], [1, 1, 1, 5], False),  # the best is the last
+        ([0.6, 0.1, 0.2, 0.0], [9, 1, 1, 5], True),  # best before training: the loss of the first interval counts
+        ([0, 0.8, 0.8, 0.1], [9, 1, 9, 3], True),  # of equal bests the first
+    ],
+)
+def test_what_collapses(success, loss, collapsed):
+    assert run_collapsed(run(success, loss), 100, fall=0.5, floor=20, growth=2) is collapsed
+
+
+def test_a_diverged_run_has_collapsed():
+    assert run_collapsed(run([0, 0.5], [1, 1], status="DIVERGED"), 100, fall=0.5, floor=20, growth=2)
+
+
+def falling(config, collapsed):
+    """Runs of which the first ``collapsed[method]`` seeds collapse."""
+    first = frame(config, lambda domain, method: 80, adjoint_loss=lambda method: 1.0).assign(step=50000)
+    seeds = np.arange(config.scale.seeds)
+    falls = {method: seeds < collapsed.get(method, 0) for method in config.methods}
+    last = frame(
+        config,
+        lambda domain, method: np.where(falls[method], 5, 80),
+        adjoint_loss=lambda method: np.where(falls[method], 30.0, 1.0),
+    )
+    return pd.concat([first, last], ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("collapsed", "verdict"),
+    [
+        ({"qam": 7, "qam_e": 5}, REPRODUCED),
+        ({}, NOT_REPRODUCED),
+        ({"qam": 7}, NOT_REPRODUCED),  # no run of QAM-E does
+        ({"qam": 8, "qam_e": 8, "trqam": 4}, NOT_REPRODUCED),  # TRQAM does too
+        ({"qam": 2, "qam_e": 2, "trqam": 8}, NOT_REPRODUCED),
+        ({"qam": 7, "qam_e": 1}, INCONCLUSIVE),
+    ],
+)
+def test_collapse(collapsed, verdict):
+    config = two_tasks()
+    found = judged("collapse", config, falling(config, collapsed))
+    assert found.verdict == verdict, found.reason
+    number = {method: 2 * collapsed.get(method, 0) for method in ("trqam", "qam", "qam_e")}
+    assert f"{number['trqam']} of 16 of TRQAM, {number['qam']} of 16 of QAM and {number['qam_e']} of 16" in found.reason
+
+
+def test_collapse_needs_the_papers_own_scale():
+    config = two_tasks(offline_steps=100000)
+    found = judged("collapse", config, falling(config, {"qam": 8, "qam_e": 8}))
+    assert found.verdict == NOT_RUN
+
+
+# The budget
+
+
+def realised(config, shares):
+    """Every logged path KL is the share of the budget that ``shares`` gives each seed of a method."""
+    metrics = frame(config, lambda domain, method: 50)
+    budgets = {task: config.domains[domain_of(task)].kl_budget for task in config.tasks}
+    for method, values in shares.items():
+        rows = metrics.method == method
+        by_seed = dict(enumerate(np.broadcast_to(values, config.scale.seeds)))
+        metrics.loc[rows, "path_kl"] = metrics.seed[rows].map(by_seed) * metrics.task[rows].map(budgets)
+    return metrics
+
+
+BUDGET_CASES = [
+    (1 + 0.05 * Z, 3 + 0.5 * Z, REPRODUCED),
+    (1.15 + 0.02 * Z, 3 + 0.5 * Z, NOT_REPRODUCED),
+    (0.85 + 0.02 * Z, 3 + 0.5 * Z, NOT_REPRODUCED),
+    (1 + 0.05 * Z, 1.05 + 0.01 * Z, NOT_REPRODUCED),
+    (1.1 + 0.02 * Z, 3 + 0.5 * Z, INCONCLUSIVE),
+    (1 + 0.05 * Z, 1.1 + 0.02 * Z, INCONCLUSIVE),
+]
+
+
+@pytest.mark.parametrize(("ours", "external", "verdict"), BUDGET_CASES)
+def test_budget(ours, external, verdict):
+    config = two_tasks()
+    found = judged("budget", config, realised(config, {"trqam": ours, "external_kl": external}))
+    assert found.verdict == verdict, found.reason
+    assert not found.elsewhere
+    assert labelled(found, "TRQAM on humanoidmaze-medium task 1").value == pytest.approx(ours.mean())
+
+
+@pytest.mark.parametrize(
+    ("ours", "external", "verdict"),
+    [
+        ((0.95, 1.0, 1.05), (2, 3, 4), REPRODUCED),
+        ((0.98, 1.0, 1.11), (2, 3, 4), INCONCLUSIVE),  # the mean and its interval would pass, a seed does not
+        ((1.2, 1.3, 1.4), (2, 3, 4), NOT_REPRODUCED),
+        ((1.0, 1.3, 1.4), (2, 3, 4), INCONCLUSIVE),
+    ],
+)
+def test_budget_elsewhere_with_three_seeds(ours, external, verdict):
+    config = fake_results.full_config()
+    found = judged("budget", config, realised(config, {"trqam": ours, "external_kl": external}))
+    assert found.verdict == verdict
+    assert "3 seeds: the interval is too narrow, so the range over seeds decides too" in found.reason
+    assert found.elsewhere
+    assert found.reason.startswith("Not in the paper's setting (task 2 of pointmaze-medium, offline steps 4\u00a0000 ")
+
+
+def test_one_task_off_the_budget_is_enough():
+    config = two_tasks()
+    metrics = realised(config, {"trqam": 1 + 0.01 * Z, "external_kl": 3 + 0.1 * Z})
+    metrics.loc[(metrics.method == "trqam") & (metrics.task == C3), "path_kl"] *= 1.3
+    assert judged("budget", config, metrics).verdict == NOT_REPRODUCED
+
+
+def test_budget_without_the_external_form():
+    config = fake_results.full_config(ablations=[])
+    found = judged("budget", config, realised(config, {"trqam": 1}))
+    assert (found.verdict, found.reason) == (NOT_RUN, "QAM + external KL did not run through the offline stage.")
+
+
+def test_budget_without_path_kl():
+    config = two_tasks()
+    found = judged("budget", config, frame(config, lambda domain, method: 50))
+    assert found.verdict == INCONCLUSIVE
+    assert "TRQAM has no path-KL result" in found.reason
+
+
+def test_two_seeds_are_too_few():
+    config = fake_results.full_config(seeds=2)
+    found = judged("budget", config, realised(config, {"trqam": 1, "external_kl": 3}))
+    assert found.verdict == INCONCLUSIVE
+    assert "needs at least 3 seeds, and has 2" in found.reason
+
+
+# The sweep
+
+
+def swept(config, levels, spread):
+    methods = dict(zip(config.budget_sweep.values(), levels, strict=True))
+    z = Z[: config.scale.seeds] if config.scale.seeds == 8 else np.array([-1, 0, 1])
+    return frame(config, lambda domain, method: methods.get(method, 0) + spread * z)
+
+
+@pytest.mark.parametrize(
+    ("levels", "spread", "verdict", "reason"),
+    [
+        ((60, 70, 65, 50), 3, REPRODUCED, "no two neighbouring budgets differ by more than 20 points"),
+        ((60, 70, 20, 10), 3, NOT_REPRODUCED, "two neighbouring budgets differ by more than 20 points"),
+        ((60, 70, 55, 50), 25, INCONCLUSIVE, "the intervals do not say"),
+        ((60, 70, 50, 50), 3, INCONCLUSIVE, "the intervals do not say"),
+        ((10, 12, 8, 9), 1, INCONCLUSIVE, "a line at zero is smooth"),
+    ],
+)
+def test_smooth(levels, spread, verdict, reason):
+    config = two_tasks()
+    found = judged("smooth", config, swept(config, levels, spread))
+    assert found.verdict == verdict
+    assert reason in found.reason
+    steps = np.diff(levels)
+    assert found.measured[0].value == pytest.approx(steps[np.argmax(abs(steps))])
+
+
+@pytest.mark.parametrize(("budgets", "verdict"), [((0.5, 1.0, 2.0), NOT_REPRODUCED), ((0.5, 1.5, 4.0), INCONCLUSIVE)])
+def test_a_jump_refutes_only_between_budgets_as_close_as_the_papers(budgets, verdict):
+    config = two_tasks(budgets=budgets)
+    found = judged("smooth", config, swept(config, (80, 20, 15), 2))
+    assert found.verdict == verdict
+    assert ("further apart than the paper's" in found.reason) == (verdict == INCONCLUSIVE)
+    assert judged("smooth", config, swept(config, (80, 75, 70), 2)).verdict == REPRODUCED
+
+
+def test_a_sweep_of_two_budgets_is_none():
+    config = two_tasks(budgets=(0.5, 1.0))
+    found = judged("smooth", config, swept(config, (80, 75), 2))
+    assert (found.verdict, found.reason) == (NOT_RUN, "Needs 3 budgets, and the sweep has 2.")
+
+
+# Pretraining
+
+
+def pretrained(config, **means):
+    z = Z if config.scale.seeds == 8 else np.array([-1, 0, 1])
+    return frame(config, lambda domain, method: means.get(method, 50) + 5 * z)
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict"),
+    [
+        ({"trqam": 80, "trqam_from_scratch": 30}, REPRODUCED),
+        ({"trqam": 80, "trqam_from_scratch": 30, "qam": 20}, REPRODUCED),
+        ({"trqam": 80, "trqam_from_scratch": 30, "qam": 70}, NOT_REPRODUCED),  # QAM gains as well, if less
+        ({"trqam": 80, "trqam_from_scratch": 30, "qam_e": 90}, NOT_REPRODUCED),
+        ({"trqam": 30, "trqam_from_scratch": 80}, NOT_REPRODUCED),
+        ({}, INCONCLUSIVE),
+        ({"trqam": 52}, INCONCLUSIVE),
+        ({"trqam": 51, "qam": 20, "qam_e": 20}, INCONCLUSIVE),  # that the others lose is no gain of TRQAM's
+        ({"trqam": 58, "qam": 53.5}, INCONCLUSIVE),  # TRQAM gains, but not surely more than QAM
+    ],
+)
+def test_pretraining(means, verdict):
+    config = two_tasks()
+    found = judged("pretraining", config, pretrained(config, **means))
+    assert found.verdict == verdict, found.reason
+    gain = means.get("trqam", 50) - means.get("trqam_from_scratch", 50)
+    assert labelled(found, "TRQAM's gain").value == pytest.approx(gain)
+    assert "cube-triple" not in found.reason  # the paper shows it on the other task
+
+
+def test_three_lucky_seeds_do_not_reproduce_a_claim():
+    config = fake_results.full_config()
+    apart = pretrained(config, trqam=80, trqam_from_scratch=30, qam=40, qam_e=40)
+    assert judged("pretraining", config, apart).verdict == REPRODUCED
+    touching = judged("pretraining", config, pretrained(config, trqam=58, qam=30, qam_e=30))
+    gain = labelled(touching, "TRQAM's gain")
+    assert gain.low > 0 > gain.least  # the interval alone would have reproduced it
+    assert touching.verdict == INCONCLUSIVE
+
+
+def test_pretraining_without_an_ablation():
+    config = fake_results.full_config(ablations=["trqam_from_scratch", "qam_from_scratch"])
+    found = judged("pretraining", config, pretrained(config))
+    assert (found.verdict, found.reason) == (NOT_RUN, "QAM-E, from scratch did not run through the offline stage.")
+
+
+# Intervals
+
+
+def evidence(narrow_below=5):
+    return Evidence(
+        config=whole_paper(), metrics=pd.DataFrame(), final=pd.DataFrame(), tasks=(), methods=(), stage="offline",
+        published={}, paper=whole_paper().scale, rng=stream(0, "tests"), level=0.95, resamples=2000,
+        narrow_below=narrow_below,
+    )  # fmt: skip
+
+
+def test_an_interval_is_that_of_the_difference_of_means():
+    """Closed form: the bootstrap's standard error of a mean is the population standard deviation over sqrt(n)."""
+    x, y = 50 + 10 * np.tile(Z, 50), 40 + 10 * np.tile(Z, 50)
+    found = evidence().estimate("", "points", [x, x], [y])
+    error = np.sqrt(x.var() / len(x) / 2 + y.var() / len(y))
+    assert found.value == pytest.approx(10)
+    assert (found.high - found.low) / (2 * 1.96 * error) == pytest.approx(1, abs=0.07)
+    assert (found.least, found.most, found.n) == (found.low, found.high, 400)
+
+
+def test_with_few_seeds_the_range_counts():
+    x, y = np.array([50.0, 60, 70]), np.array([40.0, 45, 65])
+    found = evidence().estimate("", "points", [x], [y])
+    assert (found.least, found.most) == (50 - 65, 70 - 40)
+    assert found.least < found.low <= found.value <= found.high < found.most
+    alone = evidence(narrow_below=3).estimate("", "points", [x], [y])
+    assert (alone.least, alone.most) == (alone.low, alone.high)
+    assert found.text == f"10 points [{found.low:.0f}, {found.high:.0f}], seeds -15 to 30"
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "is_above", "is_within"),
+    [(1, 2, True, True), (-2, -1, False, False), (-1, 1, None, None), (0, 1, None, True), (3, 4, True, False),
+     (1, 3, True, None), (-1, 0, None, None)],
+)  # fmt: skip
+def test_answers(least, most, is_above, is_within):
+    found = Estimate("", "points", 0, 0, 0, least, most, 8)
+    assert (above(found, 0), within(found, 0, 2)) == (is_above, is_within)
+
+
+def test_a_claim_is_as_good_as_its_worst_part():
+    assert decided([True, True]) == REPRODUCED
+    assert decided([True, None]) == INCONCLUSIVE
+    assert decided([None, False, True]) == NOT_REPRODUCED
+
+
+# The file
+
+
+def test_no_published_number_is_typed():
+    stated = statements.load()
+    for claim in stated.claims.values():
+        assert not re.search(r"\d", claim.says + claim.printed), claim.title
+    assert "68" not in CLAIMS.read_text()
+    assert "46" not in CLAIMS.read_text()
+
+
+def test_numbers_in_the_text_are_those_of_the_file():
+    config, metrics = whole_paper(), frame(whole_paper(), published())
+    as_printed = judged("headline", config, metrics)
+    stated = statements.load()
+    assert as_printed.claim == (
+        "Over all 10 domains TRQAM reaches an offline success of 68 %, and the best baseline, DSRL, 46 %."
+    )
+    assert as_printed.printed == "68 % against 46 % (DSRL), a lead of 22 points"
+    reported = read_reported()
+    reported.loc[(reported.domain == "all") & (reported.method == "FQL"), "mean"] = 61
+    reported.loc[(reported.domain == "cube-triple-play") & (reported.method == "FQL"), "mean"] = 90
+    collected = fake_results.collected(config, metrics, reported=reported)
+    changed = [judge.judge(name, stated, collected) for name in ("headline", "domains")]
+    assert changed[0].printed == "68 % against 61 % (FQL), a lead of 7 points"
+    assert "lies outside our interval" in changed[0].reason
+    assert changed[1].printed == "7 of 10; behind on humanoidmaze-medium, scene and cube-triple"
+    assert "at least 7 domains count for it" in changed[1].rule
+
+
+def test_published_numbers_do_not_depend_on_our_labels_nor_on_later_papers():
+    config = fake_results.small_config()
+    method = msgspec.structs.replace(config.methods["trqam"], label="Ours")
+    renamed = msgspec.structs.replace(config, methods={**config.methods, "trqam": method})
+    stated, reported = statements.load(), read_reported()
+    numbers = statements.published("headline", stated, reported, renamed)
+    assert (numbers["ours"], numbers["best"], numbers["rival"]) == (68, 46, "DSRL")  # SQAM's 75 is another paper's
+    with pytest.raises(UserError, match=r"reported\.csv: method: no row of TRQAM from arXiv 2605\.27079; restore"):
+        statements.published("headline", stated, reported[reported.method != "TRQAM"], config)
+
+
+def test_the_steps_of_the_published_table_are_those_of_the_papers_scale():
+    stated = statements.load()
+    assert set(read_reported().step) == {statements.paper_scale(stated).offline_steps}
+
+
+def test_every_threshold_is_in_the_words_of_its_rule():
+    for claim in statements.load().claims.values():
+        assert all(f"{{{key}}}" in claim.decides + claim.measures for key in claim.thresholds), claim.title
+
+
+def edited(tmp_path, change):
+    values = yaml.safe_load(CLAIMS.read_text())
+    change(values)
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def setting(*keys, value=None):
+    def change(values):
+        for key in keys[:-1]:
+            values = values[key]
+        if value is None:
+            del values[keys[-1]]
+        else:
+            values[keys[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (setting("claims", "budget", "toleranse", value=1), "claims: budget: toleranse: unknown key; known keys:"),
+        (setting("claims", "budget", "thresholds", "tolerance", "our", value=True),
+         "claims: budget: thresholds: tolerance: our: unknown key; did you mean ours?"),
+        (setting("claims", "budget", "thresholds", "tolerance", "value", value="a tenth"),
+         "claims: budget: thresholds: tolerance: value: found 'a tenth'; write a number"),
+        (setting("claims", "budget", "thresholds", "slack", value={"value": 1, "unit": "share", "ours": True}),
+         "claims: budget: thresholds: within_budget takes tolerance; give exactly these"),
+        (setting("claims", "headline", "rule", value="leed"),
+         "claims: headline: rule: there is no 'leed'; use one of lead, best_or_tied"),
+        (setting("claims", "headline", "needs", "scope", value="some"),
+         "claims: headline: needs: scope: found 'some'; write any or paper"),
+        (setting("claims", "headline", "needs", "seeds"), "claims: headline: needs: seeds: missing; add it"),
+        (setting("claims", "headline", "source"), "claims: headline: source: missing; add it"),
+        (setting("interval", "level", value=1.5), "interval: level: found 1.5; write a number above 0 and below 1"),
+        (setting("paper_scale", "keys", value=["steps"]), "paper_scale: steps: no key of a scale file"),
+        (setting("paper"), "paper: missing; add it"),
+        (setting("claims", value={}), "claims: found an empty mapping; write a mapping of at least one entry"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(tmp_path, change, message):
+    path = edited(tmp_path, change)
+    with pytest.raises(UserError) as error:
+        statements.load(path)
+    assert str(error.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["{ours} against {bests}", "{ours", "{ours.mean}", "{0}"])
+def test_a_name_that_cannot_be_filled_in(tmp_path, text):
+    path = edited(tmp_path, setting("claims", "headline", "printed", value=text))
+    config = fake_results.small_config()
+    with pytest.raises(UserError, match=r"headline: printed: cannot fill in .*names that can be filled in: \{ours\}"):
+        judge.claims(fake_results.collected(config), path)
+
+
+def test_an_unknown_method_did_not_run(tmp_path):
+    path = edited(tmp_path, setting("claims", "budget", "needs", "methods", value=["trqam", "external"]))
+    config = fake_results.full_config()
+    found = judge.judge("budget", statements.load(path), fake_results.collected(config))
+    assert (found.verdict, found.reason) == (NOT_RUN, "external did not run through the offline stage.")
+
+
+# What is written
+
+
+def test_json_and_table_say_the_same(tmp_path):
+    config = fake_results.full_config()
+    collected = fake_results.collected(config)
+    judge.write(collected, tmp_path / "claims.json")
+    written, verdicts = json.loads((tmp_path / "claims.json").read_text()), judge.claims(collected)
+    assert [claim["verdict"] for claim in written["claims"]] == [verdict.verdict for verdict in verdicts]
+    assert written["summary"] == judge.summary(verdicts)
+    budget = next(claim for claim in written["claims"] if claim["name"] == "budget")
+    assert budget["thresholds"] == {"tolerance": {"value": 0.1, "unit": "share", "ours": True}}
+    assert {"value", "low", "high", "n", "text"} <= set(budget["measured"][0])
+    assert written["claims"][0]["published"]["ours"] == 68
+    assert written["interval"]["widened_to_the_range_below_seeds"] == {"value": 5, "unit": "seeds", "ours": True}
+
+    made = tables.make("claims", collected)
+    assert [row.verdict for row in made.rows] == [verdict.verdict for verdict in verdicts]
+    assert made.rows[0].printed == "68\u00a0% against 46\u00a0% (DSRL), a lead of 22 points"
+    assert made.rows[0].measured == ("--",)
+    assert "Our thresholds: tolerance 10 %" in dict(made.rules)["Realised KL"]
+    tables.render("claims", collected, tmp_path / "claims.tex")
+    text = (tmp_path / "claims.tex").read_text()
+    assert text.count(r"\item[") == len(verdicts)
+    assert r"\textbf{not run at this scale}" in text
+
+
+def test_verdicts_do_not_depend_on_what_else_is_claimed(tmp_path):
+    config = fake_results.full_config()
+    collected = fake_results.collected(config)
+    path = edited(tmp_path, setting("claims", "headline"))
+    everything = {verdict.name: verdict.measured for verdict in judge.claims(collected)}
+    assert all(verdict.measured == everything[verdict.name] for verdict in judge.claims(collected, path))
+
+
+def test_claims_are_counted():
+    config = fake_results.full_config()
+    found = judge.claims(fake_results.collected(config))
+    assert {verdict.verdict for verdict in found} <= set(judge.VERDICTS)
+    counts = [int(number) for number in re.findall(r"\d+", judge.summary(found))]
+    assert counts[0] == sum(counts[1:]) == len(found) == 7
+    assert f"{sum(v.verdict == NOT_RUN for v in found)} not run at this scale" in judge.summary(found)
+    where = "Not in the paper's own setting: Realised KL, Sensitivity to the budget and Gain from pretraining."
+    assert judge.summary(found).endswith(where)

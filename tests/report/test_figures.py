@@ -1,0 +1,354 @@
+"""The figures draw what the metrics say, the same bytes each time, and survive results that are odd or absent."""
+
+import re
+
+import matplotlib.pyplot as plt
+import msgspec
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex, to_rgba
+
+from tests.helpers.fake_results import collected, diverged, full_config, small_config
+from tests.helpers.fake_results import metrics as fake_metrics
+from trqam.config.errors import UserError
+from trqam.report import figures
+from trqam.report.figures import (
+    adaptive_constant,
+    budget_sweep,
+    collapse,
+    curves,
+    external_kl,
+    offline_to_online,
+    overall_bars,
+    pretraining,
+    trust_region,
+)
+from trqam.report.measures import final_success, realised_kl
+from trqam.report.selection import PAPER, figure_module, figure_names
+
+DOMAIN = "pointmaze-medium-navigate"
+NAMES = figure_names(full_config())
+
+
+@pytest.fixture(autouse=True)
+def _style():
+    with plt.style.context(PAPER / "style.mplstyle"):
+        yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_metrics_give_the_same_bytes(name, tmp_path):
+    config = full_config()
+    metrics = fake_metrics(config)
+    for copy in ("a", "b"):
+        figures.draw(name, collected(config, metrics), tmp_path / copy / f"{name}.pdf")
+    for suffix in ("pdf", "png"):
+        first, second = ((tmp_path / copy / f"{name}.{suffix}").read_bytes() for copy in ("a", "b"))
+        assert first == second
+    assert (tmp_path / "a" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_bars_are_the_means():
+    config = small_config(methods=["trqam"])
+    metrics = fake_metrics(config)
+    metrics.loc[metrics.success.notna(), "success"] = 0.25
+    metrics.loc[metrics.success.notna() & (metrics.stage == "online"), "success"] = 0.75
+    assert [bar.get_height() for bar in overall_bars.draw(collected(config, metrics)).axes[0].patches] == [25, 75]
+
+
+def test_curves_have_the_methods_colours_and_raw_means():
+    config = small_config(methods=["trqam"])
+    metrics = fake_metrics(config)
+    lines = offline_to_online.draw(collected(config, metrics)).axes[0].lines
+    assert [len(line.get_xdata()) for line in lines] == [7]  # offline 0 .. 4000, then online 1000 and 2000
+    assert {to_hex(line.get_color()) for line in lines} == {config.methods["trqam"].colour}
+    last = metrics[(metrics.task == config.tasks[0]) & (metrics.stage == "online") & (metrics.step == 2000)]
+    assert lines[0].get_ydata()[-1] == pytest.approx(100 * last.success.mean())
+
+
+def test_budget_line_is_the_domains_and_zeros_leave_the_log_axis():
+    config = small_config(methods=["qam", "trqam"])
+    metrics = fake_metrics(config)
+    assert (metrics.path_kl == 0).any()
+    axes = trust_region.draw(collected(config, metrics)).axes[0]
+    assert axes.get_yscale() == "log"
+    budget = config.domains[DOMAIN].kl_budget
+    assert [budget] * 3 in [list(line.get_ydata()) for line in axes.lines]
+    assert all((line.get_ydata() > 0).all() for line in axes.lines)
+
+
+def test_the_budget_line_steps_where_the_online_budget_begins():
+    config = small_config(methods=["trqam"])
+    domain = msgspec.structs.replace(config.domains[DOMAIN], kl_budget=0.5, kl_budget_online=2.0)
+    config = msgspec.structs.replace(config, domains={**config.domains, DOMAIN: domain})
+    (line,) = [line for line in trust_region.draw(collected(config)).axes[0].lines if line.get_linestyle() == "--"]
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([0, 4000, 6000], [0.5, 0.5, 2.0])
+    assert line.get_drawstyle() == "steps-pre"  # each height up to its own step: 0.5 to 4000, then 2
+
+
+def test_odd_results_are_drawn(tmp_path):
+    one = small_config(seeds=1, methods=["trqam"])
+    everything = small_config(tasks=["pointmaze-medium-navigate", "scene-play"], seeds=2)  # more tasks than columns
+    metrics = fake_metrics(one)
+    whole, apart = full_config(), full_config(baseline_tasks=[])  # the latter's baselines run nowhere
+    many = full_config(
+        tasks=["pointmaze-medium-navigate", "scene-play"], ablation_tasks=["pointmaze-medium-navigate", "scene-play"]
+    )
+    awkward = msgspec.structs.replace(one.methods["trqam"], label=r"$\frac$ a_b & 50%")  # text, not mathematics
+    cases = [
+        (one, metrics),
+        (one, metrics[metrics.stage == "offline"]),
+        (one, metrics.iloc[:0]),
+        (one, metrics.assign(path_kl=float("nan"), multiplier=float("nan"), success=float("nan"))),
+        (one, metrics.assign(multiplier=0.0, adjoint_loss=float("nan"))),
+        (msgspec.structs.replace(one, methods={**one.methods, "trqam": awkward}), metrics),
+        (everything, fake_metrics(everything)),
+        (whole, fake_metrics(whole)),
+        (whole, fake_metrics(whole).iloc[:0]),
+        (whole, fake_metrics(whole).assign(path_kl=float("nan"), success=float("nan"))),
+        (full_config(seeds=1, budgets=[0.5 * n for n in range(1, 9)]), fake_metrics(whole)),
+        (apart, fake_metrics(apart)),
+        (many, fake_metrics(many)),
+    ]
+    for config, frame in cases:
+        for name in figure_names(config):
+            figures.draw(name, collected(config, frame), tmp_path / f"{name}.pdf")
+        assert set(figures.captions(collected(config, frame))) == set(figure_names(config))
+
+
+def test_a_scale_draws_only_what_it_has_methods_for(tmp_path):
+    main, last = ("overall_bars", "profiles", "collapse", "offline_to_online", "trust_region"), f"curves--{DOMAIN}"
+    ablated = ("adaptive_constant", "external_kl", "pretraining", "budget_sweep")
+    assert figure_names(small_config()) == (*main, last)
+    assert figure_names(full_config()) == (*main, *ablated, last)
+    assert figure_names(full_config(ablation_tasks=[])) == (*main, last)
+    assert figure_names(full_config(ablations=["qam_from_scratch"], budgets=[])) == (*main, "pretraining", last)
+    assert "collapse" not in figure_names(small_config(methods=["behaviour_cloning", "trqam"]))
+    domains = small_config(tasks=["scene-play", "cube-double-play"])
+    assert figure_names(domains)[-2:] == ("curves--scene-play", "curves--cube-double-play")
+    with pytest.raises(UserError, match="figure 'adaptive_constant': unknown, or not of this scale"):
+        figures.draw("adaptive_constant", collected(small_config()), tmp_path / "x.pdf")
+
+
+def test_bars_stand_on_the_tasks_that_all_ran_on():
+    config = full_config()
+    metrics = fake_metrics(config)
+    metrics.loc[metrics.success.notna(), "success"] = 0.25
+    metrics.loc[metrics.success.notna() & (metrics.task != config.tasks[0]), "success"] = 1.0
+    assert {bar.get_height() for bar in overall_bars.draw(collected(config, metrics)).axes[0].patches} == {25}
+    assert (
+        "(task 2 of pointmaze-medium), the part of this scale"
+        in figures.captions(collected(config, metrics))["overall_bars"]
+    )
+
+
+def test_budget_sweep_shows_the_realised_kl_of_each_budget():
+    config = full_config()
+    metrics = fake_metrics(config)
+    swept = metrics.method.isin(config.budget_sweep.values())
+    metrics.loc[swept, "path_kl"] = 7.0
+    early = metrics.step <= 0.8 * config.scale.offline_steps
+    metrics.loc[swept & early, "path_kl"] = 100.0
+    _, _, realised = budget_sweep.draw(collected(config, metrics)).axes
+    points = [line for line in realised.lines if line.get_marker() == "_"]
+    assert [tuple(line.get_xydata()[0]) for line in points] == [(0.3, 7), (1, 7), (3, 7)]
+
+
+def test_pretraining_pairs_are_full_and_hatched():
+    config = full_config()
+    metrics = fake_metrics(config)
+    metrics.loc[metrics.success.notna(), "success"] = 0.5
+    metrics.loc[metrics.success.notna() & metrics.method.str.endswith("scratch"), "success"] = 0.2
+    bars = pretraining.draw(collected(config, metrics)).axes[0].patches
+    assert [(bar.get_height(), bool(bar.get_hatch())) for bar in bars] == [(50, False), (20, True)] * 3
+
+
+def test_captions_give_the_seeds_that_are_there():
+    config = small_config()
+    metrics = fake_metrics(config)
+    assert "(n = 3 a task)" in figures.captions(collected(config, metrics))["offline_to_online"]
+    short = metrics[~((metrics.method == "qam") & (metrics.seed == 0))]
+    assert "(n = 2 to 3 a task)" in figures.captions(collected(config, short))["offline_to_online"]
+
+
+def test_unknown_figure_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="figure 'bars': unknown, or not of this scale; use one of overall_bars"):
+        figures.draw("bars", collected(small_config()), tmp_path / "bars.pdf")
+
+
+def _lines(axes, colour):
+    """The curves of a colour, crosses aside."""
+    return [line for line in axes.lines if to_hex(line.get_color()) == colour and line.get_linestyle() != "None"]
+
+
+def _crosses(axes, colour):
+    return [
+        x for line in axes.lines if line.get_marker() == "x" for x in line.get_xdata() if line.get_color() == colour
+    ]
+
+
+def test_collapse_shows_success_and_the_adjoint_loss_on_a_log_axis():
+    config = full_config()
+    metrics = fake_metrics(config)
+    success, other, loss, _ = collapse.draw(collected(config, metrics)).axes
+    assert (success.get_yscale(), loss.get_yscale()) == ("linear", "log")
+    assert "success" in success.get_ylabel()
+    assert "adjoint loss" in loss.get_ylabel()
+    colours = {config.methods[method].colour for method in ("qam", "qam_e", "trqam")}
+    assert {to_hex(line.get_color()) for line in success.lines} == colours
+    assert {to_hex(line.get_color()) for line in other.lines} == colours - {config.methods["qam_e"].colour}
+    last = metrics[(metrics.task == config.tasks[0]) & (metrics.method == "qam") & (metrics.total_step == 6000)]
+    (line,) = _lines(loss, config.methods["qam"].colour)
+    assert line.get_ydata()[-1] == pytest.approx(last.adjoint_loss.mean())
+    assert "QAM-E did not run on every task" in collapse.caption(collected(config, metrics))
+
+
+def test_external_kl_shows_each_seeds_share_of_its_budget_and_its_success():
+    config = full_config()
+    given = collected(config)
+    ratio, success = external_kl.draw(given).axes
+    for axes, measured in (
+        (ratio, lambda method: realised_kl(given.metrics, config, config.tasks[:1], method, relative=True)),
+        (success, lambda method: final_success(given.metrics, config, config.tasks[:1], method)),
+    ):
+        seeds = [sorted(dots.get_offsets()[:, 0]) for dots in axes.collections]
+        expected = [measured(method) for method in ("trqam", "external_kl")]
+        assert seeds == [pytest.approx(sorted(values)) for values in expected]
+        means = [line.get_xdata()[0] for line in axes.lines if line.get_linewidth() > 2]
+        assert means == pytest.approx([values.mean() for values in expected])
+    assert [line.get_xdata() for line in ratio.lines if line.get_linestyle() == "--"] == [[1, 1]]
+    low, high = ratio.get_xlim()
+    assert low <= 0.5
+    assert high >= 2
+
+
+def test_adaptive_and_constant_stand_side_by_side_on_one_task():
+    config = full_config()
+    kl, success = adaptive_constant.draw(collected(config)).axes
+    assert kl.get_position().x1 < success.get_position().x0
+    assert (kl.get_yscale(), success.get_yscale()) == ("log", "linear")
+    wanted = {config.methods[m].colour for m in ("trqam", "constant_lambda", "qam", "external_kl")}
+    assert wanted <= {to_hex(line.get_color()) for line in kl.lines}
+
+
+def test_curves_begin_with_the_mean_over_the_tasks_of_seeds_that_have_all():
+    config = small_config(tasks=["scene-play"], methods=["qam"], seeds=3)
+    metrics = fake_metrics(config)
+    lost = (metrics.task == config.tasks[3]) & (metrics.seed == 1)
+    metrics = metrics[~lost]
+    figure = curves.draw(collected(config, metrics), "scene-play")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["mean of 5 tasks", "task 1", "task 2", "task 3", "task 4", "task 5"]
+    assert {axes.get_subplotspec().get_gridspec().get_geometry() for axes in figure.axes} == {(2, 3)}
+    last = metrics[metrics.total_step == 6000].pivot(index="seed", columns="task", values="success")
+    whole = 100 * last.drop(index=1).mean(axis=1)
+    mean, own = figure.axes[0], figure.axes[4]
+    assert mean.lines[0].get_ydata()[-1] == pytest.approx(whole.mean())
+    ends = mean.collections[0].get_paths()[0].vertices
+    assert {*ends[ends[:, 0] == 6000][:, 1].round(6)} == {round(whole.min(), 6), round(whole.max(), 6)}
+    assert own.lines[0].get_ydata()[-1] == pytest.approx(100 * last[config.tasks[3]].dropna().mean())
+    assert "(n = 2 to 3 a task)" in curves.caption(collected(config, metrics), "scene-play")
+
+
+def test_curves_of_a_domain_hold_no_method_that_ran_on_a_part_of_it():
+    mean, first, second = curves.draw(collected(full_config()), DOMAIN).axes
+    assert [axes.get_title() for axes in (mean, first, second)] == ["mean of 2 tasks", "task 1", "task 2"]
+    assert (len(mean.lines), len(first.lines), len(second.lines)) == (3, 3, 9)
+    assert "did not run there" in curves.caption(collected(full_config()), DOMAIN)
+
+
+def test_whole_domains_are_one_panel_each_in_the_text():
+    config = small_config(tasks=["scene-play", "cube-double-play"], methods=["trqam"])
+    figure = offline_to_online.draw(collected(config))
+    assert [axes.get_title() for axes in figure.axes] == ["scene", "cube-double"]
+
+
+def test_a_diverged_seed_is_a_cross_and_a_zero_from_the_next_evaluation_on():
+    config = full_config()
+    clean = fake_metrics(config)
+    metrics = diverged(clean, config, config.tasks[0], "qam", seed=1, step=2200)  # evaluations: 2000, 3000
+    colour = config.methods["qam"].colour
+    axes = offline_to_online.draw(collected(config, metrics)).axes[0]
+    (line,) = _lines(axes, colour)
+    assert list(line.get_xdata()) == [0, 1000, 2000, 3000, 4000, 5000, 6000]
+    rows = clean[(clean.task == config.tasks[0]) & (clean.method == "qam")].dropna(subset=["success"])
+    before = rows[rows.total_step <= 2000].groupby("total_step").success.mean()
+    after = rows[(rows.total_step > 2000) & (rows.seed != 1)].groupby("total_step").success.sum() / 3
+    assert line.get_ydata() == pytest.approx(100 * np.concatenate([before, after]))
+    assert _crosses(axes, colour) == [2200]
+    assert _crosses(offline_to_online.draw(collected(config, metrics)).axes[1], colour) == []
+    loss = collapse.draw(collected(config, metrics)).axes[2]
+    assert _crosses(loss, colour) == [2200]
+    captions = figures.captions(collected(config, metrics))
+    marked = [name for name, text in captions.items() if "; 1 run DIVERGED, crossed)" in text]
+    assert marked == [n for n in captions if n not in ("profiles", "external_kl", "budget_sweep")]
+
+
+def test_bars_and_dots_of_a_diverged_seed_are_crosses():
+    config = full_config()
+    metrics = fake_metrics(config)
+    for method in ("qam", "external_kl", "trqam_budget_1"):
+        metrics = diverged(metrics, config, config.tasks[0], method, seed=2, step=600)
+    given, qam = collected(config, metrics), config.methods["qam"]
+    for module, axis in ((overall_bars, 0), (pretraining, 0), (external_kl, 1), (budget_sweep, 1)):
+        crosses = [line for line in module.draw(given).axes[axis].lines if line.get_marker() == "x"]
+        zero = [line.get_xdata() if module is external_kl else line.get_ydata() for line in crosses]
+        assert len(crosses) == (2 if module is overall_bars else 1), module.__name__  # offline and online
+        assert all(list(values) == [0] for values in zero)
+    bar = next(b for b in pretraining.draw(given).axes[0].patches if b.get_facecolor() == to_rgba(qam.colour))
+    success = final_success(metrics, config, config.tasks[:1], "qam")
+    assert bar.get_height() == pytest.approx(success.sum() / 3)
+    assert success[2] == 0
+
+
+def test_a_cell_without_any_seed_counts_as_none():
+    config = small_config()
+    metrics = fake_metrics(config)
+    short = metrics[~((metrics.method == "qam") & (metrics.task == config.tasks[1]))]
+    assert "(n = 0 to 3 a task)" in figures.captions(collected(config, short))["offline_to_online"]
+
+
+def _axis_without_unit(axis):
+    """Whether a shown axis counts something and does not say in what; names instead of numbers need no unit."""
+    figure = axis.axes.figure
+    shared = {"x": figure.get_supxlabel(), "y": figure.get_supylabel()}[axis.axis_name]
+    grid = axis.axes.get_subplotspec().get_gridspec()
+    siblings = [a for a in figure.axes if a.get_subplotspec().get_gridspec() is grid]
+    own = {"x": axis.axes.get_shared_x_axes(), "y": axis.axes.get_shared_y_axes()}[axis.axis_name]
+    joined = [a for a in siblings if a is axis.axes or own.joined(a, axis.axes)]
+    labels = [shared, *({"x": a.get_xlabel, "y": a.get_ylabel}[axis.axis_name]() for a in joined)]
+    ticks = [label.get_text() for a in joined for label in getattr(a, f"get_{axis.axis_name}ticklabels")()]
+    named = any(re.search("[A-Za-z]{2}", tick) for tick in ticks)
+    return not named and not any(re.search(r"\([^)]+\)$", label) for label in labels)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_axis_has_a_unit_and_every_caption_its_band_and_n(name):
+    for config in (full_config(), full_config(tasks=[DOMAIN, "scene-play"], methods=["qam", "trqam"])):
+        function, arguments = figures._part("draw", name, config)
+        figure = function(collected(config), *arguments)
+        figure.draw_without_rendering()
+        bare = [
+            (axes.get_title(), axis.axis_name)
+            for axes in figure.axes
+            if axes.get_visible()
+            for axis in (axes.xaxis, axes.yaxis)
+            if _axis_without_unit(axis)
+        ]
+        assert not bare
+        text = figures.captions(collected(config))[name]
+        assert re.search(r"\(n = \d|\bn = \d", text)
+        assert re.search("[Bb]and|error bars", text)
+
+
+def test_the_walk_over_axes_finds_one_without_a_unit():
+    figure, axes = plt.subplots()
+    axes.set(xlabel="step", ylabel="success (%)")
+    figure.draw_without_rendering()
+    assert _axis_without_unit(axes.xaxis)
+    assert not _axis_without_unit(axes.yaxis)
+
+
+def test_names_after_dashes_are_arguments():
+    assert figure_module("curves--cube-double-play") == "trqam.report.figures.curves"

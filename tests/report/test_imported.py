@@ -1,0 +1,600 @@
+"""Importing published curves: every layout and spelling of the release format, and its trap."""
+
+import os
+import pickle
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.helpers import fake_results
+from trqam import __main__ as command_line
+from trqam.config import load as configuration
+from trqam.config.errors import UserError
+from trqam.config.load import tasks_of
+from trqam.config.reading import read_json, sha256
+from trqam.experiment.files import write_json
+from trqam.report import collection, tables
+from trqam.report.collected import Collected, read_reported
+from trqam.report.imported import COLUMNS, described, import_curves, load
+from trqam.report.statistics import round_half_up
+from trqam.report.tables import imported as imported_table
+
+CUBE = "cube-triple-play"
+
+
+@pytest.fixture(scope="module")
+def config():
+    return configuration.load("config/config.yaml")
+
+
+@pytest.fixture
+def imported(config, tmp_path):
+    """Writes ``curves`` as a pickle and imports it: the record and the table."""
+
+    def run(curves, name="authors", **options):
+        path = tmp_path / "curves.pkl"
+        path.write_bytes(pickle.dumps(curves))
+        record = import_curves(config, path, name, folder=tmp_path / "imported", **options)
+        return record, load(tmp_path / "imported")
+
+    return run
+
+
+def curve(rows=30, seeds=12, highest=100.0, seed=0):
+    """Whole numbers up to and including ``highest``."""
+    values = np.random.default_rng(seed).integers(0, 101, (rows, seeds)) * highest / 100
+    values[0, 0] = highest
+    return values
+
+
+@pytest.mark.parametrize(("rows", "seeds", "first"), [(30, 12, 50_000), (31, 8, 0)])
+def test_layouts_of_the_format(imported, rows, seeds, first):
+    values = curve(rows, seeds)
+    record, table = imported({(CUBE, "TRQAM"): values})
+    assert list(table) == COLUMNS
+    assert record["steps"] == {"first": first, "last": 1_500_000, "every": 50_000, "offline": 1_000_000}
+    assert record["shapes"] == {f"{rows} x {seeds}": 1}
+    found = table.pivot_table(index="total_step", columns="seed", values="success")
+    np.testing.assert_allclose(100 * found.to_numpy(), values, rtol=0, atol=1e-12)
+    assert list(found.index) == list(range(first, 1_500_001, 50_000))
+    ends = table.groupby("stage").step.agg(["min", "max"])
+    assert ends.loc["offline"].tolist() == [first, 1_000_000]
+    assert ends.loc["online"].tolist() == [50_000, 500_000]
+    assert (table.total_step == table.step + 1_000_000 * (table.stage == "online")).all()
+    assert set(table.status) == {"OK"}
+    assert set(table.source) == {"authors"}
+
+
+def test_other_grids_must_be_said(imported):
+    with pytest.raises(UserError, match=r"curves\.pkl: 16 rows \(evaluations\), where the format has 30 or 31"):
+        imported({(CUBE, "TRQAM"): curve(16)})
+    _, table = imported({(CUBE, "TRQAM"): curve(16)}, first=0, every=100_000)
+    assert sorted(set(table.total_step)) == list(range(0, 1_500_001, 100_000))
+    assert table[table.stage == "offline"].step.max() == 1_000_000
+    for wrong in ({"every": 0}, {"first": -1}):
+        with pytest.raises(UserError, match="--every must be positive"):
+            imported({(CUBE, "TRQAM"): curve()}, force=True, **wrong)
+
+
+def test_a_method_of_another_grid_is_left_out_by_name(imported):
+    """As the authors' release has it: of 1,037 arrays 61, all of one method, have ten rows."""
+    tasks = [*tasks_of(CUBE), CUBE, "all"]
+    curves = {(task, method): curve(seeds=4) for task in tasks for method in ("QAM", "TRQAM")}
+    curves |= {(task, "RLPD"): curve(10, 4) for task in tasks}
+    curves |= {(CUBE, "MEAN"): np.zeros(30), (CUBE, "SQAM"): curve(31, 8), (CUBE, "FQL"): curve(30, 3)}
+    curves |= {("scene", "FQL"): curve(30, 2), ("scene", "DSRL"): curve(29, 2), ("scene-play", "MEAN"): curve()}
+    record, table = imported(curves)
+    assert set(table.method) == {"qam", "trqam", "sqam"}
+    assert list(record["left_out"]) == ["RLPD", "MEAN", "FQL", "DSRL"]
+    lines = [line for line in described(record) if line.startswith("left out: ")]
+    assert lines[0].startswith("left out: 'RLPD': 10 rows (evaluations), where the format has 30 or 31; give the step")
+    assert "shape (30,)" in lines[1]
+    assert "2 seeds where the method has 3" in lines[2]
+    assert record["grids"] == {"30": [50_000, 1_500_000], "31": [0, 1_500_000]}
+    assert table[table.method == "sqam"].total_step.min() == 0
+    assert table[table.method == "qam"].total_step.min() == 50_000
+    assert "steps 0 to 1500000 or 50000 to 1500000" in described(record)[1]
+
+
+def test_given_steps_are_those_of_most_arrays(imported):
+    curves = {(task, "QAM"): curve(16, 2) for task in tasks_of(CUBE)} | {(CUBE, "RLPD"): curve(10, 2)}
+    record, table = imported(curves, first=0, every=100_000)
+    assert set(table.method) == {"qam"}
+    assert record["left_out"]["RLPD"].startswith("10 rows (evaluations), where most arrays have 16; ")
+
+
+@pytest.mark.parametrize(("highest", "unit"), [(100.0, "per cent"), (1.0, "a fraction"), (1.6, "per cent")])
+def test_the_unit_is_found_and_said(imported, highest, unit):
+    values = curve(highest=highest)
+    record, table = imported({(CUBE, "TRQAM"): values, (CUBE, "QAM"): 0 * values})
+    assert record["unit"] == unit
+    assert f"read as {unit}" in described(record)[1]
+    scale = 100 if unit == "per cent" else 1
+    assert table.success.max() == pytest.approx(highest / scale)
+    assert table[table.method == "qam"].success.eq(0).all()
+
+
+def test_values_that_are_no_success_are_refused(imported):
+    for wrong, match in (
+        (-0.01, "-0.01 is no success as a fraction"),
+        (1.2, "1.2 is no success as a fraction, 0 to 1"),
+    ):
+        values = curve(highest=1.0)
+        values[3, 4] = wrong
+        with pytest.raises(UserError, match=match):
+            imported({(CUBE, "TRQAM"): values})
+    values = curve()
+    values[3, 4] = 101
+    with pytest.raises(UserError, match=r"\('cube-triple-play', 'TRQAM'\): 101 is no success as per cent"):
+        imported({(CUBE, "TRQAM"): values})
+
+
+FRACTIONS, PER_CENT = np.linspace(0.05, 0.8, 60).reshape(30, 2), np.linspace(5, 80, 60).reshape(30, 2)
+TASKS = tasks_of(CUBE)
+
+
+@pytest.mark.parametrize(
+    "curves",
+    [
+        {(CUBE, "QAM"): PER_CENT, (CUBE, "TRQAM"): FRACTIONS},
+        {(CUBE, "TRQAM"): FRACTIONS, (CUBE, "QAM"): PER_CENT},
+        {(CUBE, "QAM"): PER_CENT.astype(int), (CUBE, "TRQAM"): FRACTIONS},
+        {(CUBE, "QAM"): PER_CENT, ("scene-play", "QAM"): FRACTIONS},
+        {(CUBE, "QAM"): PER_CENT, ("all", "QAM"): FRACTIONS},
+        {**{(task, "QAM"): PER_CENT for task in TASKS}, (CUBE, "QAM"): FRACTIONS},
+        {**{(task, "QAM"): PER_CENT for task in TASKS[:4]}, (TASKS[4], "QAM"): FRACTIONS},
+        {**{(task, "QAM"): FRACTIONS for task in TASKS}, (CUBE, "QAM"): PER_CENT},
+    ],
+)
+def test_two_units_in_a_file_are_refused(imported, curves):
+    with pytest.raises(
+        UserError, match=r"is in per cent, up to 80, and .* seems to be a fraction, up to 0.8; give one"
+    ):
+        imported(curves)
+
+
+def test_a_weak_method_in_per_cent_is_one(imported):
+    """Two per cent in one evaluation of one task of five are 0.4 of the domain."""
+    weak = np.zeros((30, 2))
+    weak[7, 1] = 2
+    curves = {(task, "QAM"): 0 * weak for task in TASKS} | {(TASKS[0], "QAM"): weak, (CUBE, "QAM"): weak / 5}
+    curves |= {("all", "QAM"): weak / 20, (CUBE, "TRQAM"): PER_CENT}
+    record, table = imported(curves)
+    assert record["unit"] == "per cent"
+    assert table[(table.domain == CUBE) & (table.task == "") & (table.method == "qam")].success.max() == 0.004
+    with pytest.raises(UserError, match="seems to be a fraction"):
+        imported({(CUBE, "QAM"): weak / 5, (CUBE, "TRQAM"): PER_CENT}, name="b")
+    record, table = imported({(CUBE, "QAM"): weak / 5, (CUBE, "TRQAM"): PER_CENT}, name="b", unit="per-cent")
+    assert table[(table.source == "b") & (table.method == "qam")].success.max() == 0.004
+
+
+def test_whole_numbers_are_per_cent(imported):
+    values = curve(seeds=2)
+    record, table = imported({(CUBE, "QAM"): values.astype("i2"), (CUBE, "TRQAM"): values})
+    assert record["unit"] == "per cent"
+    one, other = (table[table.method == name].success.to_numpy() for name in ("qam", "trqam"))
+    np.testing.assert_array_equal(one, other)
+    _, table = imported({(CUBE, "QAM"): np.ones((30, 2), int)}, name="b", unit="per-cent")
+    assert table[table.source == "b"].success.eq(0.01).all()
+    with pytest.raises(UserError, match="5 is no success as a fraction"):
+        imported({(CUBE, "QAM"): np.full((30, 2), 5.0)}, name="c", unit="fraction")
+
+
+def test_nan_is_not_evaluated_and_stays_so(imported):
+    values = curve()
+    values[5, 6] = np.nan
+    record, table = imported({(CUBE, "TRQAM"): values})
+    lost = table[table.success.isna()]
+    assert lost[["seed", "total_step"]].to_numpy().tolist() == [[6, 300_000]]
+    assert record["not_evaluated"] == 1
+    assert "1 values are nan" in described(record)[-1]
+    record, table = imported({(CUBE, "TRQAM"): np.full((30, 2), np.nan)}, force=True)
+    assert len(table) == 60
+    assert table.success.isna().all()
+
+
+def test_halves_of_single_precision_are_halves(imported):
+    _, table = imported({(CUBE, "TRQAM"): np.full((30, 1), 0.445, "f4")})
+    assert set(table.success) == {0.445}
+
+
+def test_names_become_the_configuration_s(imported):
+    values = curve(seeds=2)
+    spelt = {
+        "cube-triple-play-singletask-task2-v0": ("cube-triple-play-singletask-task2-v0", CUBE),
+        "cube-triple-play-singletask-task3": ("cube-triple-play-singletask-task3-v0", CUBE),
+        "cube-triple task 4": ("cube-triple-play-singletask-task4-v0", CUBE),
+        CUBE: ("", CUBE),
+        "cube-double": ("", "cube-double-play"),
+        "Scene": ("", "scene-play"),
+        "puzzle-3x3-play-v0": ("", "puzzle-3x3-play"),
+        "all": ("", "all"),
+        "antsoccer-arena-navigate": ("", "antsoccer-arena-navigate"),
+        "antsoccer-arena-navigate-singletask-task1-v0": (
+            "antsoccer-arena-navigate-singletask-task1-v0",
+            "antsoccer-arena-navigate",
+        ),
+        "cube-triple-play-singletask-v0": ("cube-triple-play-singletask-v0", CUBE),  # OGBench's default task
+    }
+    record, table = imported({(name, "QAM"): values for name in spelt})
+    pairs = table[["task", "domain"]].drop_duplicates()
+    assert [tuple(row) for row in pairs.to_numpy()] == list(spelt.values())
+    unknown = [name for name in spelt if name.startswith("antsoccer") or name.endswith("singletask-v0")]
+    assert record["unknown"] == unknown
+    assert "antsoccer-arena-navigate'" in described(record)[2]
+
+
+def test_methods_become_the_configuration_s(imported):
+    labels = {"FQL": "fql", "CGQL-L": "cgql_l", "DSRL": "dsrl", "IFQL": "ifql", "QAM": "qam", "QAM-E": "qam_e"}
+    labels["BAM, Basic"] = "BAM, Basic"
+    record, table = imported({(CUBE, label): curve(seeds=2) for label in labels})
+    assert list(dict.fromkeys(table.method)) == list(labels.values())
+    assert record["unknown"] == ["BAM, Basic"]
+    assert record["methods"] == labels
+
+
+@pytest.mark.parametrize(
+    "key",
+    [("QAM", TASKS[0]), ("QAM", CUBE), ("TRQAM", "all"), ("new", "cube-triple"), ("QAM", "x-singletask-task1-v0")],
+)
+def test_swapped_keys_are_refused(imported, key):
+    for others in ({}, {(CUBE, "TRQAM"): curve()}):
+        with pytest.raises(UserError, match=r"no such task; the keys look swapped: give \(task or domain, method\)"):
+            imported({**others, key: curve()})
+    imported({("elsewhere", "QAM"): curve(), (CUBE, "new"): curve(), ("elsewhere", "new"): curve()})
+
+
+def test_misspelt_names_are_kept_with_the_names_that_were_meant(imported):
+    meant = {
+        "cube-triple-paly-singletask-task2-v0": "cube-triple-play-singletask-task2-v0",
+        "cube-tripel-play": "cube-triple-play",
+        "antmaze-larg-navigate": "antmaze-large-navigate",
+    }
+    others = ("puzzle-4x5-play", "antsoccer-arena-navigate", "cube-triple-play-singletask-task7-v0")
+    curves = {(name, "QAM"): curve() for name in (*meant, *others)}
+    curves |= {("scene", method): curve() for method in ("TRQMA", "QAM-F", "BAM")}
+    record, _ = imported(curves)
+    assert record["meant"] == {**meant, "TRQMA": "TRQAM"}
+    assert set(record["unknown"]) == {*meant, *others, "TRQMA", "QAM-F", "BAM"}
+    warned = [line for line in described(record) if line.startswith("warning: ")]
+    assert len(warned) == 4
+    assert "'cube-tripel-play': unknown to the configuration; did you mean cube-triple-play? if so, mend" in warned[1]
+
+
+def test_many_unknown_names_cost_no_time(imported):
+    curves = {(f"{number:04d}" + "cube-triple-play" * 5, f"m{number}"): np.zeros((30, 1)) for number in range(2000)}
+    began = time.process_time()
+    imported(curves)
+    assert time.process_time() - began < 20
+
+
+def test_two_names_of_the_same_are_refused(imported):
+    with pytest.raises(
+        UserError, match=r"\('cube-triple', 'TRQAM'\) and \('cube-triple-play', 'TRQAM'\) mean the same"
+    ):
+        imported({(CUBE, "TRQAM"): curve(), ("cube-triple", "TRQAM"): curve()})
+    with pytest.raises(UserError, match="mean the same"):
+        imported({(CUBE, "QAM-E"): curve(), (CUBE, "qam_e"): curve()})
+
+
+@pytest.mark.parametrize(
+    ("curves", "match"),
+    [
+        ({}, "holds no curve"),
+        ([], "no array needs|not a dict"),
+        ({(CUBE, "QAM"): np.zeros(30)}, r"shape \(30,\); give an array of \(evaluations, seeds\)"),
+        ({(CUBE, "QAM"): np.zeros((30, 0))}, r"shape \(30, 0\)"),
+        ({(CUBE, "QAM"): np.zeros((30, 2, 2))}, r"shape \(30, 2, 2\)"),
+        ({(CUBE, "QAM"): np.full((30, 2), np.inf)}, "infinite"),
+        ({(CUBE, "QAM"): np.zeros((10, 2)), (CUBE, "FQL"): np.zeros((9, 2))}, "10 rows .*, where the format has 30"),
+        ({(CUBE, "QAM"): np.zeros((30, 2)), ("all", "QAM"): np.zeros((30, 3))}, "3 seeds where the method has 2"),
+        ({(CUBE, "QAM\n"): np.zeros((30, 2))}, "not a name"),
+        ({(CUBE, ""): np.zeros((30, 2))}, "not a name"),
+        ({(CUBE, "\ud800"): np.zeros((30, 2))}, "not a name"),
+        ({(CUBE, "QAM"): np.zeros((30, 100_000))}, "more than 2000000 numbers"),
+        ({(CUBE, "QAM"): np.ones((30, 2), int)}, "whole numbers up to 1; say with --unit whether that is all or 1 per"),
+        ({(CUBE, "QAM"): np.zeros((30, 2), bool)}, "bool, not of numbers"),
+        ({(CUBE, "QAM", "x"): np.zeros((30, 2))}, "not a pair"),
+        ({CUBE: np.zeros((30, 2))}, "not a pair"),
+    ],
+)
+def test_other_content_is_one_line(imported, tmp_path, curves, match):
+    with pytest.raises(UserError, match=match) as error:
+        imported(curves)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "imported").exists()
+
+
+def test_methods_may_have_their_own_numbers_of_seeds(imported):
+    _, table = imported({(CUBE, "QAM"): curve(seeds=12), (CUBE, "SQAM"): curve(seeds=8)})
+    assert table.groupby("method").seed.nunique().to_dict() == {"qam": 12, "sqam": 8}
+
+
+def test_a_name_keeps_its_file(imported, tmp_path):
+    imported({(CUBE, "QAM"): curve()})
+    table = tmp_path / "imported" / "authors.csv"
+    before = table.read_bytes()
+    imported({(CUBE, "QAM"): curve()})  # the same file again
+    assert table.read_bytes() == before
+    with pytest.raises(UserError, match=r"authors\.csv: holds the curves of another file; .* or add --force"):
+        imported({(CUBE, "QAM"): curve(seed=1)})
+    assert table.read_bytes() == before
+    record, _ = imported({(CUBE, "QAM"): curve(seed=1)}, force=True)
+    assert table.read_bytes() != before
+    assert read_json(tmp_path / "imported" / "authors.json") == record
+    assert record["sha256"] == sha256(tmp_path / "curves.pkl")
+    assert sorted(path.name for path in (tmp_path / "imported").iterdir()) == ["authors.csv", "authors.json"]
+
+
+def test_what_no_import_wrote_is_not_replaced(imported, tmp_path):
+    folder = tmp_path / "imported"
+    folder.mkdir()
+    table, record = folder / "authors.csv", folder / "authors.json"
+
+    def refused(match):
+        before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+        for force in (False, True):
+            with pytest.raises(UserError, match=match):
+                imported({(CUBE, "QAM"): curve()}, force=force)
+        assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+    table.write_text("my,own\n1,2\n")
+    refused(r"authors\.csv: not an imported table; choose another name, or delete it")
+    table.unlink()
+    record.write_text('{"mine": 1}')
+    refused(r"authors\.json: source: missing; choose another name, or delete it")
+    record.write_text("notes")
+    refused(r"authors\.json: damaged, not JSON")
+    record.write_text('{"source": "others", "sha256": "0"}')
+    refused(r"authors\.json: exists and is not the record of authors\.csv")
+    record.unlink()
+    for path in (table, record):
+        path.mkdir()
+        refused(rf"{path.name}: exists and is no file that an import wrote; choose another name")
+        path.rmdir()
+        path.symlink_to("nowhere")
+        refused(rf"{path.name}: exists and is no file that an import wrote")
+        path.unlink()
+    imported({(CUBE, "QAM"): curve()})
+    table.write_text(table.read_text().replace(",OK,1.0,", ",OK,0.5,", 1))  # somebody's change
+    with pytest.raises(UserError, match="add --force"):
+        imported({(CUBE, "QAM"): curve()})
+    imported({(CUBE, "QAM"): curve()}, force=True)
+
+
+def test_a_full_disk_is_named_and_keeps_what_is_there(imported, tmp_path, small_files):
+    imported({(CUBE, "QAM"): curve()})
+    table = tmp_path / "imported" / "authors.csv"
+    before = table.read_bytes()
+    (tmp_path / "curves.pkl").unlink()
+    values = curve(seed=1)
+    (tmp_path / "other.pkl").write_bytes(pickle.dumps({(CUBE, "QAM"): values}))
+    config = configuration.load("config/config.yaml")
+    with (
+        small_files(3000),
+        pytest.raises(UserError, match=r"authors\.csv: cannot be written \(File too large\); make room"),
+    ):
+        import_curves(config, tmp_path / "other.pkl", "authors", force=True, folder=tmp_path / "imported")
+    assert table.read_bytes() == before
+
+
+def test_only_tables_of_imports_are_read(imported, tmp_path):
+    _, expected = imported({(CUBE, "QAM"): curve()})
+    folder = tmp_path / "imported"
+    for name in (".DS_Store", "._authors.csv", "authors.csv~", "authors.csv.bak", "authors (copy).csv", "notes.txt"):
+        (folder / name).write_text("x")
+    (folder / "folder.csv").mkdir()
+    os.mkfifo(folder / "pipe.csv")
+    (folder / "dangling.csv").symlink_to("nowhere")
+    (folder / "loop.csv").symlink_to("loop.csv")
+    (folder / "zero.csv").symlink_to("/dev/zero")
+    pd.testing.assert_frame_equal(load(folder), expected)
+    (folder / "authors.sync-conflict.csv").write_bytes((folder / "authors.csv").read_bytes())
+    with pytest.raises(UserError, match=r"sync-conflict\.csv: source: holds the curves of 'authors', not of its name"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a\nb", "x" * 65, "-x"])
+def test_a_source_s_name_is_a_plain_file_name(imported, name):
+    with pytest.raises(UserError, match="not a name"):
+        imported({(CUBE, "QAM"): curve()}, name=name)
+
+
+def test_several_sources_stand_together(imported):
+    imported({(CUBE, "QAM"): curve()}, name="b")
+    _, table = imported({(CUBE, "QAM"): curve(seed=1)}, name="a")
+    assert list(dict.fromkeys(table.source)) == ["a", "b"]
+
+
+def test_nothing_imported_is_an_empty_table(tmp_path):
+    assert list(load(tmp_path / "none")) == COLUMNS
+    assert load(tmp_path / "none").empty
+
+
+def test_a_table_that_is_not_ours_is_one_line(tmp_path):
+    pd.DataFrame({"step": [1]}).to_csv(tmp_path / "x.csv")
+    with pytest.raises(UserError, match=r"x\.csv: not an imported table"):
+        load(tmp_path)
+    (tmp_path / "x.csv").write_bytes(b"")
+    with pytest.raises(UserError, match=r"x\.csv: damaged, not a table"):
+        load(tmp_path)
+
+
+def frame(curves, config, tmp_path, name="authors"):
+    """``curves`` imported, as the report sees them."""
+    tmp_path.mkdir(exist_ok=True)
+    path = tmp_path / "curves.pkl"
+    path.write_bytes(pickle.dumps(curves))
+    import_curves(config, path, name, folder=tmp_path / "imported")
+    return load(tmp_path / "imported")
+
+
+def with_statistics(mean, std, seeds=12):
+    """``seeds`` values between 0 and 100 of exactly this mean and sample standard deviation: one is far off."""
+    spread = np.eye(seeds)[0] - 1 / seeds
+    return mean + std * spread / spread.std(ddof=1) * (1 if mean < 50 else -1)
+
+
+def rebuilt(config, curves):
+    """The table, as {(block, row, method): text}."""
+    table = imported_table.table(fake_results.collected(config, imported=curves))
+    texts = {}
+    for number, (_, rows) in enumerate(table.blocks):
+        for row in rows:
+            texts |= {(number, row.label, m): e.text for m, e in zip(table.methods, row.entries, strict=True)}
+    return table, texts
+
+
+def test_the_published_table_is_rebuilt_from_curves_that_have_its_statistics(config, tmp_path):
+    reported = read_reported()
+    curves = {}
+    for row in reported[reported.domain != "all"].itertuples():
+        values = np.random.default_rng(0).uniform(0, 100, (30, 12))
+        inwards = 0.4 if row.mean < 50 else -0.4  # 1 ± 5 of 12 seeds would need a negative success
+        values[19] = with_statistics(row.mean + inwards, max(row.std - 0.4, 0))  # at step 1 000 000
+        curves[row.domain, row.method] = values
+    _, texts = rebuilt(config, frame(curves, config, tmp_path))
+    for row in reported.itertuples():
+        label = config.domains[row.domain].label if row.domain in config.domains else row.domain
+        printed = round_half_up(row.mean) + ("" if pd.isna(row.std) else f" ± {round_half_up(row.std)}")
+        assert texts[0, label, row.method] == printed
+    assert len(reported) > 80
+
+
+def test_permuted_seeds_of_tasks_do_not_touch_a_domain_s_spread(config, tmp_path):
+    rng = np.random.default_rng(0)
+    tasks = {task: rng.uniform(0, 100, (30, 12)) for task in tasks_of(CUBE)}
+    whole = sum(tasks.values()) / 5
+    shuffled = {(task, "TRQAM"): values[:, rng.permutation(12)] for task, values in tasks.items()}
+    text = f"{round_half_up(whole[19].mean())} ± {round_half_up(whole[19].std(ddof=1))}"
+    by_seed = sum(shuffled.values()) / 5
+    assert round_half_up(by_seed[19].std(ddof=1)) != round_half_up(whole[19].std(ddof=1)), "the trap is not set"
+    _, texts = rebuilt(config, frame({**shuffled, (CUBE, "TRQAM"): whole}, config, tmp_path))
+    assert texts[0, "cube-triple", "TRQAM"] == text
+    alone, texts = rebuilt(config, frame(shuffled, config, tmp_path / "tasks"))
+    assert texts[0, "cube-triple", "TRQAM"] == round_half_up(whole[19].mean())
+    assert alone.blocks[0][1][0].entries[0].marks == ("*",)
+    assert "seeds of different tasks cannot be matched" in " ".join(alone.notes)
+    assert not any(word in " ".join(alone.notes) for word in ("all:", "Bold", "n=k", "--"))  # nothing that it lacks
+
+
+def test_the_file_s_own_all_is_what_the_table_prints(config, tmp_path):
+    flat = np.ones((30, 4))
+    curves = {(task, "QAM-F"): 0.55 * flat for task in tasks_of(CUBE)}
+    curves |= {(CUBE, "QAM-F"): 0.55 * flat, ("all", "QAM-F"): 0.454 * flat}
+    table, texts = rebuilt(config, frame(curves, config, tmp_path / "one"))
+    assert texts[0, "cube-triple", "QAM-F"] == "55 ± 0"
+    assert texts[0, "all", "QAM-F"] == texts[1, "all", "QAM-F"] == "45"
+    assert "all: the file's own curve of everything." in table.notes
+    alone = {("all", "QAM"): 0.455 * flat, ("all", "TRQAM"): 0.5 * flat}  # no domain at all
+    table, texts = rebuilt(config, frame(alone, config, tmp_path / "alone"))
+    assert (texts[0, "all", "QAM"], texts[0, "all", "TRQAM"]) == ("46", "50")
+    assert table.blocks[0][0] == "authors, offline at step 1\u00a0000\u00a0000 (n = 4)"
+
+
+def test_all_with_another_list_of_methods_says_which_is_which(config, tmp_path):
+    flat = np.ones((30, 4))
+    lost = 0.5 * flat
+    lost[19, 2] = np.nan
+    curves = {(domain, method): 0.6 * flat for domain in (CUBE, "scene") for method in ("QAM", "TRQAM")}
+    curves |= {("all", "TRQAM"): lost, ("all", "BAM"): 0.3 * flat}
+    table, texts = rebuilt(config, frame(curves, config, tmp_path))
+    row = next(row for row in table.blocks[0][1] if row.label == "all")
+    assert table.methods == ("QAM", "TRQAM", "BAM")
+    assert [(entry.text, entry.marks) for entry in row.entries] == [("60", ("†",)), ("50", ("n=3",)), ("30", ())]
+    assert texts[0, "scene", "BAM"] == "--"
+    note = "all: the file's own curve of everything; †: the mean of the printed means, for the file has none."
+    assert note in table.notes
+
+
+def test_a_domain_that_lacks_a_task_has_no_mean(config, tmp_path):
+    some = {(task, "TRQAM"): curve() for task in tasks_of(CUBE)[:4]}
+    _, texts = rebuilt(config, frame(some, config, tmp_path))
+    assert texts[0, "cube-triple", "TRQAM"] == "--"
+
+
+def test_the_table_reads_the_last_evaluation_of_each_stage_as_it_was(config, tmp_path):
+    values = np.full((31, 8), 10.0)
+    values[19:22] = [[20], [44.5], [90]]  # at 950 000, 1 000 000 and 1 050 000
+    values[29:] = [[70], [44.4]]
+    values[30, 3] = np.nan
+    curves = {("cube-double", "TRQAM"): values, ("cube-double", "BAM"): values / 2, ("scene", "TRQAM"): values}
+    curves["scene", "BAM"] = np.full((31, 8), np.nan)
+    table, texts = rebuilt(config, frame(curves, config, tmp_path))
+    assert [title for title, _ in table.blocks] == [
+        "authors, offline at step 1\u00a0000\u00a0000 (n = 8)",
+        "authors, online at step 500\u00a0000 (n = 8)",
+    ]
+    assert table.methods == ("TRQAM", "BAM")
+    assert table.groups == (("Ours", 1), ("Other", 1))
+    assert texts[0, "cube-double", "TRQAM"] == "45 ± 0"
+    assert texts[0, "cube-double", "BAM"] == "22 ± 0"
+    assert texts[1, "cube-double", "TRQAM"] == "44 ± 0"
+    assert texts[0, "scene", "BAM"] == texts[0, "all", "BAM"] == "--"
+    assert texts[0, "all", "TRQAM"] == "45"
+    online = table.blocks[1][1]
+    assert next(row for row in online if row.label == "cube-double").entries[0].marks == ("n=7",)
+    assert [row.label for row in online] == ["scene", "cube-double", "all"]
+
+
+def test_a_source_a_table_and_none_without_sources(config, tmp_path):
+    curves = {(CUBE, "TRQAM"): curve()}
+    frame(curves, config, tmp_path, "b")
+    both = frame(curves, config, tmp_path, "a")
+    table, _ = rebuilt(config, both)
+    assert [title.split(",")[0] for title, _ in table.blocks] == ["a", "a", "b", "b"]
+    collected = fake_results.collected(config, imported=both)
+    tables.render("imported", collected, tmp_path / "imported.tex")
+    assert (tmp_path / "imported.tex").read_text().count("\\begin{table}") == 2
+    tables.render("imported", fake_results.collected(config), tmp_path / "none.tex")
+    assert not (tmp_path / "none.tex").read_text().strip()
+
+
+def test_collected_results_come_with_what_was_imported(config, tmp_path):
+    path = tmp_path / "curves.pkl"
+    path.write_bytes(pickle.dumps({(CUBE, "TRQAM"): curve()}))
+    import_curves(config, path, "authors", folder=tmp_path / "imported")
+    made = fake_results.collected(config)
+    made.metrics.to_csv(tmp_path / "metrics.csv", index=False)
+    made.runs.to_csv(tmp_path / "runs.csv", index=False)
+    for name in ("datasets", "manifests"):
+        write_json(tmp_path / f"{name}.json", getattr(made, name))
+    collection.record(config, tmp_path, "nothing: the results are invented")
+    found = Collected.load(config, tmp_path, tmp_path / "imported").imported
+    assert set(COLUMNS) - {"source"} <= set(made.metrics)
+    assert found.task.eq("").all()
+    assert found.domain.eq(CUBE).all()
+
+
+def test_the_command_says_what_it_read(config, tmp_path, monkeypatch, capsys):
+    (tmp_path / "curves.pkl").write_bytes(pickle.dumps({(CUBE, "TRQAM"): curve(), ("elsewhere", "QAM"): curve()}))
+    root = Path.cwd()
+    for name in ("config", "data"):
+        (tmp_path / name).mkdir()
+    for name in ("config.yaml", "domains.yaml", "methods.yaml"):
+        (tmp_path / "config" / name).write_bytes((root / "config" / name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["trqam", "import", "curves.pkl", *words])
+        command_line.main()
+
+    run("--as", "authors")
+    printed = capsys.readouterr().out
+    assert (
+        "data/imported/authors.csv: 0 tasks, 2 domains, 2 methods; arrays (evaluations x seeds): 2 of 30 x 12"
+        in printed
+    )
+    assert "read as per cent" in printed
+    assert "kept as they stand: 'elsewhere'" in printed
+    assert len(load(tmp_path / "data" / "imported")) == 720
+    (tmp_path / "curves.pkl").write_bytes(b"cos\nsystem\n(Vtouch canary\ntR.")
+    with pytest.raises(SystemExit) as stopped:
+        run("--as", "evil")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("trqam: error: curves.pkl: asks for os.system")
+    assert not (tmp_path / "canary").exists()

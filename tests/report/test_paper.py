@@ -1,0 +1,184 @@
+"""The paper builds from results, whatever the labels are, and a LaTeX error is one line."""
+
+import re
+import shutil
+from pathlib import Path
+
+import jinja2
+import msgspec
+import pytest
+
+from tests.helpers import fake_results
+from trqam.config.errors import UserError
+from trqam.report import facts, figures, latex, tables
+from trqam.report.selection import PAPER, figure_names, table_names
+
+HOSTILE = r"a_b & 50% \input{x} <b>$^~#[*]{} é ∂ ’</b>"
+SYSTEM = shutil.which("pdflatex")
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """Everything that the paper needs, with a method whose label is hostile."""
+    config = fake_results.full_config()
+    qam = msgspec.structs.replace(config.methods["qam"], label=HOSTILE)
+    config = msgspec.structs.replace(config, methods={**config.methods, "qam": qam})
+    folder = tmp_path_factory.mktemp("paper")
+    render(fake_results.collected(config), folder)
+    return folder
+
+
+def render(collected, folder):
+    for name in figure_names(collected.config):
+        figures.draw(name, collected, folder / "figures" / f"{name}.pdf")
+    for name in table_names(collected.config):
+        tables.render(name, collected, folder / "tables" / f"{name}.tex")
+    facts.render(collected, folder / "facts.tex")
+
+
+@pytest.fixture
+def build(rendered, tmp_path):
+    """A copy to compile in."""
+    return Path(shutil.copytree(rendered, tmp_path / "build"))
+
+
+@pytest.mark.parametrize(
+    "find",
+    [
+        latex.bundled_pdflatex,
+        pytest.param(lambda: SYSTEM, marks=pytest.mark.skipif(not SYSTEM, reason="no pdflatex on PATH")),
+    ],
+    ids=["bundled", "system"],
+)
+def test_paper_builds_with_the_same_bytes_anywhere(find, rendered, tmp_path, monkeypatch):
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    try:
+        pdflatex = find()
+    except UserError as error:
+        pytest.skip(str(error))
+    outputs = []
+    for copy in ("a", "b"):
+        folder = shutil.copytree(rendered, tmp_path / copy)
+        latex.compile_pdf(PAPER, folder, tmp_path / f"{copy}.pdf", pdflatex)
+        outputs.append((tmp_path / f"{copy}.pdf").read_bytes())
+    assert outputs[0].startswith(b"%PDF")
+    assert outputs[0] == outputs[1]
+    log = (tmp_path / "a" / "main.log").read_text(errors="replace")
+    assert "undefined" not in log
+    assert not re.search(r"Overfull \\hbox \((\d{2,})\.", log), "something sticks ten points or more out of the text"
+
+
+def test_paper_builds_at_a_scale_without_ablations(tmp_path):
+    config = fake_results.small_config(seeds=1)
+    render(fake_results.collected(config, datasets={}), tmp_path)
+    latex.compile_pdf(PAPER, tmp_path, tmp_path / "out.pdf")
+    assert "undefined" not in (tmp_path / "main.log").read_text(errors="replace")
+
+
+def test_latex_error_is_one_line_and_leaves_no_pdf(build, tmp_path):
+    (build / "tables" / "success.tex").write_text("\\nosuchmacro\n")
+    with pytest.raises(UserError) as error:
+        latex.compile_pdf(PAPER, build, tmp_path / "out.pdf")
+    assert "main.log: ! Undefined control sequence" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out.pdf").exists()
+
+
+def test_a_full_disk_is_named_and_not_a_tex_file(build, tmp_path, small_files):
+    sizes = sorted(path.stat().st_size for path in build.rglob("*") if path.is_file())
+    latex.compile_pdf(PAPER, build, tmp_path / "out.pdf")
+    whole = (tmp_path / "out.pdf").stat().st_size
+    assert whole > 1.5 * max(sizes[-1], 200_000)
+    (tmp_path / "out.pdf").unlink()
+    for size, name in ((100, "[a-z]+.tex"), (whole - 50_000, "main.pdf")):
+        match = rf"^{build}/{name}: cannot be written \(File too large\); make room on the disk"
+        with small_files(size), pytest.raises(UserError, match=match):
+            latex.compile_pdf(PAPER, build, tmp_path / "out.pdf")
+    assert not (tmp_path / "out.pdf").exists()
+
+
+def test_a_pdflatex_that_cannot_write_is_no_mistake_in_a_tex_file(build, tmp_path):
+    """What it says on a full disk, which it does not always give as the reason."""
+    fake = tmp_path / "pdflatex"
+    for said, problem in (
+        ("!pdfTeX error: pdflatex: fflush() failed (No space left on device)", "No space left on device"),
+        ("!pdfTeX error: pdflatex: fwrite() failed", r"pdflatex: fwrite\(\) failed"),
+        ("! I can't write on file `main.aux'.", "pdflatex: can't write on file"),
+    ):
+        fake.write_text(f"#!/bin/sh\ncat <<'end'\n{said}\nend\nexit 1\n")
+        fake.chmod(0o755)
+        with pytest.raises(UserError, match=rf"main\.pdf: cannot be written \({problem}\); .*disk"):
+            latex.compile_pdf(PAPER, build, tmp_path / "out.pdf", fake)
+
+
+def test_shell_escape_is_off(build, tmp_path):
+    (build / "tables" / "success.tex").write_text(f"\\immediate\\write18{{touch {tmp_path}/escaped}}\n")
+    latex.compile_pdf(PAPER, build, tmp_path / "out.pdf")
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_missing_facts_are_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"facts\.tex: missing; render"):
+        latex.compile_pdf(PAPER, tmp_path, tmp_path / "out.pdf")
+
+
+def test_no_pdflatex_in_an_empty_path_means_the_bundled_one():
+    assert latex.find_pdflatex({"PATH": ""}) == latex.bundled_pdflatex()
+
+
+def test_every_character_is_escaped_or_replaced():
+    assert latex.escape(r"a_b & 50% \input{x}") == r"a\_b \& 50\% \textbackslash{}input\{x\}"
+    assert latex.escape("4 ± 2†1 – λ") == r"4 \textpm{} 2\textdagger{}1 -- $\lambda$"
+    assert latex.escape("[1] 日\x07\n*") == "{[}1{]} ? {*}"
+    assert latex.escape(latex.Latex(r"\alpha")) == r"\alpha"
+
+
+def test_undefined_name_in_a_template_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(latex.ENVIRONMENT, "loader", jinja2.DictLoader({"x.j2": "(((nothing)))"}))
+    with pytest.raises(UserError, match=r"x\.j2: 'nothing' is undefined"):
+        latex.render("x.j2", tmp_path / "x.tex")
+
+
+def test_prose_holds_no_typed_result_and_only_macros_that_exist(rendered):
+    prose = re.sub(r"(?<!\\)%.*", "", (PAPER / "main.tex").read_text())
+    body = prose.split(r"\begin{document}")[1].split(r"\begin{thebibliography}")[0]
+    defined = set(re.findall(r"\\newcommand\{\\(fact\w+)\}", (rendered / "facts.tex").read_text()))
+    assert set(re.findall(r"\\(fact\w+)", body)) <= defined
+    for sentence in re.split(r"(?<=\.)\s", body):
+        assert not re.search(r"\d+\s*(\\%|points|seeds|steps)", sentence), f"a typed number: {sentence}"
+
+
+def test_prose_states_the_scale_and_its_limits(rendered):
+    text = (rendered / "facts.tex").read_text()
+    assert r"\newcommand{\factScale}{small}" in text
+    assert "is not the paper's scale" in text
+    assert "Generated by this pipeline" in text
+    main = (PAPER / "main.tex").read_text()
+    for macro in (
+        "Scale",
+        "ScaleNotice",
+        "Seeds",
+        "OfflineSteps",
+        "OnlineSteps",
+        "Data",
+        "Assumptions",
+        "Completeness",
+    ):
+        assert f"\\fact{macro}{{}}" in main or f"\\fact{macro}}}" in main
+
+
+def test_facts_count_what_is_missing():
+    config = fake_results.small_config()
+    metrics = fake_results.metrics(config)
+    whole = facts.facts(fake_results.collected(config, metrics, datasets={}))
+    assert whole["completeness"].startswith("30 results (task, method, seed and stage) asked for, none missing; none")
+    assert "No dataset card" in whole["data"]
+    less = metrics[~((metrics.method == "trqam") & (metrics.seed == 0))]
+    assert "4 missing" in facts.facts(fake_results.collected(config, less, datasets={}))["completeness"]
+
+
+def test_assumed_values_are_printed():
+    config = fake_results.small_config(tasks=["scene-play", "puzzle-4x4-play"])
+    found = facts.facts(fake_results.collected(config))
+    assert "assumed: KL budget of scene (1) and puzzle-4x4 (4)." in found["assumptions"]
+    assert found["taskList"] == "all tasks of scene and puzzle-4x4"

@@ -1,0 +1,102 @@
+"""The cell against numbers worked out by hand."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from tests.helpers import fake_results
+from trqam.report.measures import Cell, cell, final_cell, verdicts
+from trqam.report.statistics import mean_and_std, round_half_up
+
+
+def rows(*values, method="trqam", stage="offline", step=10):
+    """Metrics from (task, seed, success[, status])."""
+    keys = ("task", "seed", "success", "status")
+    frame = pd.DataFrame([dict(zip(keys, (*value, "OK")[:4], strict=True)) for value in values], columns=list(keys))
+    return frame.assign(method=method, stage=stage, step=step)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "printed"),
+    [
+        (0.5, 0, "1"), (1.5, 0, "2"), (2.5, 0, "3"), (-0.5, 0, "-1"), (-0.2, 0, "0"), (99.49, 0, "99"),
+        (100 * (0.28 + 0.29) / 2, 0, "29"),  # 28.499999999999996 in floats, 28.5 on paper
+        (0.25, 1, "0.3"), (100, 0, "100"),
+    ],
+)  # fmt: skip
+def test_halves_are_rounded_up(value, digits, printed):
+    assert round_half_up(value, digits) == printed
+
+
+def test_sample_standard_deviation_ignores_nans():
+    assert mean_and_std([10, 20, float("nan"), 60]) == pytest.approx((30, math.sqrt(700)))
+    assert mean_and_std([7])[0] == 7
+    assert math.isnan(mean_and_std([7])[1])
+    assert all(map(math.isnan, mean_and_std([])))
+
+
+def test_cell_is_spread_of_per_seed_means():
+    found = cell(rows(("a", 0, 0.2), ("b", 0, 0.4), ("a", 1, 1.0), ("b", 1, 0.0)), ["a", "b"], "trqam", "offline", 10)
+    assert (found.n, found.diverged) == (2, 0)
+    assert (found.mean, found.std, found.low, found.high) == pytest.approx((40, math.sqrt(200), 30, 50))
+
+
+def test_seed_without_every_task_does_not_count():
+    metrics = rows(("a", 0, 0.2), ("b", 0, 0.4), ("a", 1, 1.0), ("a", 2, 1.0), ("b", 2, float("nan")))
+    assert cell(metrics, ["a", "b"], "trqam", "offline", 10).n == 1
+    assert cell(metrics, ["a", "b", "c"], "trqam", "offline", 10) is None
+
+
+def test_only_the_last_evaluation_counts():
+    early = rows(("a", 0, 1.0), step=5)
+    assert cell(early, ["a"], "trqam", "offline", 10) is None
+    assert cell(pd.concat([early, rows(("a", 0, 0.1))]), ["a"], "trqam", "offline", 10).mean == pytest.approx(10)
+
+
+def test_diverged_seed_counts_with_zero_and_is_counted():
+    found = cell(rows(("a", 0, 0.5), ("a", 1, 0.0, "DIVERGED")), ["a"], "trqam", "offline", 10)
+    assert (found.n, found.diverged) == (2, 1)
+    assert (found.mean, found.std) == pytest.approx((25, math.sqrt(1250)))
+
+
+def test_behaviour_cloning_is_read_at_step_zero():
+    config = fake_results.small_config()
+    metrics = fake_results.metrics(config)
+    assert isinstance(final_cell(metrics, config, config.tasks, "behaviour_cloning", "offline"), Cell)
+    assert final_cell(metrics, config, config.tasks, "behaviour_cloning", "online") is None
+
+
+def test_verdicts_follow_the_numbers():
+    config = fake_results.small_config(seeds=2, methods=["qam", "trqam"])
+    step = config.scale.offline_steps
+
+    def frame(ours, theirs):
+        def values(success):
+            return [(t, seed, value) for t in config.tasks for seed, value in enumerate(success)]
+
+        return pd.concat([rows(*values(ours), step=step), rows(*values(theirs), method="qam", step=step)])
+
+    assert "TRQAM is 20 points above QAM; their ranges over seeds, 50 to 70 % and 40 to 40 %, do not overlap." in (
+        verdicts(frame((0.5, 0.7), (0.4, 0.4)), config, "offline")
+    )
+    assert "TRQAM is 1 point below QAM; their ranges over seeds, 0 to 0 % and 0 to 2 %, overlap." in (
+        verdicts(frame((0.0, 0.0), (0.0, 0.02)), config, "offline")
+    )
+    assert "level with QAM" in verdicts(frame((0.3, 0.3), (0.3, 0.3)), config, "offline")[1]
+    assert verdicts(frame((0.3, 0.3), (0.3, 0.3)), config, "online") == [
+        "There is no online result that covers all tasks."
+    ]
+
+
+def test_verdicts_on_baselines_are_over_the_tasks_that_all_ran_on():
+    config = fake_results.full_config(seeds=2)
+    metrics = fake_results.metrics(config)
+    metrics.loc[metrics.success.notna(), "success"] = 0.5
+    metrics.loc[
+        metrics.success.notna() & (metrics.method == "trqam") & (metrics.task != fake_results.TASK), "success"
+    ] = 0
+    text = " ".join(verdicts(metrics, config, "offline"))
+    assert "TRQAM is 25 points below QAM" in text
+    assert "On task 2 of pointmaze-medium, where all compared methods ran, after the offline stage: FQL 50 ± 0" in text
+    assert "level with FQL (50 to 50 %: they overlap)" in text

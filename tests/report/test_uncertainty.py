@@ -1,0 +1,225 @@
+"""Tables and figure of the statistics: what they say where runs are missing, diverged, alone or many."""
+
+import re
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from tests.helpers.fake_results import TASK, collected, full_config, paper_config, small_config
+from tests.helpers.fake_results import metrics as fake_metrics
+from trqam.config.load import tasks_of
+from trqam.report import tables, uncertainty
+from trqam.report.figures import profiles, save
+from trqam.report.statistics import round_half_up
+from trqam.report.tables import aggregates, coverage, improvement
+
+
+@pytest.fixture(scope="module")
+def full():
+    """Every method on one task, some on two."""
+    return collected(full_config())
+
+
+def scored(config, values, stage=None):
+    """Results whose seeds end with ``values[method]`` on every task, a list of shares, one a seed."""
+    frame = fake_metrics(config)
+    for method, successes in values.items():
+        for seed, success in enumerate(successes):
+            rows = (frame.method == method) & (frame.seed == seed) & frame.success.notna()
+            frame.loc[rows & (frame.stage == stage if stage else True), "success"] = success
+    return frame
+
+
+def cells(grid, label):
+    return next(row for row in grid.rows if row[0] == label)[1:]
+
+
+def test_row_holds_the_papers_cell_and_the_interquartile_mean():
+    config = small_config(seeds=5)
+    made = aggregates.table(collected(config, scored(config, {"qam": (0, 0.1, 0.2, 0.3, 1)})))
+    mean, interquartile, n, *_ = cells(made, "QAM")
+    assert mean == f"32 ± {round_half_up(np.std([0, 10, 20, 30, 100], ddof=1))}"
+    trimmed = scipy.stats.trim_mean(np.repeat([0, 10, 20, 30, 100], 2), 0.25)
+    value, low, high = map(float, re.findall(r"[\d.]+", interquartile))
+    assert value == pytest.approx(trimmed, abs=0.05)
+    assert low < value < high
+    assert (n, cells(made, "QAM")[-1]) == ("5", "2")
+    assert "too narrow" not in made.caption
+    assert "without width" not in uncertainty.width_note([("TRQAM", "40.0 [40.0, 40.1]")])
+
+
+def test_missing_and_diverged_runs_are_said_and_never_dropped():
+    config = small_config()
+    frame = scored(config, {"qam": (0.5, 0.5, 0.5), "trqam": (0.2, 0.4, 0.6)})
+    diverged = (frame.method == "qam") & (frame.seed == 1) & (frame.task == TASK) & (frame.stage == "offline")
+    frame.loc[diverged, "status"] = "DIVERGED"
+    frame.loc[diverged & frame.success.notna(), "success"] = 0.0
+    lost = (frame.method == "trqam") & (frame.seed == 2) & (frame.task == TASK) & (frame.stage == "online")
+    made = aggregates.table(collected(config, frame[~lost]))
+    assert cells(made, "QAM")[:3] == ("42 ± 14", "50.0 [25.0, 50.0]", "3, 1 DIVERGED")  # of 0 and five 50
+    assert cells(made, "TRQAM")[3] == "30 ± 14"
+    assert cells(made, "TRQAM")[5] == "2 of 3 (5 of 6 runs)"
+    assert cells(made, "TRQAM")[4].startswith("33.3 [")  # of 20, 20, 40, 40, 60: the middle three of all five
+    assert cells(made, "Behaviour cloning‡")[3:6] == ("--", "--", "--")
+    for words in ("k of N", "DIVERGED: so many runs", "--: no result", "‡ Behaviour cloning has one training seed"):
+        assert words in made.caption
+
+
+def test_a_method_without_any_run_keeps_its_row():
+    config = small_config()
+    frame = fake_metrics(config)
+    made = aggregates.table(collected(config, frame[frame.method != "qam"]))
+    assert cells(made, "QAM")[:3] == ("--", "--", "0 of 3 (0 of 6 runs)")
+
+
+def test_only_the_shared_tasks_count():
+    config = full_config()
+    frame = scored(config, {"qam": (0.5, 0.5, 0.5)})
+    frame.loc[(frame.method == "qam") & (frame.task != TASK) & frame.success.notna(), "success"] = 1.0
+    made = aggregates.table(collected(config, frame))
+    assert cells(made, "QAM")[:2] == ("50 ± 0", "50.0 [50.0, 50.0]")
+    assert "1 task (task 2 of pointmaze-medium), the part" in made.caption
+    assert "An interval without width" in made.caption
+    assert "§ SQAM: beyond the paper" in made.caption
+
+
+def test_caption_quotes_the_coverage_that_the_table_prints(full):
+    own = next(row for row in coverage.table(full).rows if row[0].endswith("(this scale)"))
+    assert own[:2] == ("3 (this scale)", "1")
+    quoted = re.search(r"in simulations of n = 3 seeds on 1 task the interval holds the truth in (\d+) %",
+                       aggregates.table(full).caption)  # fmt: skip
+    assert quoted[1] == round_half_up(uncertainty.simulated_coverage(3, 1, full.config.scale.eval_episodes).share)
+    assert abs(float(own[2]) - float(quoted[1])) <= 0.5
+    assert "Below 5 seeds the interval is too narrow" in aggregates.table(full).caption
+
+
+def test_coverage_is_printed_for_three_eight_and_thirty_seeds(full):
+    made = coverage.table(full)
+    assert [row[0] for row in made.rows] == ["3", "8", "30", "3 (this scale)"]
+    shares = [float(row[2]) for row in made.rows[:3]]
+    assert shares == sorted(shares)
+    assert 93 <= shares[2] <= 97
+    assert all(0 < float(row[3]) < 1.5 for row in made.rows)
+    several = coverage.table(collected(small_config(tasks=["scene-play"], seeds=8)))
+    assert [row[0] for row in several.rows] == ["3", "8 (this scale)", "30"]
+
+
+def test_effort_of_a_simulation_is_bounded(monkeypatch):
+    asked = []
+    monkeypatch.setattr(uncertainty.stats, "coverage", lambda *given: asked.append(given) or (0.9, 0.01))
+    uncertainty.simulated_coverage.__wrapped__(8, 50, 50)
+    uncertainty.simulated_coverage.__wrapped__(3, 5, 50)
+    assert [given[4] for given in asked] == [400, uncertainty.MOST_SIMULATIONS]
+
+
+def test_one_seed_has_no_interval():
+    config = small_config(seeds=1)
+    results = collected(config)
+    made = aggregates.table(results)
+    assert "[" not in " ".join(text for row in made.rows for text in row)
+    assert "there is no interval" in made.caption
+    assert "±" not in " ".join(text for row in made.rows for text in row)
+    assert "[" not in " ".join(text for row in improvement.table(results).rows for text in row)
+    assert "bootstrap" not in profiles.caption(results)
+
+
+def test_improvement_is_over_each_rival_on_the_tasks_of_both():
+    config = small_config()
+    frame = scored(config, {"trqam": (0.3, 0.3, 0.6), "qam": (0.3, 0.1, 0.1)})
+    frame = frame[~((frame.method == "qam") & (frame.stage == "online") & (frame.task == TASK))]
+    made = improvement.table(collected(config, frame))
+    assert made.header[0] == "TRQAM over"
+    chance, runs, online, fewer, tasks = cells(made, "QAM")
+    assert chance.startswith("88.9 [")  # of nine pairs two tie: (7 + 1) / 9
+    assert (runs, fewer, tasks) == ("6 : 6", "3 : 3 on 1 task", "2")
+    assert online.startswith("88.9 [")
+    assert cells(made, "Behaviour cloning‡")[2:4] == ("--", "--")
+    assert len(made.rows) == 2
+
+
+def test_without_trqam_there_is_nothing_to_improve():
+    made = improvement.table(collected(small_config(methods=["behaviour_cloning", "qam"])))
+    assert made.rows == ()
+
+
+def test_the_same_number_wherever_it_is_asked_for(full):
+    first = uncertainty.interquartile(full, "trqam", "offline")
+    uncertainty.interquartile(full, "qam", "offline")
+    assert uncertainty.interquartile(full, "trqam", "offline") == first
+    assert cells(aggregates.table(full), "TRQAM")[1] == str(first)
+    shuffled = replace(full, metrics=full.metrics.sample(frac=1, random_state=0))
+    assert aggregates.table(shuffled) == aggregates.table(full)
+    assert improvement.table(shuffled) == improvement.table(full)
+
+
+def test_no_results_at_all_leave_tables_and_figure_standing(full, tmp_path):
+    results = replace(full, metrics=full.metrics.iloc[:0])
+    assert {row[1] for row in aggregates.table(results).rows} == {"--"}
+    assert {row[1] for row in improvement.table(results).rows} == {"--"}
+    assert "n = 0 seeds" in profiles.caption(results)
+    save(lambda: profiles.draw(results), tmp_path / "profiles.pdf")
+
+
+def drawn(results, tmp_path):
+    made = []
+    save(lambda: made.append(profiles.draw(results)) or made[0], tmp_path / "profiles.pdf")
+    return made[0].axes
+
+
+def test_profile_is_the_step_function_of_the_runs(tmp_path):
+    config = small_config(methods=["trqam"])
+    left, right = drawn(collected(config, scored(config, {"trqam": (0.2, 0.4, 0.4)}, "offline")), tmp_path)
+    x, y = left.lines[0].get_data()
+    assert list(zip(x, y.round(1), strict=True)) == [(0, 100), (20, 66.7), (40, 0), (100, 0)]
+    assert left.lines[0].get_drawstyle() == "steps-post"
+    assert all(a >= b for a, b in pairwise(y))
+    assert [text.get_text() for text in right.get_yticklabels()] == ["TRQAM"]
+
+
+def test_curves_of_few_runs_do_not_hide_one_another(tmp_path):
+    methods = ["qam", "trqam"]
+    config = small_config(methods=methods, tasks=[TASK])
+    same = scored(config, {method: (0.2, 0.4, 0.4) for method in methods})
+    first, second = drawn(collected(config, same), tmp_path)[0].lines
+    assert second.get_ydata() - first.get_ydata() == pytest.approx(profiles.APART)
+    assert second.get_xdata() - first.get_xdata() == pytest.approx(profiles.APART)
+    assert "moved by up to 0.5 points" in profiles.caption(collected(config, same))
+    many = collected(small_config(methods=methods, seeds=10))
+    assert [line.get_xdata()[0] for line in drawn(many, tmp_path)[0].lines] == [0, 0]
+    assert "moved" not in profiles.caption(many)
+
+
+def test_bands_are_drawn_where_they_can_be_told_apart(full, tmp_path):
+    few, many = collected(small_config()), full
+    assert len(drawn(few, tmp_path)[0].collections) == 3
+    assert "Bands and bars" in profiles.caption(few)
+    assert len(drawn(many, tmp_path)[0].collections) == 1
+    assert "Band (of TRQAM alone, as more would overlap)" in profiles.caption(many)
+    assert "Below 5 seeds" in profiles.caption(many)
+    without = collected(full_config(methods=["behaviour_cloning", "qam"], ablations=[], budgets=[]))
+    assert len(drawn(without, tmp_path)[0].collections) == 0
+    assert "Bars: 95 %" in profiles.caption(without)
+
+
+def test_paper_scale_reads_all_fifty_tasks(monkeypatch):
+    monkeypatch.setattr(uncertainty, "simulated_coverage", lambda *design: uncertainty.Coverage(92.6, 1, 400))
+    short = dict.fromkeys(("online_steps", "offline_steps", "eval_interval", "log_interval"), 50_000)
+    short |= dict.fromkeys(("checkpoint_interval", "ablation_eval_interval"), 50_000)
+    config = paper_config(**short, ablations=[], budgets=[], baselines=["fql"])
+    made = aggregates.table(collected(config))
+    assert "over all 50 tasks" in made.caption
+    assert "Below 5 seeds" not in made.caption
+    assert "n = 8 seeds on 50 tasks the interval holds the truth in 93 %" in made.caption
+    assert cells(made, "TRQAM")[-1] == "50"
+    assert len(tasks_of("scene-play")) == uncertainty.SIMULATED_TASKS
+
+
+@pytest.mark.parametrize("name", ["aggregates", "improvement", "coverage"])
+def test_tables_render(name, full, tmp_path):
+    tables.render(name, full, tmp_path / "table.tex")
+    text = (tmp_path / "table.tex").read_text()
+    assert f"\\label{{tab:{name}}}" in text
+    assert "nan" not in text

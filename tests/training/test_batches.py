@@ -1,0 +1,234 @@
+"""The GPU's ways of feeding an update, run on a CPU: right batches, exact resume, no neighbours, no hidden copies."""
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.data.test_dataset import dataset_of_lengths
+from tests.helpers.learners import METHODS
+from tests.training.test_training import POINT, everything, killed, outcome
+from trqam.agents import make_agent
+from trqam.agents.base import Agent
+from trqam.config import load as config
+from trqam.data import on_device
+from trqam.data.on_device import Resident
+from trqam.experiment.run import cell_of
+from trqam.networks.replicas import assemble
+from trqam.training.batches import FromDevice, FromHost, Streamed
+from trqam.training.blocks import pretrain, train
+from trqam.training.experience import Offline
+from trqam.training.learner import Learner
+from trqam.training.policy import Policy
+from trqam.training.stop import Stop
+from trqam.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+def learner(feed, seeds=(0, 1), device=CPU, name="trqam", **values):
+    """A learner that draws from a small dataset, its state and its feed."""
+    run = msgspec.structs.replace(config.load("tests/tiny.yaml", {"methods": [name]}).run(POINT, name), **values)
+    dataset = dataset_of_lengths([30, 10, 20, 40], shards=(1, 2, 1))
+    dataset.observation_mean += np.float32([1, 50])
+    dataset.observation_std *= np.float32([2, 30])
+    agent = make_agent(run, 2, 3)
+    policy = Policy(agent, dataset, device)
+    experience = Offline(run, dataset, list(seeds), "offline")
+    if feed is FromDevice:
+        made = FromDevice(policy, experience, Resident(dataset, device), 0)
+    else:
+        made = feed(policy, experience)
+    state = assemble([agent.initialise(seed, None) for seed in seeds], device)
+    return Learner(agent, state, made, "eager", device), state, made
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "shards"])
+@pytest.mark.parametrize("normalise", [False, True])
+def test_batches_of_the_device_are_normalised_chunks(sampling, normalise):
+    _, _, feed = learner(FromDevice, sampling=sampling, normalise_observations=normalise, batch_size=64)
+    experience, policy = feed._experience, feed._policy
+    for step in (1, 999, 1000, 3001):
+        feed.prepare(step)
+        batch, _ = feed()
+        rows = batch["observations"] * (torch.tensor([2.0, 30.0]) if normalise else 1)
+        rows = (rows + (torch.tensor([1.0, 50.0]) if normalise else 0)).round()
+        start, stop = experience.window(step)
+        everything_there = experience.dataset.gather(np.arange(start, stop))["observations"]
+        assert {tuple(r) for r in rows.flatten(0, 1).tolist()} <= {tuple(r) for r in everything_there.tolist()}
+        assert batch["observations"].shape == (2, 64, 2)
+        if not normalise:
+            assert torch.equal(policy.tensor(rows.numpy()), batch["observations"])
+
+
+def test_streamed_batches_are_the_hosts_sampled_once_and_ahead():
+    _, _, host = learner(FromHost)
+    _, _, feed = learner(Streamed)
+    sampled = []
+    original = feed._experience.batch
+    feed._experience.batch = lambda step: (sampled.append(step), original(step))[1]
+    places = None
+    for step in (5, 6, 7):
+        for each in (host, feed):
+            each.prepare(step)
+        (expected, _), (batch, _) = host(), feed()
+        for key, tensor in expected.items():
+            assert torch.equal(tensor, batch[key])
+        places = places or {key: t.data_ptr() for key, t in batch.items()}
+        assert places == {key: t.data_ptr() for key, t in batch.items()}
+        feed.after(step)
+    assert sampled == [5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("feed", [FromDevice, Streamed])
+def test_a_seed_is_the_same_alone_and_when_it_starts_in_between(feed):
+    stack, state, _ = learner(feed, seeds=(3, 1, 2))
+    for step in (1, 2, 3):
+        stack.update(step)
+    alone, own, _ = learner(feed, seeds=(1,))
+    alone.update(1)
+    again, resumed, _ = learner(feed, seeds=(1,))  # another object, as after a restart
+    for (_, there), (_, here) in zip(own.named(), resumed.named(), strict=True):
+        with torch.no_grad():
+            here.copy_(there)
+    resumed.step.copy_(own.step)
+    for step in (2, 3):
+        again.update(step)
+        alone.update(step)
+    for name, tensor in own.replica(0).items():
+        assert torch.equal(tensor, resumed.replica(0)[name]), name
+        torch.testing.assert_close(tensor, state.replica(1)[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_means_are_those_of_the_metrics_and_begin_anew():
+    stack, _, _ = learner(FromHost)
+    _, other, same = learner(FromHost)
+    assert stack.means() == {}
+    for steps in ([1, 2, 3], [4]):
+        expected = []
+        for step in steps:
+            stack.update(step)
+            same.prepare(step)
+            expected.append(stack._agent.update(other, *same()))
+        for name, means in stack.means().items():
+            total = sum(metrics[name] for metrics in expected)
+            assert means == (total / len(steps)).tolist(), name
+        stack.begin_interval()
+
+
+class Watch(TorchDispatchMode):
+    """Notes what makes a tensor elsewhere than on the device: a hidden copy, or a value that is waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.elsewhere, self.count = [], 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        self.count += 1
+        tensors = [t for t in torch.utils._pytree.tree_leaves(out) if isinstance(t, torch.Tensor)]
+        self.elsewhere += [str(function) for t in tensors if t.device.type != "meta"]
+        return out
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_stays_on_its_device(name):
+    """On torch's device without values every look at a value is an error, and so is a tensor of the CPU: what can run
+    there can be captured."""
+    stack, state, feed = learner(FromDevice, device=torch.device("meta"), name=name)
+    feed.prepare(1)
+    agent = feed._policy.agent
+    given = [torch.empty(2, 3, size, device="meta") for size in (agent.observation_size, agent.noise_size)]
+    with Watch() as watch:
+        stack._launch()
+        agent.act(state, *given)
+    assert watch.elsewhere == []
+
+
+@pytest.mark.parametrize("name", ["trqam", "cgql_l"])
+def test_a_device_launches_as_much_for_many_replicas_as_for_one(name):
+    """At the width of the paper, where a CPU works replica by replica and in blocks of rows."""
+    launched = []
+    for seeds in ([0], list(range(8))):
+        sizes = {"hidden_width": 512, "batch_size": 256}
+        stack, _, feed = learner(FromDevice, seeds, device=torch.device("meta"), name=name, **sizes)
+        feed.prepare(1)
+        with Watch() as watch:
+            stack._launch()
+        launched.append(watch.count)
+    assert launched[1] < 1.05 * launched[0]  # what is a view of one replica may be a copy of several
+
+
+def test_a_policy_that_is_captured_acts_as_one_that_is_not():
+    _, state, feed = learner(FromHost)
+    _, other, _ = learner(FromHost, seeds=(2, 3))
+    eager, rng = feed._policy, np.random.default_rng(0)
+    captured = Policy(eager.agent, feed._experience.dataset, CPU, "captured")
+    assert captured._kind == "eager"  # without a GPU
+    captured._kind = "captured"
+    for rows, actor in ((1, state), (5, state), (1, state), (1, other), (1, state)):
+        shapes = [(2, rows, size) for size in (eager.agent.observation_size, eager.agent.noise_size)]
+        given = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+        np.testing.assert_array_equal(captured.act(actor, *given), eager.act(actor, *given))
+
+
+def test_the_watch_sees_a_constant_from_the_cpu():
+    with Watch() as watch:
+        torch.ones(3, device="meta") * torch.tensor([1.0, 2.0, 3.0]).to("meta")
+    assert watch.elsewhere != []
+    with pytest.raises(RuntimeError), Watch():
+        torch.ones(3, device="meta").sum().item()
+
+
+@pytest.fixture(params=["resident", "streamed"])
+def as_a_gpu(request, monkeypatch):
+    """The CPU fed as a GPU is, whose memory holds all data or none."""
+    monkeypatch.setattr(on_device, "DEVICES", ("cpu",))
+    monkeypatch.setattr(on_device, "free_memory", lambda device: 1e12 if request.param == "resident" else 0)
+    return FromDevice if request.param == "resident" else Streamed
+
+
+def test_training_fed_as_a_gpu_is_resumes_exactly(as_a_gpu, load, monkeypatch):
+    undisturbed = load(scale="undisturbed", tasks=[POINT])
+    used = []
+    original = as_a_gpu.prepare
+    monkeypatch.setattr(as_a_gpu, "prepare", lambda self, step: (used.append(step), original(self, step))[1])
+    everything(undisturbed, POINT)
+    assert used == [*range(1, 21), *range(1, 21), *range(7, 21)]  # online after its warm-up
+    disturbed = load(scale="disturbed", tasks=[POINT])
+    work = lambda: everything(disturbed, POINT)  # noqa: E731
+    assert killed(work, Agent, "update", 33)  # offline
+    assert killed(work, Agent, "update", 15)  # online, in its second interval
+    work()
+    expected, found = outcome(undisturbed, POINT), outcome(disturbed, POINT)
+    assert [key for key in expected if expected[key] != found[key]] == []
+
+
+def test_the_stack_goes_on_when_a_seed_is_dropped(load, monkeypatch):
+    """The other seed trains as it would have alone: learner, feed and its part of the replay are made anew."""
+    monkeypatch.setattr(on_device, "DEVICES", ("cpu",))
+    monkeypatch.setattr(on_device, "free_memory", lambda device: 1e12)
+    loaded = load(tasks=[POINT], seeds=2, pretrain_steps=5)
+    pretrain(loaded, loaded.run(POINT, "trqam").domain)
+    train(loaded, POINT, "trqam", "offline", [0, 1])
+    weights = {}
+    for seeds in ([0, 1], [1]):
+        run = loaded.run(POINT, "trqam")
+        cells = [cell_of(loaded, POINT, "trqam", seed) for seed in seeds]
+        trainer = Trainer(loaded, run, "online", 20, cells, None, Stop())
+        if len(seeds) == 2:
+            original = trainer.learner.update
+            trainer.learner.update = lambda step, t=trainer, o=original: (o(step), spoil(t.state, step))
+        trainer.train()
+        assert trainer.seeds == [1]
+        weights[len(seeds)] = trainer.state.replica(0)
+    for name, tensor in weights[1].items():
+        torch.testing.assert_close(tensor, weights[2][name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def spoil(state, step):
+    """The first seed diverges at step 8."""
+    if step == 8:
+        with torch.no_grad():
+            state.online["critic"]["0.weight"][0] = float("nan")

@@ -1,0 +1,360 @@
+"""The configuration: typed, frozen, strict, and free of torch so that Snakemake reads it in a moment.
+
+Three YAML files make one `Config`: a scale file (config/config.yaml, config/paper.yaml) whose keys are the fields of
+`Scale` (`trqam.config.schema`), and the domain and method tables that it names. `Config.run` merges them into the `Run`
+of one cell: what trained, what the manifest records, and what the digest is taken of.
+
+Every mistake raises `UserError`, one line that names file, key and fix.
+"""
+
+import ast
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from trqam.config import schema
+from trqam.config.errors import UserError
+from trqam.config.schema import Domain, Method, Run, Scale
+from trqam.config.strict import Strict, at_home, check_key, convert, parse_yaml, read_yaml, shown
+
+DEFAULT = "config/config.yaml"
+AGENTS = Path(__file__).parents[1] / "agents"
+STAGES = ("pretrain", "offline", "online")
+RISING = (  # parameters of agents, of which the second must not be below the first
+    ("multiplier_min", "multiplier_max"),
+    ("multiplier_min", "initial_multiplier"),
+    ("initial_multiplier", "multiplier_max"),
+)
+
+
+class Config(msgspec.Struct, frozen=True):
+    """A validated scale with its domains and methods; ``origins``: where keys come from that ``path`` does not give."""
+
+    path: str
+    scale: Scale
+    domains: dict[str, Domain]
+    methods: dict[str, Method]
+    origins: dict[str, str] = {}
+
+    def where(self, key: str) -> str:
+        """What a mistake in ``key`` is blamed on: `FILE: KEY`, or `--set KEY`."""
+        return self.origins.get(key) or f"{self.path}: {key}"
+
+    @property
+    def results(self) -> Path:
+        """The folder that everything of this scale is written to."""
+        return Path("results") / self.scale.scale
+
+    @property
+    def tasks(self) -> list[str]:
+        """Full task names, domains expanded to their five tasks."""
+        return expanded(self.scale.tasks)
+
+    @property
+    def compared(self) -> list[str]:
+        """The methods of the comparison: those of every task, then the baselines."""
+        return [*self.scale.methods, *self.scale.baselines]
+
+    @property
+    def budget_sweep(self) -> dict[float, str]:
+        """KL budget to the name of the method that has it."""
+        return {budget: f"trqam_budget_{budget:g}" for budget in self.scale.budgets}
+
+    @property
+    def ablated(self) -> list[str]:
+        """The ablations and the budget sweep."""
+        return [*self.scale.ablations, *self.budget_sweep.values()]
+
+    @property
+    def cells(self) -> list[tuple[str, str]]:
+        """Every (task, method) that this scale trains."""
+        scale = self.scale
+        grids = [(self.tasks, scale.methods), (expanded(scale.baseline_tasks), scale.baselines)]
+        grids += [(expanded(scale.ablation_tasks), self.ablated)]
+        return [(task, method) for tasks, methods in grids for task in tasks for method in methods]
+
+    def stages(self, method: str) -> list[str]:
+        """The stages that leave results: offline for all (cloning's has step 0 alone), online where it trains."""
+        trained = self.methods[method].stages
+        if method in self.ablated:
+            trained = [stage for stage in trained if stage in self.scale.ablation_stages]
+        return ["offline", *(["online"] if "online" in trained else [])]
+
+    @property
+    def task_domains(self) -> list[str]:
+        """The domains of `tasks`, each once, in order."""
+        return list(dict.fromkeys(domain_of(task) for task in self.tasks))
+
+    def data_directory(self, domain: str) -> Path:
+        """Where the dataset of ``domain`` is stored."""
+        return Path(self.scale.data_dir) / domain
+
+    def run(self, task: str, method: str) -> Run:
+        """The merged configuration of one cell: scale, then domain, then method and its override for the domain."""
+        if task not in self.tasks:
+            raise UserError(f"{self.where('tasks')}: {task!r} is not one of this scale's tasks; add it there")
+        if method not in [*self.compared, *self.ablated]:
+            raise UserError(f"{self.where('methods')}: {method!r} is not one of this scale's methods; add it there")
+        if (task, method) not in self.cells:
+            key = "ablation_tasks" if method in self.ablated else "baseline_tasks"
+            raise UserError(f"{self.where(key)}: {task!r} is not listed, so {method} does not run there; add it")
+        return self._merge(task, domain_of(task), method)
+
+    def pretraining(self, domain: str) -> Run:
+        """The configuration of the behaviour cloning of one domain; its task is any of the domain's."""
+        if domain not in self.task_domains:
+            raise UserError(f"{self.where('tasks')}: no task of {domain!r} is listed; add one there")
+        task = next(task for task in self.tasks if domain_of(task) == domain)
+        return self._merge(task, domain, "behaviour_cloning")
+
+    def _merge(self, task: str, domain_name: str, method_name: str) -> Run:
+        scale, domain, method = self.scale, self.domains[domain_name], self.methods[method_name]
+        values = {
+            f: getattr(source, f) for source in (domain, scale) for f in Run.__struct_fields__ if hasattr(source, f)
+        }
+        if method_name in self.ablated:
+            values["eval_interval"] = scale.ablation_eval_interval
+        if "offline" not in method.stages:  # the policy that pretraining leaves, evaluated once
+            values["offline_steps"] = 0
+        for field in ("hidden_width", "hidden_layers"):  # a scale's null means the domain's value
+            values[field] = getattr(scale, field) or getattr(domain, field)
+        parameters = agent_parameters(
+            method.agent,
+            {**method.parameters, **method.domains.get(domain_name, {})},
+            {"kl_budget": domain.kl_budget},
+            f"{scale.methods_file}: {method_name}",
+        )
+        own = "kl_budget" in method.parameters or "kl_budget" not in msgspec.to_builtins(parameters)
+        values["kl_budget_online"] = None if own else domain.kl_budget_online
+        values |= {"task": task, "domain": domain_name, "method": method_name}
+        values |= {"agent": method.agent, "parameters": msgspec.to_builtins(parameters)}
+        return Run(**values)
+
+
+def domain_of(task: str) -> str:
+    """The dataset that a single-task name belongs to."""
+    return task.split("-singletask")[0]
+
+
+def tasks_of(domain: str) -> list[str]:
+    """The five single-task names of a domain."""
+    return [f"{domain}-singletask-task{number}-v0" for number in range(1, 6)]
+
+
+def expanded(names: list[str]) -> list[str]:
+    """Full task names, domains expanded to their five tasks."""
+    groups = [[name] if "-singletask-" in name else tasks_of(name) for name in names]
+    return [task for group in groups for task in group]
+
+
+def agent_parameters(agent: str, given: dict, inherited: dict, where: str) -> msgspec.Struct:
+    """``given`` as the `Parameters` of the agent; ``inherited`` fills what the agent asks for and ``given`` lacks.
+
+    An agent's file imports torch, which Snakemake must not wait for, so only its class `Parameters` is compiled here,
+    with the types of `trqam.config.schema`.
+    """
+    path = AGENTS / f"{agent}.py"
+    if not path.is_file() or agent in ("__init__", "base"):
+        known = ", ".join(sorted(p.stem for p in AGENTS.glob("*.py") if p.stem not in ("__init__", "base")))
+        raise UserError(f"{where}: agent: no file trqam/agents/{agent}.py of an agent; agents are {known}")
+    classes = [n for n in ast.parse(path.read_bytes()).body if isinstance(n, ast.ClassDef) and n.name == "Parameters"]
+    namespace: dict[str, Any] = {"Strict": Strict, **vars(schema)}
+    exec(compile(ast.Module(classes, []), str(path), "exec"), namespace)
+    struct = namespace.get("Parameters", Strict)
+    wanted = {key: value for key, value in inherited.items() if key in struct.__struct_fields__}
+    parameters = convert({**wanted, **given}, struct, f"{where}: parameters")
+    for low, high in RISING:
+        least, most = getattr(parameters, low, None), getattr(parameters, high, None)
+        if None not in (least, most) and least > most:
+            raise UserError(
+                f"{where}: parameters: {low}: {least:g} is above {high}, {most:g}; lower it, or raise {high}"
+            )
+    return parameters
+
+
+def load(path: str | Path, overrides: dict[str, Any] | None = None, origins: dict[str, str] | None = None) -> Config:
+    """Reads a scale file and the tables it names, and checks them against each other.
+
+    ``overrides`` replaces keys of the scale file (the command line's ``--set key=value``); ``origins`` says of such a
+    key what a mistake is blamed on, if not the file.
+    """
+    path, origins = str(path), origins or {}
+    return check(path, read_scale(path, overrides, origins), origins)
+
+
+def read_scale(path: str, overrides: dict[str, Any] | None = None, origins: dict[str, str] | None = None) -> Scale:
+    """The scale file alone, as `load` reads it: its paths as they are meant."""
+    scale = convert({**read_yaml(path), **(overrides or {})}, Scale, path)
+    where = {key: f"{path}: {key}" for key in schema.PATHS} | (origins or {})
+    paths = {key: _located(getattr(scale, key), where[key]) for key in schema.PATHS}
+    return msgspec.structs.replace(scale, **paths)
+
+
+def _located(path: str, where: str) -> str:
+    """``path`` with a leading `~` replaced by the home folder; a UserError if it names a variable of the shell's."""
+    try:
+        found = at_home(path)
+    except ValueError as error:
+        raise UserError(f"{where}: found {shown(path)!r}, which {error}; write the path in full") from None
+    if re.search(r"\$[A-Za-z_{(]", found) and not os.path.exists(found):
+        raise UserError(f"{where}: found {shown(path)!r}, and variables are not replaced; write the path in full")
+    return found
+
+
+def check(path: str, scale: Scale, origins: dict[str, str]) -> Config:
+    """Loads the tables that ``scale`` names and checks what no single file can be checked for."""
+    domains, methods = _table(scale.domains_file, Domain, "domain"), _table(scale.methods_file, Method, "method")
+    config = Config(path, scale, domains, methods, origins)
+    _check_tasks(config)
+    _add_budget_sweep(config)
+    _check_methods(config)
+    _check_steps(config)
+    for task, method in config.cells:
+        config.run(task, method)
+    return config
+
+
+def _check_steps(config: Config) -> None:
+    """What the numbers of a scale must be to each other."""
+    scale = config.scale
+    multiples = [
+        ("eval_interval", "log_interval"),
+        ("checkpoint_interval", "log_interval"),
+        ("offline_steps", "eval_interval"),
+        ("online_steps", "eval_interval"),
+        ("ablation_eval_interval", "log_interval"),
+        ("offline_steps", "ablation_eval_interval"),
+        ("pretrain_steps", "log_interval"),
+    ]
+    if config.ablated and "online" in scale.ablation_stages:
+        multiples.append(("online_steps", "ablation_eval_interval"))
+    for steps, interval in multiples:
+        if getattr(scale, steps) % getattr(scale, interval):
+            found, multiple = getattr(scale, steps), getattr(scale, interval)
+            raise UserError(f"{config.where(steps)}: found {found}; write a multiple of {interval} ({multiple})")
+    if scale.online_start >= scale.online_steps:
+        key = "online_steps" if "online_steps" in config.origins else "online_start"
+        found = f"no update in online_steps {scale.online_steps} after online_start {scale.online_start}"
+        raise UserError(f"{config.where(key)}: {found}; write an online_start below online_steps")
+    longest = min(schema.EPISODE_TRANSITIONS, scale.transitions)
+    for domain in config.task_domains if scale.data_source == "generated" else []:
+        if (horizon := config.domains[domain].horizon) > longest:
+            found = f"horizon: {horizon} is longer than any episode, {longest} transitions; lower it"
+            found += f", or raise transitions of {config.path}" if scale.transitions == longest else ""
+            raise UserError(f"{scale.domains_file}: {domain}: {found}")
+
+
+def _table(path: str, struct: type, noun: str) -> dict[str, Any]:
+    """A table of ``struct``, by name; names become parts of paths."""
+    values = read_yaml(path)
+    if not values:
+        raise UserError(f"{path}: holds no {noun}s; write a block a {noun}")
+    for name in values:
+        if not isinstance(name, str) or not re.fullmatch(schema.NAME, name):
+            raise UserError(f"{path}: {shown(str(name))}: no name of a {noun}; use small letters, digits, `_` and `-`")
+    return {name: convert(value, struct, f"{path}: {name}") for name, value in values.items()}
+
+
+def _check_tasks(config: Config) -> None:
+    for task in config.tasks:
+        domain = domain_of(task)
+        if domain not in config.domains:
+            fix = f"add a block {domain} to {config.scale.domains_file}, or use one of {', '.join(config.domains)}"
+            raise UserError(f"{config.where('tasks')}: unknown domain of {task!r}; {fix}")
+        if task not in tasks_of(domain):
+            fix = f"write {domain}-singletask-task1-v0 .. task5-v0"
+            raise UserError(f"{config.where('tasks')}: unknown task {task!r}; {fix}")
+    _check_once(config, "tasks", config.tasks)
+    for key in ("baseline_tasks", "ablation_tasks"):
+        if outside := [task for task in expanded(getattr(config.scale, key)) if task not in config.tasks]:
+            raise UserError(f"{config.where(key)}: {outside[0]!r} is not one of this scale's tasks; add it to tasks")
+
+
+def _check_methods(config: Config) -> None:
+    table = config.scale.methods_file
+    for name, method in config.methods.items():
+        if unknown := [domain for domain in (*method.domains, *method.known) if domain not in config.domains]:
+            raise UserError(f"{table}: {name}: domains: unknown domain {unknown[0]!r}; see {config.scale.domains_file}")
+    for name in ("behaviour_cloning", *config.compared, *config.ablated):
+        if name not in config.methods:
+            fix = f"add it, or use one of {', '.join(config.methods)}"
+            raise UserError(f"{config.where('methods')}: {name!r} has no block in {table}; {fix}")
+    _check_once(config, "methods", [*config.compared, *config.ablated])
+
+
+def _check_once(config: Config, key: str, listed: list[str]) -> None:
+    if doubled := sorted({name for name in listed if listed.count(name) > 1}):
+        raise UserError(f"{config.where(key)}: {doubled[0]!r} is listed twice; remove one")
+
+
+def _add_budget_sweep(config: Config) -> None:
+    """Adds one method a budget of the sweep: TRQAM with that budget, from light orange to dark violet."""
+    if config.budget_sweep and "trqam" not in config.methods:
+        raise UserError(f"{config.scale.methods_file}: trqam: missing; budgets of {config.path} vary its kl_budget")
+    light, dark = (255, 170, 60), (40, 10, 70)
+    for number, (budget, name) in enumerate(config.budget_sweep.items()):
+        share = number / max(len(config.budget_sweep) - 1, 1)
+        colour = "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in zip(light, dark, strict=True))
+        config.methods[name] = msgspec.structs.replace(
+            config.methods["trqam"],
+            label=f"TRQAM, budget {budget:g}",
+            group="Budget sweep",
+            colour=colour,
+            parameters={**config.methods["trqam"].parameters, "kl_budget": budget},
+            domains={},
+        )
+
+
+def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
+    """``key=value`` of the command line: text as it stands where the key wants text, and else read as YAML."""
+    key, separator, value = text.partition("=")
+    if not separator or key not in Scale.__struct_fields__:
+        raise UserError(f"{option} {shown(text)}: not a key of the scale file and its value; write such as seeds=5")
+    plain = key in schema.TEXTS and not value.startswith(("'", '"'))  # a name such as 2024, a path with a `#`
+    parsed = value if plain else parse_yaml(value, f"{option} {key}")
+    check_key(parsed, Scale, key, f"{option} {key}")
+    return key, parsed
+
+
+def from_command(path: str | Path, entries: Sequence[str], option: str = "--set") -> Config:
+    """The scale of ``path`` with the changes ``key=value`` that ``option`` was given."""
+    changes = dict(parse_override(text, option) for text in entries)
+    return load(path, changes, {key: f"{option} {key}" for key in changes})
+
+
+def from_snakemake(files: Sequence[str | Path], entries: Sequence[str]) -> tuple[Config, list[str]]:
+    """The scale of Snakemake's `--configfile FILES` and `--config ENTRIES`, and the options of `trqam` that mean it.
+
+    The last file counts; a key that it lacks is that of the one before, at last of the default. Snakemake's own
+    reading of both is not used: it makes 10 of 010, text of true, and a list of texts of a list of numbers.
+    """
+    default = [] if files and not os.path.exists(DEFAULT) else [DEFAULT]
+    path, *others = (os.path.relpath(file) for file in reversed([*default, *files]))
+    written, changed, origins = read_yaml(path), {}, {}
+    for other in others:
+        for key, value in read_yaml(other).items():
+            if key not in written and key not in changed:
+                changed[key], origins[key] = value, f"{other}: {key}"
+                if key in Scale.__struct_fields__:
+                    check_key(value, Scale, key, origins[key])
+    for key, value in (parse_override(text, "--config") for text in entries):
+        if key not in written or value != written[key]:
+            changed[key], origins[key] = value, f"--config {key}"
+    config = load(path, changed, origins)
+    for key in schema.PATHS:
+        if re.search("[{}]", value := getattr(config.scale, key)):
+            raise UserError(
+                f"{config.where(key)}: {shown(value)!r} has braces, wildcards to Snakemake; rename the folder"
+            )
+    options = [text for key, value in changed.items() for text in ("--set", f"{key}={_yaml(value)}")]
+    return config, ["--config", path, *options]
+
+
+def _yaml(value: Any) -> str:
+    """``value`` in ASCII characters, such that `parse_override` reads the same, whatever the locale."""
+    return re.sub("[^ -~]", lambda found: f"\\U{ord(found[0]):08x}", json.dumps(value, ensure_ascii=False))

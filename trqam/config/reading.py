@@ -1,0 +1,84 @@
+"""Files are read whole only if they are regular and of bounded size; JSON, with its mistakes as one line."""
+
+import errno
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from trqam.config.errors import UserError
+
+LARGEST = 2**30  # bytes of a file that is read whole; the largest of ours, a checkpoint's record, has some 10 MB
+
+
+def read_bytes(path: Path | str, most: int = LARGEST, fix: str = "make it again or correct the path") -> bytes:
+    """The content of a regular file of at most ``most`` bytes.
+
+    Raises UserError, one line that ends in ``fix``, if it is missing, cannot be read, is larger, or is a folder, pipe
+    or device, which reading might never come to the end of.
+    """
+    with opened(path, most, fix) as file:
+        return file.read()
+
+
+@contextmanager
+def opened(path: Path | str, most: int = LARGEST, fix: str = "make it again or correct the path") -> Iterator[BinaryIO]:
+    """The same file, open for reading; a failure of the system to read it in the block is the same UserError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer would block
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', error)}); {fix}") from None
+    try:
+        if problem := _no_file(os.fstat(descriptor), most):
+            raise UserError(f"{path}: {problem}; {fix}")
+        with open(descriptor, "rb", closefd=False) as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {fix}") from None
+    finally:
+        os.close(descriptor)
+
+
+def _no_file(found: os.stat_result, most: int) -> str:
+    """Why this is not to be read; nothing if it is a regular file of at most ``most`` bytes."""
+    if stat.S_ISREG(found.st_mode):
+        return f"larger than {most >> 20} MiB" if found.st_size > most else ""
+    return "cannot be read (Is a directory)" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+
+
+def read_json(path: Path | str, most: int = LARGEST) -> object:
+    """Read JSON; a UserError of one line if the file is missing, damaged or not a regular file (see `read_bytes`)."""
+    content = read_bytes(path, most)
+    try:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError; ten thousand brackets
+        problem = getattr(
+            error, "msg", "nested too deeply" if isinstance(error, RecursionError) else "no text in UTF-8"
+        )
+        line = f", line {error.lineno}" if hasattr(error, "lineno") else ""
+        raise UserError(f"{path}: damaged, not JSON ({problem}{line}); delete it and make it again") from error
+
+
+def sha256(path: Path | str) -> str:
+    """The hexadecimal SHA-256 of a regular file, read in blocks; an OSError if it is none."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(content: object) -> str:
+    """The SHA-256 that a record of ours carries of its other content."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def open_regular(path: Path | str) -> BinaryIO:
+    """A regular file, open for reading; an OSError if it is none, without waiting for a pipe's writer."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "Is a directory" if stat.S_ISDIR(mode) else "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")

@@ -1,0 +1,60 @@
+"""How numbers, names and lists of names read, wherever a person meets them."""
+
+from trqam.config.load import Config, domain_of, tasks_of
+
+
+def thousands(number: int) -> str:
+    """1000000 as 1 000 000, the spaces unbreakable."""
+    return f"{number:,}".replace(",", "\u00a0")
+
+
+def count(number: int, noun: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{thousands(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def weight(number: float) -> str:
+    """A number of bytes: `1.2 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"
+
+
+def words(key: str) -> str:
+    """A configuration key as words."""
+    return key.replace("_", " ").replace("kl ", "KL ")
+
+
+def shown(value) -> str:
+    """A configuration value as printed."""
+    if value is None:
+        return "default"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return thousands(value) if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def task_label(config: Config, task: str) -> str:
+    """`pointmaze-medium task 2`, from the domain's label and the number in the task's name."""
+    return f"{config.domains[domain_of(task)].label} task {task.split('-task')[-1].split('-')[0]}"
+
+
+def enumerated(names: list[str]) -> str:
+    """`a, b and c`, each once."""
+    names = list(dict.fromkeys(names))
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def tasks_label(config: Config, tasks: list[str]) -> str:
+    """`all tasks of scene; tasks 2 and 1 of cube-double`."""
+    whole, parts = [], []
+    for name in dict.fromkeys(map(domain_of, tasks)):
+        numbers = [task.split("-task")[-1].split("-")[0] for task in tasks if domain_of(task) == name]
+        label = config.domains[name].label
+        if len(numbers) == len(tasks_of(name)):
+            whole.append(label)
+        else:
+            parts.append(f"task{'s' if len(numbers) > 1 else ''} {enumerated(numbers)} of {label}")
+    return "; ".join(([f"all tasks of {enumerated(whole)}"] if whole else []) + parts)

@@ -1,0 +1,163 @@
+"""OGBench's environments, made reproducible.
+
+A task is named as OGBench names it, such as ``pointmaze-medium-navigate-singletask-task2-v0``; the part before
+``-singletask`` is its dataset. What OGBench 1.2.2 draws random numbers from, read in its source:
+
+* ``reset`` of a maze: the *global* numpy generator (start, random task), the environment's own generator, and
+  its action space's (a few random steps that settle the physics);
+* ``reset`` of a manipulation task: its own generator, and an action space created anew on every access, hence
+  seeded by the operating system; the random steps leave traces (warm start, contact forces) in the simulator;
+* ``step``: nothing, except that teleport mazes choose their exit with the global generator and that scene, after
+  a numerical explosion, uses the environment's own.
+
+So ``reset`` seeds all three, the action space of manipulation tasks is replaced by one that can be seeded, and
+teleport mazes are refused: interleaved environments of one process would share their stream.
+"""
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+# Nothing that draws comes through here without `rendering.prepare`, which leaves in TRQAM_RENDERER what it found. The
+# caller's MUJOCO_GL does not count: mujoco tries it when it is imported, and one that is not there ends everything.
+os.environ["MUJOCO_GL"] = os.environ.get("TRQAM_RENDERER", "disable")
+
+import gymnasium
+import numpy as np
+
+from trqam.config.errors import UserError
+
+TASKS = 5  # single-task variants of every dataset
+_TASK = re.compile(r"(?P<dataset>[a-z0-9-]+-(?:navigate|stitch|explore|play|noisy))-singletask-task(?P<number>\d)-v0")
+
+
+class Step(NamedTuple):
+    """What one step returned; ``success`` counts at the last step of the episode."""
+
+    observation: np.ndarray  # [O] float32
+    reward: float
+    success: float
+    terminated: bool
+    truncated: bool
+
+    @property
+    def done(self) -> bool:
+        return self.terminated or self.truncated
+
+
+def dataset_of(task: str) -> str:
+    """``pointmaze-medium-navigate`` of ``pointmaze-medium-navigate-singletask-task2-v0``."""
+    return _parse(task)["dataset"]
+
+
+def task_number(task: str) -> int:
+    """1 to 5."""
+    return int(_parse(task)["number"])
+
+
+def task_name(dataset: str, number: int) -> str:
+    """The inverse of ``dataset_of`` and ``task_number``."""
+    return f"{dataset}-singletask-task{number}-v0"
+
+
+def make(task: str) -> gymnasium.Env:
+    """The single-task environment of ``task``, headless."""
+    dataset, number = dataset_of(task), task_number(task)
+    return make_registered(f"{dataset.rpartition('-')[0]}-singletask-task{number}-v0")
+
+
+def make_registered(name: str, **options) -> gymnasium.Env:
+    """The environment that OGBench registers as ``name`` (without the dataset's kind); UserError if none."""
+    if "teleport" in name:
+        raise UserError(f"task {name}: teleport mazes draw from numpy's global generator at every step; choose another")
+    import ogbench  # noqa: F401  (registers; slow to import, so not before an environment is wanted)
+
+    if not re.match(r"pointmaze|antmaze|humanoidmaze|antsoccer", name):
+        _replace_action_space()
+    with _clean_temporary_files():
+        try:
+            # OGBench's observations are float64 as they should be; the passive checker costs time at every step.
+            return gymnasium.make(name, disable_env_checker=True, **options)
+        except gymnasium.error.UnregisteredEnv as error:
+            raise UserError(f"task {name}: OGBench has no such environment; correct the name") from error
+
+
+def max_episode_steps(env: gymnasium.Env) -> int:
+    """Steps after which OGBench truncates an episode."""
+    return env.spec.max_episode_steps
+
+
+def reset(env: gymnasium.Env, seed: int) -> np.ndarray:
+    """Start the episode of ``seed``, whatever happened before; the observation [O], float32."""
+    return reset_with_details(env, seed)[0].astype(np.float32)
+
+
+def reset_with_details(env: gymnasium.Env, seed: int, options: dict | None = None) -> tuple[np.ndarray, dict]:
+    """``reset`` with OGBench's options, returning its float64 observation and its info."""
+    np.random.seed(seed)  # noqa: NPY002 (it is what the mazes draw from)
+    env.unwrapped.action_space.seed(seed)
+    return env.reset(seed=seed, options=options)
+
+
+def step(env: gymnasium.Env, action: np.ndarray) -> Step:
+    """Take one step with ``action`` [A], clipped to [-1, 1] (the point mass would obey a longer one)."""
+    observation, reward, terminated, truncated, details = env.step(np.clip(action, -1.0, 1.0))
+    return Step(
+        observation.astype(np.float32), float(reward), float(details["success"]), bool(terminated), bool(truncated)
+    )
+
+
+def restore(env: gymnasium.Env, seed: int, actions: Iterable[np.ndarray]) -> np.ndarray:
+    """Bring ``env`` to where the episode of ``seed`` stood after ``actions``; the observation [O] there.
+
+    Replaying is exact where copying positions and velocities is not: contacts, warm starts and time limits too.
+    """
+    observation = reset(env, seed)
+    for action in actions:
+        observation = step(env, action).observation
+    return observation
+
+
+def _parse(task: str) -> re.Match:
+    match = _TASK.fullmatch(task)
+    if not match or not 1 <= int(match["number"]) <= TASKS:
+        example = task_name("pointmaze-medium-navigate", 2)
+        raise UserError(f"task {task}: not the name of an OGBench task; write one such as {example}")
+    return match
+
+
+def _replace_action_space() -> None:
+    """Give manipulation environments one action space each, made in float32.
+
+    OGBench's property builds a new one on every access, which cannot be seeded and warns of lost precision.
+    """
+    from ogbench.manipspace.envs.manipspace_env import ManipSpaceEnv
+
+    def action_space(env: ManipSpaceEnv) -> gymnasium.spaces.Box:
+        if "_trqam_action_space" not in vars(env):
+            env._trqam_action_space = gymnasium.spaces.Box(-1.0, 1.0, (5,), np.float32)
+        return env._trqam_action_space
+
+    ManipSpaceEnv.action_space = property(action_space)
+
+
+@contextlib.contextmanager
+def _clean_temporary_files() -> Iterator[None]:
+    """Close and remove the files made meanwhile: OGBench's mazes leave an XML file and its descriptor behind."""
+    original, made = tempfile.mkstemp, []
+
+    def recording(*arguments, **options):
+        made.append(original(*arguments, **options))
+        return made[-1]
+
+    tempfile.mkstemp = recording
+    try:
+        yield
+    finally:
+        tempfile.mkstemp = original
+        for descriptor, path in made:
+            os.close(descriptor)
+            os.remove(path)

@@ -1,0 +1,86 @@
+"""What a training says while it runs: to people, and between two checkpoints to `trqam status`."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from tqdm import tqdm
+
+from trqam.config.errors import UserError
+from trqam.config.schema import Natural
+from trqam.config.strict import read_record
+from trqam.experiment.files import write_json
+
+EVERY = 20.0  # seconds between two notes
+
+
+class Note(msgspec.Struct):
+    """How far a training is, saved or not: its step, seconds a step as one seed's share of its stack, and when."""
+
+    step: Natural
+    pace: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+    moment: Annotated[float, msgspec.Meta(ge=0, le=1e11)]  # seconds since 1970
+
+
+def noted(directory: Path) -> Note | None:
+    """What the training of a run directory noted last; None if it has not. UserError if that is damaged."""
+    path = directory / "progress.json"
+    return Note(**read_record(path, Note, "delete it")) if os.path.lexists(path) else None
+
+
+def forget(directories: Iterable[Path]) -> None:
+    """Deletes the notes: nothing trains there any more."""
+    for directory in directories:
+        with suppress(OSError):
+            (directory / "progress.json").unlink()
+
+
+class Progress:
+    """A bar on a terminal; in a log, one line an interval. Notes how far it is in ``directories``, of one seed each."""
+
+    def __init__(self, title: str, total: int, start: int, directories: list[Path]):
+        self.title, self.total = title, total
+        self.bar = tqdm(total=total, initial=start, desc=title, disable=not sys.stderr.isatty())
+        self._directories, self._start, self._step = directories, start, start
+        self._began = self._noted = time.monotonic()
+
+    def advance(self) -> None:
+        """One step further."""
+        self.bar.update()
+        self._step += 1
+        if time.monotonic() - self._noted > EVERY:
+            self._note()
+
+    def _note(self) -> None:
+        """Where the disk takes it: nothing depends on it."""
+        self._noted = time.monotonic()
+        pace = (self._noted - self._began) / ((self._step - self._start) * len(self._directories))
+        for directory in self._directories:
+            with suppress(UserError):
+                note = {"step": self._step, "pace": pace, "moment": time.time()}
+                write_json(directory / "progress.json", note)
+
+    def report(self, records: list[dict[str, Any]], episodes_per_second: float | None = None) -> None:
+        """Shows the newest row of every seed: means over the seeds that are training, and how fast they evaluated."""
+        rows, timing = [record["rows"][-1] for record in records], records[0]["timing"][-1]
+        shown = {}
+        for name in ("success", "path_kl", "multiplier", "flow_loss"):
+            if name in rows[0]:
+                shown[name] = f"{sum(row[name] for row in rows) / len(rows):.3g}"
+        self.bar.set_postfix(shown)
+        if self.bar.disable:
+            values = " ".join(f"{name}={value}" for name, value in shown.items())
+            speed = f"{timing['updates_per_second']:.0f} updates/s, {timing['seconds']:.0f} s"
+            if episodes_per_second is not None:
+                speed += f"; evaluated {episodes_per_second:.3g} episodes/s"
+            print(f"{self.title}: step {rows[0]['step']}/{self.total} {values} ({speed})", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leaves the terminal as it was, and no note."""
+        self.bar.close()
+        forget(self._directories)

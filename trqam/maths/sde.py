@@ -1,0 +1,43 @@
+"""The controlled SDE whose paths adjoint matching learns from.
+
+The memoryless schedule of Adjoint Matching (arXiv 2409.08861), on the grid t_i = i h with h = 1/K,
+
+    g_i^2 = 2 (1 - t_i + h) / (t_i + h)
+
+adds h to numerator and denominator alike, which keeps it finite at t = 0 (it is not g^2(t_i + h)). Roll-out:
+
+    X_{i+1} = X_i + h (2 v_ft(s, X_i, t_i) - X_i / (t_i + h)) + sqrt(h) g_i eps_i        i = 0 .. K-2
+    X_K     = X_{K-1} + h v_base(s, X_{K-1}, t_{K-1})                                    no noise, base field
+
+TRQAM's trust region writes the total diffusion g as sqrt(lambda) sigma; the paths do not depend on lambda.
+"""
+
+import torch
+from torch import Tensor
+
+from trqam.maths.flow import Field
+
+
+def memoryless_schedule(steps: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Times t [K] and squared diffusions g^2 [K], with the dtype and device of ``like``."""
+    t = torch.arange(steps, dtype=like.dtype, device=like.device) / steps
+    h = 1 / steps
+    return t, 2 * (1 - t + h) / (t + h)
+
+
+def sample_trajectory(finetuned: Field, base: Field, s: Tensor, x0: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """States X_0 .. X_K, [K+1, R, B, D], from x0 [R, B, D] and noise [K, R, B, D] (its last entry is not used), and the
+    velocity v_base [R, B, D] of the last step.
+
+    Call it without gradient: adjoint matching does not differentiate through the path.
+    """
+    steps = noise.shape[0]
+    h = 1 / steps
+    path = [x0]
+    for i in range(steps - 1):
+        t, x = i / steps, path[-1]
+        g = (2 * (1 - t + h) / (t + h)) ** 0.5
+        path.append(x + h * (2 * finetuned(s, x, t) - x / (t + h)) + h**0.5 * g * noise[i])
+    velocity = base(s, path[-1], (steps - 1) / steps)
+    path.append(path[-1] + h * velocity)
+    return torch.stack(path), velocity

@@ -1,0 +1,275 @@
+"""What is measured: updates of a method at a size, and the machine's matrix products.
+
+`Updates` and `Products` are asked by messages, so that each can run in a process of its own
+(`trqam.environments.processes`): with its own peak of memory and its own allocator, beside another where that is the
+question. A message is a number of seconds, answered by a `Turn`.
+"""
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from trqam.config.schema import Run
+from trqam.config.strict import Strict
+from trqam.maths.streams import stream
+from trqam.training.allocator import keep_freed_memory
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from trqam.agents.base import Agent
+
+SQUARES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}  # the products of which the fastest counts
+
+# Observation, action, and what replaces the profile's values. Where the small size comes from says neither of the
+# first two; these give the 1.04 GFLOP an update that it does say.
+SIZES: dict[str, tuple[int, int, dict[str, int]]] = {
+    "small": (40, 4, {"hidden_width": 128, "hidden_layers": 3, "critics": 2, "batch_size": 128}),
+    "paper": (40, 5, {"hidden_width": 512, "hidden_layers": 4, "critics": 10, "batch_size": 256}),
+}
+SHARED = {"horizon": 5, "flow_steps": 10, "actor_layer_norm": False}
+
+
+class Turn(NamedTuple):
+    """``units`` done (updates, FLOPs or episodes) in ``wall`` seconds and ``cpu`` seconds of a processor."""
+
+    units: float
+    wall: float
+    cpu: float
+
+
+class Size(Strict):
+    """A run, and the environment that it would act in."""
+
+    name: str
+    run: Run
+    observation: int
+    action: int
+
+    @property
+    def described(self) -> str:
+        """In words, for tables."""
+        run = self.run
+        return (
+            f"observation {self.observation}, chunk {run.horizon * self.action}, {run.hidden_width} x "
+            f"{run.hidden_layers}, {run.critics} critics, batch {run.batch_size}, {run.flow_steps} flow steps"
+        )
+
+
+def sized(name: str, run: Run, observation: int, action: int) -> Size:
+    """``run`` at the size ``name``; "profile" is its own, with the ``observation`` and ``action`` of its task."""
+    if name != "profile":
+        observation, action, values = SIZES[name]
+        run = msgspec.structs.replace(run, **SHARED, **values)
+    return Size(name=name, run=run, observation=observation, action=action)
+
+
+class Case(Strict):
+    """A method at a size, so many replicas stacked, run in a mode and precision on a device."""
+
+    size: Size
+    replicas: int = 1
+    mode: str = "eager"
+    precision: str = "float32"
+    device: str = "cpu"
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.size.name}, {self.size.run.method}, R = {self.replicas}, {self.mode}, {self.precision}"
+
+
+@dataclass
+class Updates:
+    """Updates of a case, launched as in training, noise included; only the batch is always the same.
+
+    "prepare" sets up and answers how many bytes of memory that took; "facts" asks for what no turn changes: peak memory
+    in bytes; operators, FLOPs counted and FLOPs multiplied by one update.
+    """
+
+    case: Case
+    _parts: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, message: float | str) -> Any:
+        """See above."""
+        if message == "prepare":
+            keep_freed_memory()  # as training does
+            use_precision(self.case.precision)
+            before = resident_peak()
+            self._prepare()
+            return max(resident_peak() - before, 0)  # the kernel counts in batches
+        if message == "facts":
+            return self._facts()
+        return timed(self._update, float(message), self.case.device)
+
+    def _prepare(self) -> None:
+        import torch
+
+        from trqam.agents import make_agent
+        from trqam.networks.capture import WARM_UP
+        from trqam.networks.replicas import assemble
+        from trqam.training.learner import Learner
+
+        case, size = self.case, self.case.size
+        agent = make_agent(size.run, size.observation, size.action)
+        state = assemble([agent.initialise(seed, None) for seed in range(case.replicas)], case.device)
+        device = torch.device(case.device)
+        feed = Same(agent, case.replicas, device)
+        self._parts = {"agent": agent, "state": state, "feed": feed, "step": 0}
+        self._parts["learner"] = Learner(agent, state, feed, case.mode, device)
+        for _ in range(2 if case.mode == "eager" else WARM_UP + 1):
+            self._update()
+
+    def _update(self) -> float:
+        import torch
+
+        self._parts["step"] += 1
+        half = self.case.precision == "bf16"
+        with torch.autocast(self.case.device, torch.bfloat16, enabled=half, cache_enabled=False):
+            self._parts["learner"].update(self._parts["step"])
+        return 1
+
+    def _facts(self) -> dict[str, int]:
+        import torch
+
+        from trqam.operations.bench import operators
+        from trqam.operations.bench.flops import update_flops
+
+        agent, state, feed = (self._parts[key] for key in ("agent", "state", "feed"))
+        peak = resident_peak() if self.case.device == "cpu" else torch.cuda.max_memory_allocated()
+        flops = self.case.replicas * update_flops(agent)
+        counts = operators.count(agent.update, state, *feed())  # as if eager: a graph's launch is one call
+        return {"peak": peak, "operators": counts.total, "flops": flops, "multiplied": counts.products.total()}
+
+
+class Same:
+    """A `trqam.training.batches.Feed` whose batch, of random numbers, stays; noise is drawn as in training, where it
+    is."""
+
+    def __init__(self, agent: "Agent", replicas: int, device: "torch.device"):
+        import torch
+
+        from trqam.data.on_device import DEVICES
+        from trqam.maths.philox import Draws
+
+        self._agent, self._seeds, rows = agent, list(range(replicas)), agent.run.batch_size
+        self._batch = random_batch(agent, replicas, device)
+        self._noise: dict[str, Tensor] = {}
+        self._draws = None
+        if device.type in DEVICES:
+            self._draws = Draws(self._seeds, "bench", rows, agent.noise_shapes(rows), device)
+            self._clock, self._range = torch.zeros(2, dtype=torch.int64, device=device).unbind()
+            self._range.fill_(1)
+
+    def prepare(self, step: int) -> None:
+        """Draws, or tells the device the step."""
+        if self._draws:
+            self._clock.fill_(step)
+        else:
+            self._noise = self._agent.draw_noise(self._seeds, "bench", step, self._agent.run.batch_size)
+
+    def __call__(self) -> tuple[dict[str, "Tensor"], dict[str, "Tensor"]]:
+        """See `trqam.training.batches.Feed`."""
+        noise = self._draws(self._clock, self._range)[1] if self._draws else self._noise
+        return self._batch, noise
+
+    def after(self, step: int) -> None:
+        """Nothing is drawn ahead."""
+
+
+@dataclass
+class Products:
+    """Products of large square matrices, one thread; of the sizes tried the turn of the fastest is the answer."""
+
+    device: str
+    precision: str
+    _matrices: list[Any] = field(default_factory=list)
+
+    def __call__(self, message: float | str) -> Turn:
+        """See above."""
+        import torch
+
+        if not self._matrices:
+            use_precision(self.precision)
+            dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+            for size in SQUARES[self.device]:
+                self._matrices.append(torch.rand(3, size, size, device=self.device).to(dtype))
+            for matrices in self._matrices:
+                self._multiply(matrices)
+        seconds = float(message) / len(self._matrices)
+        turns = [timed(lambda m=m: self._multiply(m), seconds, self.device) for m in self._matrices]
+        return min(turns, key=lambda turn: seconds_a_unit(turn, self.device))
+
+    def _multiply(self, matrices: Any) -> float:
+        import torch
+
+        torch.mm(matrices[0], matrices[1], out=matrices[2])
+        return 2.0 * matrices.shape[-1] ** 3
+
+
+def timed(function: Callable[[], float], seconds: float, device: str) -> Turn:
+    """Calls ``function``, which returns the units it has done, for ``seconds`` and at least once.
+
+    A call that is short beside ``seconds`` is not counted the first time: after a pause caches are cold.
+    """
+    wait_for(device)
+    wall, cpu = time.perf_counter(), time.process_time()
+    units = function()
+    wait_for(device)
+    first = time.perf_counter() - wall
+    calls = max(1, int(seconds / 10 / first))  # between waits: a GPU must neither idle nor be told hours of work
+    if first < seconds / 5:
+        wall, cpu, units = time.perf_counter(), time.process_time(), 0.0
+    while not units or time.perf_counter() - wall < seconds:
+        units += sum(function() for _ in range(calls))
+        wait_for(device)
+    return Turn(units, time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def seconds_a_unit(turn: Turn, device: str) -> float:
+    """Processor time on a CPU, which other work on the machine disturbs less; time on a GPU."""
+    return (turn.cpu if device == "cpu" else turn.wall) / turn.units
+
+
+def wait_for(device: str) -> None:
+    """Until a GPU has done what it was told."""
+    if device != "cpu":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def use_precision(name: str) -> None:
+    """One thread, and whether a GPU may round the factors of float32 products to tf32."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
+
+
+def random_batch(agent: "Agent", replicas: int, device: "torch.device") -> dict[str, "Tensor"]:
+    """Chunks [R, B, ...] of random numbers, all valid."""
+    import torch
+
+    rng, size = stream(0, "bench"), (replicas, agent.run.batch_size)
+    shapes = {"observations": (agent.observation_size,), "next_observations": (agent.observation_size,)}
+    shapes |= {"actions": (agent.chunk_size,), "rewards": (), "masks": (), "valid": ()}
+    batch = {name: rng.random((*size, *shape), np.float32) for name, shape in shapes.items()}
+    batch["valid"] = np.ones_like(batch["valid"])
+    return {name: torch.from_numpy(values).to(device) for name, values in batch.items()}
+
+
+def resident_peak() -> int:
+    """The most memory that this process has had, in bytes; with the libraries that it maps."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:  # not Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))

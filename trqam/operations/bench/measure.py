@@ -1,0 +1,237 @@
+"""What `trqam bench` measures, in groups: the cases of one take turns, with the machine's matrix products among them.
+
+Other work on a machine comes and goes within seconds, so only numbers that were taken in turns are compared. One line
+of stderr tells of each group.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trqam.config.errors import UserError
+from trqam.config.load import Config, domain_of
+from trqam.config.wording import count
+from trqam.environments import ogbench_tasks
+from trqam.environments.processes import Lost, Process
+from trqam.environments.workers import cores
+from trqam.networks.replicas import device_of, replicas_at_once
+from trqam.operations.bench import environments, record
+from trqam.operations.bench.cases import Case, Products, Size, Turn, Updates, sized
+from trqam.operations.bench.options import PRECISIONS, Options
+from trqam.operations.bench.record import Concurrent, Environment, Peak, Record, Row, say
+
+REFERENCE = "trqam"  # the method whose replicas, modes and precisions are measured
+REPLICAS = {"cpu": (1, 2, 4, 8), "cuda": (1, 2, 4, 8, 16, 32)}
+PROCESSES, LONGER = 2, 4  # at once, and for so many times a turn, which their starts and ends blur
+UNFINISHED = "what was to come after: the benchmark was stopped"
+PATIENCE = 3600.0  # seconds for an answer: a compiled step takes minutes at first
+
+
+def measure(config: Config, options: Options, save: Callable[[Record], None]) -> Record:
+    """All of it: minutes. What has been found is saved after every part, in case that one is the last."""
+    bench = _Bench(config, options)
+    before = os.getloadavg()[0]
+    for part in (bench.updates, bench.concurrency, bench.evaluation):
+        for _ in part():
+            save(bench.record([before, os.getloadavg()[0]], [UNFINISHED]))
+    found = bench.record([before, os.getloadavg()[0]], [])
+    save(found)
+    return found
+
+
+class _Bench:
+    """One run: its cases by group, and what has been found."""
+
+    def __init__(self, config: Config, options: Options):
+        self.config, self.options = config, options
+        self.device = device_of(options.device).type
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("--device cuda: PyTorch sees no GPU here; leave it out")
+        for domain in options.domains:
+            if domain not in config.domains:
+                raise UserError(f"--domains {domain}: unknown; it can be one of {', '.join(config.domains)}")
+        self.task = config.tasks[0]
+        spaces = environments.sizes(self.task)
+        self.methods = options.methods or self._methods()
+        self.sizes = {
+            (name, method): sized(name, config.run(self.task, method), *spaces)
+            for name in options.sizes
+            for method in dict.fromkeys((*self.methods, REFERENCE))
+        }
+        self.peaks: list[Peak] = []
+        self.rows: list[Row] = []
+        self.concurrent: list[Concurrent] = []
+        self.environments: list[Environment] = []
+        self.skipped: list[str] = []
+
+    def _methods(self) -> tuple[str, ...]:
+        """One of each agent that runs on the profile's first task."""
+        agents: dict[str, str] = {}
+        for task, method in self.config.cells:
+            if task == self.task:
+                agents.setdefault(self.config.methods[method].agent, method)
+        return tuple(agents.values())
+
+    def updates(self) -> Iterator[None]:
+        """Group by group: replicas, modes and precisions of one method; and all methods beside it."""
+        for name in self.options.sizes:
+            for method in self.methods if self.options.full else (REFERENCE,):
+                cases = self._variants(self.sizes[name, method])
+                for precision in dict.fromkeys(case.precision for case in cases):  # all at once would need much memory
+                    group = f"{name}: replicas of {method}" + f", {precision}" * (precision != "float32")
+                    self.group(group, [case for case in cases if case.precision == precision])
+                    yield
+            if len(self.methods) > 1 and not self.options.full:
+                cases = [self._case(self.sizes[name, method]) for method in self.methods]
+                self.group(f"{name}: methods", cases)
+                yield
+
+    def _case(self, size: Size, **values) -> Case:
+        return Case(size=size, device=self.device, **values)
+
+    def _variants(self, size: Size) -> list[Case]:
+        """Every replicas x mode x precision that this device supports; says what it leaves out."""
+        replicas = self.options.replicas or REPLICAS[self.device]
+        modes = self.options.modes or (("eager",) if self.device == "cpu" else ("eager", "captured"))
+        precisions = self.options.precisions or PRECISIONS
+        if self.device == "cpu":
+            self.skip({"captured"}, "a CUDA graph needs a GPU")
+            self.skip(set(PRECISIONS) - {"float32"}, "on a CPU updates are float32")
+            modes = tuple(mode for mode in modes if mode != "captured")
+            precisions = ("float32",)
+        self.skip({"compiled"} - set(modes), "compiling takes minutes a case; ask for it with --modes")
+        kinds = product(precisions, modes, replicas)
+        return [self._case(size, replicas=r, mode=mode, precision=precision) for precision, mode, r in kinds]
+
+    def skip(self, what: set[str], why: str) -> None:
+        """Remembers, once, what is not measured."""
+        self.skipped += [f"{name}: {why}" for name in sorted(what) if f"{name}: {why}" not in self.skipped]
+
+    def group(self, name: str, cases: list[Case]) -> None:
+        """Turns of all cases and of the products in their precisions, one after another, round and round."""
+        if not cases:
+            return
+        with ExitStack() as stack:
+            peaks = [
+                (precision, self._start(stack, Products(self.device, precision), f"products in {precision}"))
+                for precision in dict.fromkeys(case.precision for case in cases)
+            ]
+            started: list[tuple[Case, Process]] = []
+            alone = 0  # bytes that one replica has added to its process
+            for case in cases:
+                say(f"{name}: setting up {case.label}")
+                needed, free = case.replicas * alone, available()
+                if self.device == "cpu" and needed > free:
+                    self.skip({case.label}, f"needs about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free")
+                    continue
+                process = self._start(stack, Updates(case), case.label)
+                try:
+                    added = ask(process, "prepare")
+                except RuntimeError as error:  # not every mode and precision is supported everywhere
+                    self.skip({case.label}, str(error).strip().splitlines()[-1])
+                    process.close()
+                    continue
+                alone = max(alone, added if case.replicas == 1 else 0)
+                started.append((case, process))
+            say(f"{name}: {count(self.options.repeats, 'turn')} of each")
+            turns = take_turns([process for _, process in (*peaks, *started)], self.options)
+            for (precision, _), found in zip(peaks, turns, strict=False):
+                self.peaks.append(Peak(group=name, device=self.device, precision=precision, turns=found))
+            for (case, process), found in zip(started, turns[len(peaks) :], strict=True):
+                self.rows.append(_row(name, case, ask(process, "facts"), found))
+
+    def concurrency(self) -> Iterator[None]:
+        """Size by size: one process beside none, and two at once: what a job a core brings."""
+        if self.device != "cpu" or cores() < PROCESSES:
+            self.skip({f"{PROCESSES} processes at once"}, f"{cores()} core, or a GPU, which they would share")
+            return
+        for name in self.options.sizes:
+            case = self._case(self.sizes[name, REFERENCE])
+            say(f"{name}: {PROCESSES} processes at once against one")
+            with ExitStack() as stack:
+                processes = [self._start(stack, Updates(case), f"process {n}") for n in range(PROCESSES)]
+                for process in processes:
+                    ask(process, "prepare")
+                alone, together = [], []
+                for _ in range(self.options.repeats):
+                    alone.append(ask(processes[0], LONGER * self.options.seconds))
+                    for process in processes:
+                        process.send(LONGER * self.options.seconds)
+                    together.append([process.receive(PATIENCE) for process in processes])
+            method = case.size.run.method
+            self.concurrent.append(Concurrent(size=name, method=method, alone=alone, together=together))
+            yield
+
+    def evaluation(self) -> Iterator[None]:
+        """Domain by domain: episodes by worker processes, on the profile's first and on others with dearer steps."""
+        for task in (self.task, *(ogbench_tasks.task_name(domain, 1) for domain in self.options.domains)):
+            say(f"evaluation of {domain_of(task)}")
+            horizon = self.config.domains[domain_of(task)].horizon
+            self.environments += environments.measure(task, horizon, worker_counts(), self.options.repeats)
+            yield
+
+    def record(self, load: list[float], missing: list[str]) -> Record:
+        """All that was found, and what is ``missing`` beside what was skipped."""
+        sizes = {name: self.sizes[name, REFERENCE] for name in self.options.sizes}
+        device = device_of(self.device)
+        return record.make(
+            load=load,
+            repeats=self.options.repeats,
+            seconds=self.options.seconds,
+            sizes={name: size.described for name, size in sizes.items()},
+            packed={name: replicas_at_once("auto", size.run, device) for name, size in sizes.items()},
+            peaks=[*self.peaks],
+            rows=[*self.rows],
+            concurrent=[*self.concurrent],
+            environments=[*self.environments],
+            skipped=[*self.skipped, *missing],
+        )
+
+    def _start(self, stack: ExitStack, function: Updates | Products, name: str) -> Process:
+        process = Process(function, name)
+        stack.callback(process.close)
+        return process
+
+
+def worker_counts() -> list[int]:
+    """Processes that step environments: none, one, and one a core."""
+    return sorted({0, 1, cores()})
+
+
+def take_turns(processes: list[Process], options: Options) -> list[list[Turn]]:
+    """So many turns of each, interleaved."""
+    turns: list[list[Turn]] = [[] for _ in processes]
+    for _ in range(options.repeats):
+        for found, process in zip(turns, processes, strict=True):
+            found.append(ask(process, options.seconds))
+    return turns
+
+
+def ask(process: Process, message: float | str) -> Any:
+    """The answer of a process."""
+    try:
+        process.send(message)
+        return process.receive(PATIENCE)
+    except Lost as loss:
+        raise UserError(f"{loss}; measure less at once, see `trqam bench --help`") from loss
+
+
+def _row(group: str, case: Case, facts: dict[str, int], turns: list[Turn]) -> Row:
+    named = {"size": case.size.name, "method": case.size.run.method, "replicas": case.replicas}
+    how = {"mode": case.mode, "precision": case.precision, "device": case.device}
+    return Row(group=group, **named, **how, **facts, turns=turns)
+
+
+def available() -> float:
+    """Bytes of memory that can be had without swapping."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return math.inf
+    return 1024 * next((int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), math.inf)

@@ -1,0 +1,188 @@
+"""What a benchmark saves: every turn as it was measured, and where. What tables say is computed from it."""
+
+import os
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from trqam.config.errors import UserError
+from trqam.config.reading import read_json
+from trqam.config.strict import Strict, convert
+from trqam.environments.workers import cores
+from trqam.experiment.files import write_json
+from trqam.experiment.provenance import provenance
+from trqam.operations.bench.cases import Turn, seconds_a_unit
+
+FOLDER = Path("benchmarks/results")
+
+
+class Peak(Strict):
+    """The machine's matrix products while a group was measured; units are FLOPs."""
+
+    group: str
+    device: str
+    precision: str
+    turns: list[Turn]
+
+
+class Row(Strict):
+    """Updates of one case; units are updates of the whole stack. The n-th turns of a group follow one another."""
+
+    group: str
+    size: str
+    method: str
+    replicas: int
+    mode: str
+    precision: str
+    device: str
+    flops: int  # an update of the whole stack, counted from the equations
+    multiplied: int  # what its matrix products really take
+    operators: int  # an update
+    peak: int  # bytes: of the process, or on the GPU
+    turns: list[Turn]
+
+    @property
+    def key(self) -> tuple:
+        """What makes rows of two records the same."""
+        return (self.group, self.size, self.method, self.replicas, self.mode, self.precision, self.device)
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of an update, turn by turn."""
+        return [seconds_a_unit(turn, self.device) for turn in self.turns]
+
+    @property
+    def updates(self) -> float:
+        """Updates a second, the median."""
+        return 1 / median(self.seconds)
+
+    @property
+    def waiting(self) -> float:
+        """Wall time by processor time, the median; 1 where nothing else took the processor."""
+        return median(turn.wall / turn.cpu for turn in self.turns)
+
+
+class Concurrent(Strict):
+    """One process alone, and several at the same time, each with one thread; turns of each, one after another."""
+
+    size: str
+    method: str
+    alone: list[Turn]
+    together: list[list[Turn]]  # turn by turn, one of each process
+
+    def throughput(self, clock: str) -> float:
+        """Of all together by that of one alone, by "wall" or "cpu" time: the latter is what free cores would give."""
+        ratios = []
+        for one, several in zip(self.alone, self.together, strict=True):
+            rates = [turn.units / getattr(turn, clock) for turn in several]
+            ratios.append(sum(rates) * getattr(one, clock) / one.units)
+        return median(ratios)
+
+
+class Environment(Strict):
+    """Evaluation by so many worker processes (0: by the caller); units are episodes, ``steps`` long."""
+
+    domain: str
+    workers: int
+    identical: bool  # every outcome, and all that the policy saw, to those of the first count of workers
+    steps: int
+    turns: list[Turn]
+
+    @property
+    def episodes(self) -> float:
+        """A second of wall time, the median."""
+        return median(turn.units / turn.wall for turn in self.turns)
+
+
+class Record(Strict):
+    """A run of `trqam bench`."""
+
+    created: str
+    git_commit: str
+    git_changes: bool | None  # unknown
+    versions: dict[str, str]
+    hardware: dict[str, str | int | float | None]
+    load: list[float]  # processes that wanted a core, a minute's mean, before and after
+    repeats: int
+    seconds: float
+    sizes: dict[str, str]
+    packed: dict[str, int]  # size to how many replicas `replicas: auto` stacks
+    peaks: list[Peak]
+    rows: list[Row]
+    concurrent: list[Concurrent]
+    environments: list[Environment]
+    skipped: list[str]
+
+    def share(self, row: Row) -> float | None:
+        """Of the machine's rate of products that a row achieves, turn by turn, the median."""
+        beside = (row.group, row.device, row.precision)
+        peak = next((peak for peak in self.peaks if (peak.group, peak.device, peak.precision) == beside), None)
+        if peak is None:
+            return None
+        pairs = zip(row.seconds, peak.turns, strict=True)
+        return median(row.flops / seconds * seconds_a_unit(turn, row.device) for seconds, turn in pairs)
+
+    def one(self, row: Row) -> Row | None:
+        """The row of one replica beside which ``row`` was measured."""
+        alike = (row.group, row.size, row.method, 1, row.mode, row.precision, row.device)
+        return next((other for other in self.rows if other.key == alike), None)
+
+
+def default_path(kind: str) -> Path:
+    """A name that tells hardware and commit, so that builds can be compared; ``kind`` is what was measured."""
+    where = hardware()
+    name = str(where["gpu"] or f"{where['cores']} cores {where['cpu']}")
+    found = provenance()
+    commit = found["git_commit"][:8] + "-changed" * bool(found["git_changes"])
+    name = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\(\w+\)", "", name).lower()).strip("-")
+    return FOLDER / f"{name}-{commit}{f'-{kind}' if kind else ''}.json"
+
+
+def hardware() -> dict[str, str | int | float | None]:
+    """Processor, cores that may be used, memory in GB, GPU."""
+    import torch
+
+    return {
+        "cpu": provenance()["hardware"]["cpu"],
+        "cores": cores(),
+        "memory": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def save(record: Record, path: Path) -> None:
+    """Write it, complete or not at all."""
+    write_json(path, msgspec.to_builtins(record))
+
+
+def load(path: Path) -> Record:
+    """Read what `save` wrote."""
+    found = convert(read_json(path), Record, str(path))
+    groups: dict[str, set[int]] = {}
+    for part in (*found.peaks, *found.rows):
+        groups.setdefault(part.group, set()).add(len(part.turns))
+    if any(len(lengths) > 1 or 0 in lengths for lengths in groups.values()):
+        raise UserError(f"{path}: turns of unequal number in a group; the file was changed: measure again")
+    return found
+
+
+def make(**values) -> Record:
+    """``values``, and the fields that say when, where and by what they were measured."""
+    known = {key: provenance()[key] for key in ("git_commit", "git_changes", "versions")}
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return Record(created=created, **known, hardware=hardware(), **values)
+
+
+def ratio(above: Row, below: Row) -> float:
+    """Seconds a replica-update of one row by those of another of its group, turn by turn, the median."""
+    pairs = zip(above.seconds, below.seconds, strict=True)
+    return median(a / above.replicas / (b / below.replicas) for a, b in pairs)
+
+
+def say(line: str) -> None:
+    """To people, who wait."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,317 @@
+"""Whether everything is here that a run of a scale needs: one line a check, with what to do about it."""
+
+import importlib
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from trqam.config.errors import UserError
+from trqam.config.installed import FAIL, OK, ROOT, WARN, Finding, packages
+from trqam.config.load import Config
+from trqam.config.reading import open_regular
+from trqam.config.wording import count, weight
+from trqam.experiment.folder import cell_of, pretraining_cell
+from trqam.experiment.lock import standing
+from trqam.experiment.survey import survey
+from trqam.experiment.verdict import check_everything
+from trqam.operations import leftovers
+
+LITTLE_ROOM, NO_ROOM = 10e9, 1e9  # bytes free
+SLURM_PROFILE = Path("workflow/profiles/slurm/config.yaml")
+
+
+def examine(config: Config, clear: bool = False) -> Iterator[Finding]:
+    """All findings, as they come; with ``clear`` what killed processes left is removed where nobody holds it.
+
+    Python and packages first: without them the others are not tried. What a check cannot look at is its finding.
+    """
+    broken = False
+    for finding in packages(ROOT / "requirements.txt"):
+        broken |= finding.verdict == FAIL
+        yield finding
+    if broken:
+        return
+    checks: dict[str, Callable[[], Finding]] = {
+        "source": lambda: source(ROOT),
+        "processor": lambda: processor(config),
+        "gpu": lambda: gpu(config),
+        "rendering": rendering,
+        "environment": lambda: environments(config),
+        "latex": tex,
+        "slurm": slurm,
+        "disk": lambda: disk(config),
+        "data": lambda: data(config),
+        "runs": lambda: runs(config, clear),
+        "results": lambda: results(config),
+        "snakemake": lambda: snakemake(Path(), clear),
+        "workflow": lambda: workflow(config),
+        "temporary": lambda: temporary(config, clear),
+    }
+    for name, check in checks.items():
+        try:
+            yield check()
+        except UserError as error:
+            yield Finding(FAIL, name, str(error))
+        except (OSError, ImportError) as error:
+            where = f"{error.filename}: " if getattr(error, "filename", None) else ""
+            yield Finding(FAIL, name, f"{where}{getattr(error, 'strerror', None) or _line(error)}")
+
+
+def source(checkout: Path) -> Finding:
+    """Whether the commit can be told that a manifest and the paper name."""
+    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding(WARN, "source", f"git does not answer ({_line(error)}): manifests will say: unknown commit")
+    if asked.returncode == 0:
+        return Finding(OK, "source", f"commit {asked.stdout.strip()[:12]}")
+    if "safe.directory" in asked.stderr:
+        fix = f"git config --global --add safe.directory {shlex.quote(str(checkout))}"
+        return Finding(WARN, "source", f"{checkout}: another user's checkout, so git does not tell the commit; {fix}")
+    return Finding(WARN, "source", f"{checkout}: no checkout of git, so manifests will say: unknown commit")
+
+
+def processor(config: Config) -> Finding:
+    """Cores that may be used against what one job takes, and memory."""
+    from trqam.environments.workers import cores
+
+    threads, workers = os.environ.get("OMP_NUM_THREADS", "not set"), config.scale.env_workers
+    text = f"{count(cores(), 'core')} may be used, OMP_NUM_THREADS {threads}, {_memory()}"
+    if threads != "1":
+        return Finding(WARN, "processor", f"{text}: more threads a process are slower here; unset it")
+    if workers > cores():
+        fix = f"--set env_workers={cores()}, which changes no result"
+        return Finding(WARN, "processor", f"{text}: one job steps environments in {workers} processes; {fix}")
+    return Finding(OK, "processor", text)
+
+
+def _memory() -> str:
+    return f"{weight(psutil.virtual_memory().available)} of memory free"
+
+
+def gpu(config: Config) -> Finding:
+    """The device that the scale asks for."""
+    import torch
+
+    asked, there = config.scale.device, torch.cuda.is_available()
+    names = ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())) or "none"
+    text = f"{names}; torch {torch.__version__}; device: {asked}"
+    if asked == "cuda" and not there:
+        return Finding(FAIL, "gpu", f"{text}: torch sees no GPU here; --set device=auto, or run where there is one")
+    if asked == "auto" and not there:
+        return Finding(WARN, "gpu", f"{text}: will train on the CPU; `trqam plan` says how long that takes")
+    return Finding(OK, "gpu", text)
+
+
+def rendering() -> Finding:
+    """What film strips and videos are drawn with."""
+    from trqam.operations.rollouts import camera as rendering
+
+    backend, trouble = rendering.find()
+    if trouble:
+        return Finding(WARN, "rendering", f"{trouble}; only film strips and videos need it")
+    return Finding(OK, "rendering", rendering.BACKENDS.get(backend, backend))
+
+
+def environments(config: Config) -> Finding:
+    """Whether the scale's first task starts."""
+    from trqam.environments import ogbench_tasks
+
+    try:
+        env = ogbench_tasks.make(config.tasks[0])
+        ogbench_tasks.reset(env, 0)
+        env.close()
+    except Exception as error:  # whatever a broken installation raises
+        return Finding(FAIL, "environment", f"{config.tasks[0]}: {_line(error)}; pip install -r requirements.txt")
+    return Finding(OK, "environment", f"{config.tasks[0]} starts")
+
+
+def tex() -> Finding:
+    """The pdflatex that the paper is made with, started once."""
+    from trqam.report.latex import find_pdflatex
+
+    try:
+        pdflatex = find_pdflatex()
+        done = subprocess.run([pdflatex, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    except UserError as error:
+        return Finding(FAIL, "latex", f"{error}; trainings need none")
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding(FAIL, "latex", f"does not start ({_line(error)}); take it off PATH for the bundled one")
+    version = re.search(r"TeX Live [^\s)]+", done.stdout)
+    return Finding(OK, "latex", f"{pdflatex} ({version[0] if version else done.stdout.splitlines()[0]})")
+
+
+def slurm() -> Finding:
+    """A cluster's commands and the profile's lines that are to be edited."""
+    if not shutil.which("sbatch"):
+        return Finding(OK, "slurm", "no sbatch on PATH: jobs run on this machine")
+    if not SLURM_PROFILE.is_file():
+        return Finding(WARN, "slurm", f"sbatch is here, but no {SLURM_PROFILE}; work in a checkout")
+    if not importlib.util.find_spec("snakemake_executor_plugin_slurm"):
+        return Finding(FAIL, "slurm", "snakemake-executor-plugin-slurm is missing; pip install -r requirements.txt")
+    try:
+        asked = subprocess.run(["sinfo", "-h", "-o", "%P"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding(WARN, "slurm", f"sbatch is here, but sinfo does not answer ({_line(error)})")
+    text = f"partitions {', '.join(asked.stdout.split()) or 'none'}"
+    lines = re.findall(r"^\s*(\w+): *(\S*) .*# EDIT", SLURM_PROFILE.read_text(), re.MULTILINE)
+    if unedited := [key for key, value in lines if value in ('""', "''", "")]:
+        return Finding(WARN, "slurm", f"{text}; {SLURM_PROFILE}: {', '.join(unedited)}: as shipped; edit the lines")
+    return Finding(OK, "slurm", f"{text}; {SLURM_PROFILE} edited")
+
+
+def disk(config: Config) -> Finding:
+    """Room and the right to write where results and data go."""
+    places, texts, verdict = [config.results, Path(config.scale.data_dir)], [], OK
+    for place in places:
+        there = next(folder for folder in (place, *place.absolute().parents) if os.path.lexists(folder))
+        if not there.is_dir():
+            return Finding(FAIL, "disk", f"{there}: no folder, where results or data are to be; move it away")
+        if not os.access(there, os.W_OK | os.X_OK):
+            return Finding(FAIL, "disk", f"{there}: cannot be written; correct its permissions, or data_dir")
+        room = os.statvfs(there)
+        free = room.f_bavail * room.f_frsize
+        texts.append(f"{weight(free)} free for {place}")
+        if room.f_files and room.f_favail < 10_000:
+            return Finding(FAIL, "disk", f"{there}: only {room.f_favail} more files fit; delete some")
+        verdict = FAIL if free < NO_ROOM else WARN if free < LITTLE_ROOM and verdict == OK else verdict
+    fix = "" if verdict == OK else "; `trqam plan` says what is needed: make room"
+    return Finding(verdict, "disk", ", ".join(texts) + fix)
+
+
+def data(config: Config) -> Finding:
+    """Each dataset: stored whole, by the sizes of its files; being made; or to come."""
+    from trqam.data.card import read
+
+    there, coming = [], []
+    for domain in config.task_domains:
+        folder = config.data_directory(domain)
+        if pid := leftovers.flock_holder(folder / ".lock"):
+            coming.append(f"{domain} (process {pid} is writing it)")
+        elif not os.path.lexists(folder / "card.json"):
+            coming.append(domain)
+        else:
+            fix = "run `trqam generate` (or fetch and convert) for it, which makes it again or says what is in the way"
+            if short := _short(folder, read(folder / "card.json", domain, fix)):
+                return Finding(FAIL, "data", f"{short}; {fix}")
+            there.append(domain)
+    text = f"{len(there)} of {count(len(config.task_domains), 'dataset')} in {config.scale.data_dir}"
+    if not coming:
+        return Finding(OK, "data", text)
+    if config.scale.data_source == "generated":
+        return Finding(OK, "data", f"{text}; will be generated: {', '.join(coming)}")
+    fix = "`trqam fetch` brings them, or names what to place where"
+    return Finding(WARN, "data", f"{text}; to come from OGBench's servers: {', '.join(coming)}; {fix}")
+
+
+def _short(folder: Path, card: dict) -> str | None:
+    """An array of a store that is missing, cut short or of another shape than its card says."""
+    import numpy as np
+
+    for key, shape in card["shapes"].items():
+        path = folder / f"{key}.npy"
+        try:
+            with open_regular(path):
+                found = list(np.load(path, mmap_mode="r", allow_pickle=False).shape)
+        except (OSError, ValueError, EOFError, AttributeError):  # the last: a zip file's
+            return f"{path}: missing or damaged"
+        if found != shape:
+            return f"{path}: {found} where card.json says {shape}"
+    return None
+
+
+def runs(config: Config, clear: bool) -> Finding:
+    """Which runs live processes hold, and the locks of dead ones, which the next training takes over by itself."""
+    cells = [pretraining_cell(config, domain) for domain in config.task_domains]
+    cells += [cell_of(config, *names, seed) for names in config.cells for seed in range(config.scale.seeds)]
+    holders, stale = set(), []
+    for path in (cell.lock for cell in cells if os.path.lexists(cell.lock)):
+        with suppress(UserError):  # which is among the problems below
+            state, mark = standing(path)
+            if state == "held":
+                holders.add(mark.who)
+            elif state == "stale":
+                stale.append(path)
+    text = f"{count(len(holders), 'live job')}: {', '.join(sorted(holders))}" if holders else "no live job"
+    if problems := [standing.problem for standing in survey(config) if standing.problem]:
+        more = f"; and {len(problems) - 1} more, in `trqam status`" if len(problems) > 1 else ""
+        return Finding(FAIL, "runs", f"{text}; {problems[0]}{more}")
+    if not stale:
+        return Finding(OK, "runs", text)
+    if clear:
+        return Finding(OK, "runs", f"{text}; {count(leftovers.release(stale), 'stale lock')} removed")
+    text += f"; {count(len(stale), 'stale lock')} of dead processes"
+    return Finding(WARN, "runs", f"{text}, which the next training takes over, or trqam doctor --clear removes")
+
+
+def results(config: Config) -> Finding:
+    """Whether the paper can be made of what is published, as `trqam collect` and Snakemake judge it."""
+    check_everything(config)
+    return Finding(OK, "results", f"nothing in {config.results} is damaged, misplaced or of other settings")
+
+
+def snakemake(folder: Path, clear: bool) -> Finding:
+    """Snakemake's locks and its marks of what it was making."""
+    locks, marks = leftovers.snakemake_locks(folder), leftovers.incomplete_outputs(folder)
+    if locks.paths and locks.holder:
+        return Finding(OK, "snakemake", f"locked by {locks.holder}")
+    void = [path for path, output in marks.items() if not (folder / output).exists()]
+    if clear:
+        number = leftovers.remove([*locks.paths, *void])
+        return Finding(OK, "snakemake", f"{count(number, 'stale file')} removed")
+    if locks.paths:
+        text = f"{count(len(locks.paths), 'stale lock')} of one that was killed; the next one removes them by itself"
+        return Finding(WARN, "snakemake", f"{text}, or trqam doctor --clear")
+    if marks and not leftovers.snakemakes(folder):
+        text = f"{count(len(marks), 'output')} marked as half made; the next run makes them again by itself"
+        return Finding(OK, "snakemake", text)
+    return Finding(OK, "snakemake", "no lock")
+
+
+def workflow(config: Config) -> Finding:
+    """Whether Snakemake starts here and reads the workflow, tried once; `-n` tells our Snakefile to change nothing."""
+    if not Path("workflow/Snakefile").is_file():
+        return Finding(WARN, "workflow", "workflow/Snakefile: not here; work in a checkout")
+    command = [sys.executable, "-m", "snakemake", "-n", "--list-rules", "--configfile", config.path]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    except subprocess.SubprocessError as error:
+        return Finding(FAIL, "workflow", f"snakemake does not answer ({_line(error)})")
+    if asked.returncode == 0:
+        return Finding(OK, "workflow", "snakemake starts and reads it")
+    said = [line.strip() for line in (asked.stderr + asked.stdout).splitlines() if line.strip()] or ["no word why"]
+    problem = next((line for line in reversed(said) if re.match(r"\w+Error: .|trqam: error: ", line)), said[-1])
+    denied = re.search(r"\[Errno \d+\] .*: '(/[^']*)'$", problem)
+    fix = "run `snakemake -n` to see more"
+    if "home directory" in problem or (denied and not Path(denied[1]).is_relative_to(Path.cwd())):
+        fix = 'give it a home: export HOME="$PWD/.snakemake" XDG_CACHE_HOME="$PWD/.snakemake/cache"'
+    return Finding(FAIL, "workflow", f"snakemake does not start ({problem}); {fix}")
+
+
+def temporary(config: Config, clear: bool) -> Finding:
+    """Half-written files of processes that were killed."""
+    dead, alive = leftovers.temporary_files([config.results, Path(config.scale.data_dir)])
+    text = f"{count(len(alive), 'file')} being written" if alive else "none left"
+    if not dead:
+        return Finding(OK, "temporary", text)
+    size = sum(os.lstat(path).st_size for path in dead if os.path.lexists(path))
+    if clear:
+        return Finding(OK, "temporary", f"{count(leftovers.remove(dead), 'file')} removed, {weight(size)}; {text}")
+    text = f"{count(len(dead), 'file')} left by killed processes, {weight(size)}; trqam doctor --clear"
+    return Finding(WARN, "temporary", text)
+
+
+def _line(error: Exception) -> str:
+    """The last line of what went wrong."""
+    lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__

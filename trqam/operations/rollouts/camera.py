@@ -1,0 +1,222 @@
+"""Pictures of environments without a screen: which OpenGL works here, the camera, and films as mp4 or GIF.
+
+MuJoCo chooses its OpenGL when it is imported, from MUJOCO_GL, and `trqam.environments.ogbench_tasks` sets that to none
+unless `prepare` was called before. So it must be, before anything imports an environment; this module itself imports
+neither.
+"""
+
+import errno
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from trqam.config.errors import Unwritable, UserError
+from trqam.config.strict import shown
+from trqam.experiment.files import check_refused, publish, temporary_name, writing
+
+BACKENDS = {"egl": "EGL", "osmesa": "OSMesa"} if sys.platform == "linux" else {"": "OpenGL"}
+OFF = ("", "disable", "disabled", "off", "false", "0")  # of MUJOCO_GL, as mujoco reads it
+INSTALL = "install libosmesa6, or libegl1 with libopengl0 and libgl1-mesa-dri"  # Debian's names; each was tried alone
+FORMATS = (".mp4", ".gif")
+TRAIL_COLOUR, GOAL_COLOUR = (1.0, 0.85, 0.1, 1.0), (0.96, 0.26, 0.33, 0.7)
+TRAIL_SPACING = 0.3  # of the points of an agent's path in a maze, whose corridors are 4 wide
+INK, PALE, PAPER = "#111111", "#666666", "#ffffff"
+# A whole picture, because libraries that load may still fail to make a context, or crash.
+_PROBE = """
+import mujoco
+model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>")
+renderer = mujoco.Renderer(model, 8, 8)
+renderer.update_scene(mujoco.MjData(model))
+assert renderer.render().shape == (8, 8, 3)
+renderer.close()
+"""
+
+
+def prepare() -> str | None:
+    """Have everything that is imported from here on render with what does so here; None, or why nothing does."""
+    backend, trouble = find()
+    if backend is not None:
+        os.environ |= {**_variables(backend), "TRQAM_RENDERER": backend}
+    return trouble
+
+
+def find() -> tuple[str | None, str | None]:
+    """What renders here, or None, and in one line why nothing does, or None.
+
+    A MUJOCO_GL that the caller has set (other than to disable it) is tried first, then EGL and OSMesa; a line on
+    stderr says if it is not the one.
+    """
+    asked = os.environ.get("MUJOCO_GL", "").lower().strip()
+    named = {} if asked in OFF else {asked: f"MUJOCO_GL={shown(asked)}"}
+    failures = []
+    for backend, name in {**named, **{key: name for key, name in BACKENDS.items() if key not in named}}.items():
+        failure = _failure(backend)
+        if failure is None:
+            if failures:
+                print(f"trqam: notice: {failures[0]} does not render here; {name} is used", file=sys.stderr)
+            return backend, None
+        failures.append(f"{name} ({failure})")
+    found = f"neither {' nor '.join(failures)} renders" if len(failures) > 1 else f"{failures[0]} does not render"
+    return None, f"no picture: {found} here; {INSTALL}"
+
+
+def _variables(backend: str) -> dict[str, str]:
+    """What MuJoCo and PyOpenGL read, in agreement."""
+    return {"MUJOCO_GL": backend} | ({"PYOPENGL_PLATFORM": backend} if backend in ("egl", "osmesa") else {})
+
+
+def _failure(backend: str) -> str | None:
+    """Render one picture in a process of its own; the last line of what went wrong, None if nothing did."""
+    environment = {**os.environ, **_variables(backend)}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE], env=environment, capture_output=True, text=True, timeout=120
+        )
+    except subprocess.TimeoutExpired:
+        return "it hangs"
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return None if done.returncode == 0 else lines[-1].strip() if lines else f"exit code {done.returncode}"
+
+
+def font(size: float) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, the same on every machine."""
+    return ImageFont.load_default(size)
+
+
+class Camera:
+    """Square pictures, ``size`` pixels wide, of one environment; in a maze, with the agent's path so far.
+
+    Make it after the first reset (a manipulation environment has no model before), and close it.
+    """
+
+    def __init__(self, env, size: int):
+        import mujoco
+
+        inner = env.unwrapped
+        self._model, self._env, self._size = inner.model, inner, size
+        # A maze is seen from above; a table from the front.
+        self._view = inner.custom_camera if is_maze(inner) else "front"
+        self._trail: list[np.ndarray] = []
+        buffer = self._model.vis.global_
+        buffer.offwidth, buffer.offheight = max(size, buffer.offwidth), max(size, buffer.offheight)
+        self._renderer = mujoco.Renderer(self._model, size, size)
+
+    def follow(self) -> None:
+        """Remember where the agent is, for the path, unless it has hardly moved; call it at every step."""
+        if is_maze(self._env):
+            here = np.array(self._env.get_xy()[:2], float)
+            if not self._trail or np.linalg.norm(here - self._trail[-1]) >= TRAIL_SPACING:
+                self._trail.append(here)
+
+    def picture(self) -> Image.Image:
+        """What there is to see now."""
+        import mujoco
+
+        scene = self._renderer.scene
+        self._renderer.update_scene(self._env.data, camera=self._view)
+        scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False  # ten times as fast without a GPU
+        if is_maze(self._env):
+            radius = self._env._goal_tol  # the marker is always 0.5 wide, whatever distance counts as reached
+            centre = np.append(self._env.cur_goal_xy, 0.05)
+            self._add(mujoco.mjtGeom.mjGEOM_CYLINDER, GOAL_COLOUR, np.array([radius, 0.03, 0.0]), centre)
+        for start, end in itertools.pairwise(self._trail):
+            line = self._add(mujoco.mjtGeom.mjGEOM_LINE, TRAIL_COLOUR, np.zeros(3), np.zeros(3))
+            mujoco.mjv_connector(line, line.type, self._size / 90, np.append(start, 0.1), np.append(end, 0.1))
+            line.emission = 1.0  # flat, whatever the light
+        return Image.fromarray(self._renderer.render())
+
+    def _add(self, shape: int, colour: tuple, size: np.ndarray, position: np.ndarray):
+        """One more body in the picture, which the physics does not know."""
+        import mujoco
+
+        scene = self._renderer.scene
+        scene.ngeom += 1
+        geom = scene.geoms[scene.ngeom - 1]
+        mujoco.mjv_initGeom(geom, shape, size, position, np.eye(3).ravel(), np.array(colour, np.float32))
+        return geom
+
+    def close(self) -> None:
+        """Give the OpenGL context back; without this EGL complains when Python ends."""
+        self._renderer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def is_maze(env) -> bool:
+    """Whether an environment of OGBench is a maze, seen from above, with an agent that moves in it."""
+    return hasattr(env.unwrapped, "maze_map")
+
+
+def titled(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
+    """``picture`` under some lines of text; sides are even, as video needs them."""
+    size = picture.width // 22
+    bar = round(size * 1.5) * len(lines) + size
+    width, height = picture.width, picture.height + bar
+    image = Image.new("RGB", (width + width % 2, height + height % 2), PAPER)
+    draw = ImageDraw.Draw(image)
+    for number, line in enumerate(lines):
+        draw.text((size // 2, size // 2 + round(size * 1.5) * number), line, INK if number == 0 else PALE, font(size))
+    image.paste(picture, (0, bar))
+    return image
+
+
+def check_format(path: Path) -> None:
+    """A UserError unless films can be written to ``path``, where nothing must be: no film says that it is ours."""
+    if os.path.lexists(path):
+        raise UserError(f"--video {path}: exists; delete it, or give another name")
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"--video {path}: not a format of film; write a name that ends in {' or '.join(FORMATS)}")
+
+
+def write_film(path: Path, frames: Iterable[Image.Image], rate: int) -> None:
+    """Write RGB frames of one size, ``rate`` a second, as mp4 or GIF, by the name's ending; atomically."""
+    check_format(path)
+    temporary = temporary_name(path)
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix.lower() == ".gif":
+                first, *rest = frames
+                first.save(temporary, "GIF", save_all=True, append_images=rest, duration=1000 // rate, loop=0)
+            else:
+                _write_mp4(temporary, frames, rate)
+            publish(temporary, path)
+    except Unwritable as error:
+        raise Unwritable(str(error).replace(str(temporary), str(path))) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _write_mp4(path: Path, frames: Iterable[Image.Image], rate: int) -> None:
+    """By ffmpeg, which is asked afterwards whether it succeeded: a film that was cut short can be played, too."""
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    frames = iter(frames)
+    first = next(frames)
+    given = f"-f rawvideo -pix_fmt rgb24 -s {first.width}x{first.height} -r {rate} -i -"
+    made = "-an -vcodec libx264 -pix_fmt yuv420p -crf 25 -threads 1 -f mp4"
+    command = [get_ffmpeg_exe(), "-y", "-v", "error", *given.split(), *made.split(), f"file:{path.absolute()}"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe) as ffmpeg:
+        with suppress(BrokenPipeError), ffmpeg.stdin:  # broken where it has ended, and said why
+            for frame in itertools.chain([first], frames):
+                ffmpeg.stdin.write(frame.tobytes())
+        text = ffmpeg.stderr.read().decode(errors="replace")
+    if ffmpeg.returncode:
+        check_refused(path, text if ffmpeg.returncode != -signal.SIGXFSZ else os.strerror(errno.EFBIG))
+        problem = (text.splitlines() or [f"exit code {ffmpeg.returncode}"])[-1]
+        raise UserError(f"{path}: ffmpeg cannot make the film ({problem}); write it as .gif, or mend ffmpeg")

@@ -1,0 +1,210 @@
+"""A policy that a run has kept, put together again from that run's own record: no scale file is asked.
+
+results/{scale}/{task}/{method}/seed{n}    a cell: its last stage that has a checkpoint, or the one asked for
+results/{scale}/pretrained/{domain}        behaviour cloning of a domain, for any of its tasks
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+
+from trqam.agents import make_agent
+from trqam.agents.base import Tensors
+from trqam.config.errors import UserError
+from trqam.config.load import STAGES, Run, agent_parameters, domain_of
+from trqam.config.schema import Layers, Natural, Small, Width
+from trqam.config.strict import Strict, check, convert
+from trqam.data.card import read
+from trqam.environments import ogbench_tasks
+from trqam.experiment import checkpoint
+from trqam.experiment.run import Cell
+from trqam.networks.replicas import State, assemble
+from trqam.training.policy import Policy, acting_part
+
+EXAMPLE = "results/small/TASK/METHOD/seed0"
+# Rows of a batch of observations, always: the arithmetic of a row may depend on how many there are, in its last bit.
+ROWS = 10
+
+
+class Acting(Strict):
+    """The fields of `Run` that a policy reads when it acts; a record may have others, or lack those of later versions.
+
+    ``task``, ``agent``, ``flow_steps`` and what follows are no part of a cloned policy's training.
+    """
+
+    domain: str
+    horizon: Small
+    hidden_width: Width
+    hidden_layers: Layers
+    actor_layer_norm: bool
+    normalise_observations: bool
+    data_source: str
+    transitions: int
+    data_seed: int
+    task: str
+    agent: str
+    method: str
+    parameters: dict[str, bool | int | float | str]
+    flow_steps: Small
+    critics: Annotated[int, msgspec.Meta(ge=0, le=1000)]
+
+
+class Normalisation(NamedTuple):
+    """The part of a dataset that acting needs; [O] float32."""
+
+    observation_mean: np.ndarray
+    observation_std: np.ndarray
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run's policy as it was at the end of training step ``step`` of ``stage``; it acts on ``run.task``."""
+
+    path: Path
+    stage: str
+    step: int
+    record: dict[str, Any]
+    run: Run
+    policy: Policy
+    state: State
+    action_size: int
+
+    @property
+    def seed(self) -> int:
+        """The training seed."""
+        return self.record["seed"]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether training ended by diverging; the policy is then the last one that was saved before."""
+        return Cell(self.path, self.seed).diverged.is_file()
+
+    def act(self, observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Chunks [1, S, D] for observations [1, S, O] and noise [1, S, N], S <= ROWS.
+
+        A row's result depends on the row and its position, not on its neighbours nor on how many there are.
+        """
+        slots = observations.shape[1]
+        padding = ((0, 0), (0, ROWS - slots), (0, 0))
+        return self.policy.act(self.state, np.pad(observations, padding), np.pad(noise, padding))[:, :slots]
+
+    def chunk(self, observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The actions [H, A] in [-1, 1] to take one after another from ``observation`` [O]; ``rng`` draws their noise.
+
+        For a loop of one's own. `trqam.operations.rollouts.episodes.evaluate` plays the episodes that two policies can
+        be compared on.
+        """
+        noise = rng.standard_normal((1, 1, self.policy.agent.noise_size), np.float32)
+        observations = np.asarray(observation, np.float32)[None, None]
+        return self.act(observations, noise).reshape(self.run.horizon, self.action_size)
+
+
+def load(
+    folder: Path | str,
+    stage: str | None = None,
+    task: str | None = None,
+    flow_steps: int | None = None,
+    data: Path | None = None,
+) -> Kept:
+    """The newest checkpoint in a run's ``folder``; a UserError names what is missing, damaged or not a run.
+
+    ``stage`` chooses another than the last. ``task`` and ``flow_steps`` (K) are for the cloned policy of a domain,
+    whose training knows neither. ``data`` is the folder that holds the domain's dataset (default: data/{scale}
+    beside the results); it is read only where observations are normalised.
+    """
+    folder = Path(folder)
+    stage = stage or _last_stage(folder)
+    directory = Cell(folder, 0).directory(stage)
+    step = _newest(directory)
+    if step is None:
+        raise UserError(f"{directory}: no checkpoint; train this stage, or name a run's folder such as {EXAMPLE}")
+    tensors, record = checkpoint.load(directory, step)
+    run = _run(record, stage, directory, task, flow_steps)
+    env = ogbench_tasks.make(run.task)
+    observation_size, action_size = env.observation_space.shape[0], env.action_space.shape[0]
+    env.close()
+    agent = make_agent(run, observation_size, action_size)
+    tensors = {k: v for k, v in tensors.items() if not k.startswith("environment/")}
+    expected = agent.initialise(0, None)
+    if record.get("kept") == "policy":
+        expected = acting_part(agent, expected)
+    _check_fit(tensors, expected, run.agent, directory)
+    policy = Policy(agent, _normalisation(run, folder, stage, data), torch.device("cpu"))
+    return Kept(folder, stage, step, record, run, policy, assemble([tensors]), action_size)
+
+
+def _last_stage(folder: Path) -> str:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; name a run's, such as {EXAMPLE}")
+    for stage in reversed(STAGES):
+        if _newest(Cell(folder, 0).directory(stage)) is not None:
+            return stage
+    raise UserError(f"{folder}: no run with a checkpoint (run/STAGE/step*.json); name a folder such as {EXAMPLE}")
+
+
+def _newest(directory: Path) -> int | None:
+    """The newest step that has a record. If that is damaged it is an error: an older policy would be another one."""
+    return max(checkpoint.recorded(directory), default=None)
+
+
+def _run(record: dict[str, Any], stage: str, directory: Path, task: str | None, flow_steps: int | None) -> Run:
+    """The recorded configuration as far as acting needs it; every other field is None, which nothing can use."""
+    where = f"{directory}: configuration"
+    if not isinstance(record, dict) or not isinstance(record.get("configuration"), dict):
+        raise UserError(f"{where}: missing, so this is no run of ours; name a folder such as {EXAMPLE}")
+    check(record.get("seed"), Natural, f"{directory}: seed", f"name another run's folder, such as {EXAMPLE}")
+    values = record["configuration"]
+    if stage == "pretrain":
+        domain = values.get("domain")
+        example = f"{domain}-singletask-task1-v0"
+        if task is None or flow_steps is None:
+            missing = f"--task, such as --task {example}" if task is None else "--flow-steps, such as --flow-steps 5"
+            raise UserError(f"{where}: the cloned policy of a whole domain; add {missing}")
+        if domain_of(task) != domain:
+            raise UserError(f"--task {task}: this policy was cloned for {domain}; write such as {example}")
+        cloning = "behaviour_cloning"
+        chosen = {"task": task, "method": cloning, "agent": cloning, "parameters": {}, "critics": 0}
+        values = {**values, **chosen, "flow_steps": flow_steps}
+    elif task not in (None, values.get("task")):
+        raise UserError(f"--task {task}: this run was trained for {values.get('task')}; leave --task out")
+    elif flow_steps is not None:
+        raise UserError(f"--flow-steps {flow_steps}: this run has recorded its own number; leave --flow-steps out")
+    acting = convert({k: v for k, v in values.items() if k in Acting.__struct_fields__}, Acting, where)
+    agent_parameters(acting.agent, acting.parameters, {}, where)  # a UserError where this version's agent has others
+    return Run(**{**dict.fromkeys(Run.__struct_fields__), **msgspec.structs.asdict(acting)})
+
+
+def _check_fit(tensors: Tensors, expected: Tensors, agent: str, directory: Path) -> None:
+    """A UserError if what was saved has other names, shapes or types than ``expected``."""
+    shapes, found = ({n: (t.shape, t.is_floating_point()) for n, t in own.items()} for own in (expected, tensors))
+    if differing := sorted(n for n in shapes.keys() | found.keys() if shapes.get(n) != found.get(n)):
+        fix = "check out the commit in its manifest, or train it again"
+        raise UserError(f"{directory}: {differing[0]}: not what agent {agent} has in this version; {fix}")
+    if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise UserError(f"{directory}: {broken[0]}: holds what is not a finite number; train the run again")
+
+
+def _normalisation(run: Run, folder: Path, stage: str, data: Path | None) -> Normalisation | None:
+    """Mean and standard deviation from the card of the dataset that the run was trained on; None if not used."""
+    if not run.normalise_observations:
+        return None
+    if data is None:  # results/{scale}/pretrained/{domain} or results/{scale}/{task}/{method}/{seed}
+        results = Path(os.path.abspath(folder / ("../.." if stage == "pretrain" else "../../..")))
+        data = results.parents[1] / "data" / results.name
+    path = Path(data) / run.domain / "card.json"
+    if not path.is_file():
+        fix = "give the folder that holds it with --data"
+        raise UserError(f"{path}: no dataset card, and observations are normalised by its mean and std; {fix}")
+    card = read(path, run.domain, "give the folder of the dataset with --data, or make it again")
+    trained = {"source": run.data_source}
+    if run.data_source == "generated":
+        trained |= {"seed": run.data_seed, "transitions": run.transitions}
+    for key, value in trained.items():
+        if card.get(key) != value:
+            raise UserError(f"{path}: {key}: {card.get(key)!r}, but the run was trained on {value!r}; give --data")
+    return Normalisation(*(np.array(card[f"observation_{name}"], np.float32) for name in ("mean", "std")))

@@ -1,0 +1,326 @@
+"""One screen on how a scale stands: what is done, running, waiting and diverged, how fast, until when, and what next.
+
+`trqam.experiment.survey` reads the files; here they become lines, none wider than asked for.
+"""
+
+import os
+import shlex
+import statistics
+import textwrap
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+
+from trqam.config.errors import UserError
+from trqam.config.load import STAGES, Config
+from trqam.config.strict import read_record
+from trqam.config.wording import count, task_label, weight
+from trqam.experiment.survey import DIVERGED, DONE, RUNNING, WAITING, Standing, survey
+from trqam.experiment.verdict import refusal
+from trqam.operations import leftovers
+
+STATES = (DONE, RUNNING, WAITING, DIVERGED)
+SHOWN_JOBS, SHOWN_PROBLEMS = 12, 3
+REFUSED = "see the first problem: snakemake and `trqam collect` go on once it is solved"
+FAR = 1e11  # seconds since 1970: no calendar goes further
+SWEEP = "budgets"  # the methods of the budget sweep, in one row
+
+
+class Card(msgspec.Struct):
+    """What every dataset's card has."""
+
+    dataset: str
+    shapes: dict[str, list[int]]
+
+
+def status(config: Config, overrides: Sequence[str] = (), width: int = 100) -> list[str]:
+    """The lines, at most ``width`` (at least 80) wide; ``overrides`` are the command line's KEY=VALUE."""
+    now, runs, refused = time.time(), list(survey(config)), refusal(config)
+    paces = Paces(runs)
+    lines = [_headline(config, runs, now), "", *_table(config, runs), ""]
+    if jobs := _jobs(config, runs, paces, now):
+        lines.append("running now")
+        for job in jobs:
+            lines += textwrap.wrap(job, width, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False)
+        lines.append("")
+    for word, text in (
+        *(("diverged", text) for text in _diverged(config, runs)),
+        *(("problem", text) for text in _problems(config, runs, refused)),
+        *(("snakemake", text) for text in _snakemake()),
+        ("data", _data(config)),
+        ("time", _time(runs, paces, now)),
+        ("disk", _disk(config)),
+        ("next", REFUSED if refused else _next(config, runs, overrides)),
+    ):
+        lines += textwrap.wrap(
+            text, width, initial_indent=f"{word:10}", subsequent_indent=" " * 10, break_on_hyphens=False
+        )
+    return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
+
+
+class Paces:
+    """Seconds a step of one seed: of the same domain, stage and method where one was timed, else of the nearest."""
+
+    def __init__(self, runs: Iterable[Standing]):
+        self._paces: dict[tuple, list[float]] = defaultdict(list)
+        for standing in runs:
+            if standing.pace:
+                for key in self._keys(standing):
+                    self._paces[key].append(standing.pace)
+
+    def of(self, standing: Standing) -> float | None:
+        """Seconds; None if nothing near was timed."""
+        known = [self._paces[key] for key in self._keys(standing) if key in self._paces]
+        return statistics.median(known[0]) if known else None
+
+    def left(self, standings: Iterable[Standing]) -> float | None:
+        """Seconds that are still to do, one job after another; None if that is not known of all."""
+        due = [(standing.left, self.of(standing)) for standing in standings if standing.left]
+        return None if any(pace is None for _, pace in due) else sum(steps * pace for steps, pace in due)
+
+    @staticmethod
+    def _keys(standing: Standing) -> list[tuple]:
+        """Nearest first; cloning's updates are so much cheaper than others that neither stands for the other."""
+        stage, method, domain = standing.stage, standing.run.method, standing.run.domain
+        nearest = [(stage, method, domain), (stage, method, None), (stage, None, domain), (stage, None, None)]
+        kind = "cloning" if stage == "pretrain" else "fine-tuning"
+        return [*nearest, (kind, method, domain), (kind, method, None), (kind, None, None)]
+
+
+def _headline(config: Config, runs: list[Standing], now: float) -> str:
+    counts = _counts(runs)
+    parts = [f"{counts[state]} {state}" for state in STATES[1:] if counts[state]]
+    done = f"{counts[DONE]} of {len(runs)} done"
+    return f"{config.results} ({config.path}), {_clock(now, now)}: {', '.join([done, *parts])}"
+
+
+def _counts(runs: Iterable[Standing]) -> dict[str, int]:
+    counts = dict.fromkeys(STATES, 0)
+    for standing in runs:
+        counts[standing.state] += 1
+    return counts
+
+
+def _table(config: Config, runs: list[Standing]) -> list[str]:
+    """A row for each stage and method that has begun; the others of a stage, and all budgets, share one."""
+    groups: dict[tuple[str, str], list[Standing]] = defaultdict(list)
+    sweep = config.budget_sweep.values()
+    for standing in runs:
+        method = standing.run.method
+        groups[standing.stage, SWEEP if method in sweep else method].append(standing)
+    labels = {name: config.methods[name].label for name in [*config.compared, *config.scale.ablations]}
+    labels[SWEEP] = f"TRQAM, {count(len(sweep), 'budget')}"
+    lines = [f"{'runs (seeds in a stage)':28}" + _cells([*STATES, "steps/s", "success"])]
+    lines.append(_row("Pretraining", groups.pop(("pretrain", "behaviour_cloning"))))
+    for stage in STAGES[1:]:
+        rows = {name: groups[stage, name] for name in labels if (stage, name) in groups}
+        begun = {name: row for name, row in rows.items() if any(s.state != WAITING or s.step for s in row)}
+        others = [standing for name, row in rows.items() if name not in begun for standing in row]
+        lines += [stage.capitalize()] * bool(rows)
+        lines += [_row(f"  {labels[name]}", row) for name, row in begun.items()]
+        if others:
+            number = len({standing.run.method for standing in others})
+            label = f"{number} more, not begun" if begun else f"{count(number, 'method')}, not begun"
+            lines.append(_row(f"  {label}", others))
+    return lines
+
+
+def _row(label: str, group: list[Standing]) -> str:
+    counts, paces = _counts(group), [standing.pace for standing in group if standing.pace]
+    rates = [standing.success for standing in group if standing.success is not None]
+    numbers = [str(counts[state] or "·") for state in STATES]
+    speed = f"{1 / statistics.median(paces):.3g}" if paces else "·"
+    success = f"{100 * statistics.fmean(rates):.0f} %" if rates else "·"
+    return f"{label[:28]:28}" + _cells([*numbers, speed, success])
+
+
+def _cells(cells: list[str]) -> str:
+    return "".join(f"{cell:>{width}}" for cell, width in zip(cells, (6, 9, 9, 10, 9, 9), strict=True))
+
+
+def _jobs(config: Config, runs: list[Standing], paces: Paces, now: float) -> list[str]:
+    """A line for each process that holds runs: what, how far, who, until when."""
+    jobs: dict[tuple, list[Standing]] = defaultdict(list)
+    for standing in runs:
+        if standing.holder:
+            jobs[standing.holder, standing.stage, standing.run.task, standing.run.method].append(standing)
+    lines = []
+    for (holder, stage, _, method), group in sorted(jobs.items(), key=lambda job: job[0][0].since or 0):
+        first = group[0]
+        what = config.domains[first.run.domain].label if stage == "pretrain" else task_label(config, first.run.task)
+        seeds = "" if stage == "pretrain" else f", {_seeds([s.cell.seed for s in group])}"
+        done, total = sum(s.step for s in group), sum(s.total for s in group)
+        times = [s.saved for s in group], [s.seen for s in group]
+        text = (
+            f"{method} {what}{seeds}, {stage}: {100 * done // max(total, 1)} %, step {done // len(group)}/{first.total}"
+        )
+        saved, seen = (max((at for at in of if at), default=None) for of in times)
+        text += f", saved {_span(max(now - saved, 0))} ago" if saved else ", not yet saved"
+        if first.pace and seen:
+            text += f", ready in {_span(max(paces.left(group) - max(now - seen, 0), 0))}"
+        text += f"; {holder.host}:{holder.pid}" + (f" since {_clock(holder.since, now)}" if holder.since else "")
+        lines.append(text)
+    more = len(lines) - SHOWN_JOBS
+    return lines[:SHOWN_JOBS] + ([f"and {count(more, 'more job')}"] if more > 0 else [])
+
+
+def _seeds(seeds: list[int]) -> str:
+    seeds = sorted(seeds)
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    if seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"seeds {seeds[0]}-{seeds[-1]}"
+    return f"seeds {','.join(map(str, seeds))}"
+
+
+def _diverged(config: Config, runs: list[Standing]) -> list[str]:
+    found = [standing for standing in runs if standing.state == DIVERGED]
+    first = {standing.cell.path: standing for standing in reversed(found)}  # of each seed, the first stage
+    texts = []
+    for standing in list(first.values())[::-1][:SHOWN_PROBLEMS]:
+        run = standing.run
+        name = run.domain if standing.stage == "pretrain" else f"{run.task} {run.method} --seed {standing.cell.seed}"
+        texts.append(f"{standing.cell.path}, {standing.stage}; a result as it is. To train anew: trqam clean {name}")
+    return texts + _more(len(first))
+
+
+def _problems(config: Config, runs: list[Standing], refused: str | None) -> list[str]:
+    """What keeps the paper from being made, as Snakemake and `trqam collect` would say it, and then the runs' own."""
+    outdated = [standing for standing in runs if standing.outdated]
+    texts = [text for standing in runs for text in (standing.problem, standing.warning) if text]
+    if refused and outdated:
+        what = f"{count(len(outdated), 'run')} trained with another configuration than today's, which the paper refuses"
+        texts.insert(0, f"{what}; first {refused}")
+    elif refused and refused not in texts:
+        texts.insert(0, refused)
+    return texts[:SHOWN_PROBLEMS] + _more(len(texts))
+
+
+def _more(number: int) -> list[str]:
+    return [f"and {number - SHOWN_PROBLEMS} more"] if number > SHOWN_PROBLEMS else []
+
+
+def _snakemake() -> list[str]:
+    """Who has Snakemake's locks on this folder, or had them."""
+    try:
+        locks = leftovers.snakemake_locks(Path())
+    except UserError as error:
+        return [str(error)]
+    if not locks.paths:
+        return []
+    if locks.holder:
+        return [f"at work in this folder: {locks.holder}"]
+    return ["its locks are those of one that was killed; the same command removes them and goes on"]
+
+
+def _data(config: Config) -> str:
+    folders = [config.data_directory(domain) for domain in config.task_domains]
+    there = [folder for folder in folders if os.path.lexists(folder / "card.json")]
+    begun = [folder.name for folder in folders if folder not in there and os.path.lexists(folder / ".unfinished")]
+    damaged = []
+    for folder in there:
+        try:
+            read_record(folder / "card.json", Card, "`trqam doctor` has more")
+        except UserError as error:
+            damaged.append(str(error))
+    sound = len(there) - len(damaged)
+    text = f"{sound} of {count(len(folders), 'dataset')} in {config.scale.data_dir} ({config.scale.data_source})"
+    return "; ".join([text, *([f"begun: {', '.join(begun)}"] if begun else []), *damaged[:SHOWN_PROBLEMS]])
+
+
+def _time(runs: list[Standing], paces: Paces, now: float) -> str:
+    spent = sum(standing.pace * standing.step for standing in runs if standing.pace)
+    text = f"{_span(spent)} of training so far" if spent else "nothing is timed yet"
+    if not any(standing.left for standing in runs):
+        return text
+    left, jobs = paces.left(runs), len({standing.holder for standing in runs if standing.holder})
+    if left is None:
+        return f"{text}; `trqam plan` measures what all of it will take"
+    if not jobs:
+        return f"{text}, {_span(left)} left for one job at a time"
+    until = _clock(now + left / jobs, now)
+    return f"{text}, {_span(left)} left; with {count(jobs, 'job')} at a time, as now, until {until}"
+
+
+def _disk(config: Config) -> str:
+    folders = [config.results, Path(config.scale.data_dir)]
+    used = ", ".join(f"{weight(_used(folder))} in {folder}" for folder in folders)
+    there = next(folder for folder in (config.results, *config.results.parents) if os.path.exists(folder))
+    try:
+        room = os.statvfs(there)
+    except OSError as error:
+        return f"{used}; how much is free {there} does not tell ({error.strerror})"
+    return f"{used}; {weight(room.f_bavail * room.f_frsize)} free"
+
+
+def _used(folder: Path) -> int:
+    """Bytes on disk below ``folder``; what goes meanwhile or cannot be looked into does not count."""
+    total, folders = 0, [folder]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        with suppress(FileNotFoundError):
+                            total += entry.stat(follow_symlinks=False).st_blocks * 512
+        except OSError:
+            continue
+    return total
+
+
+def _next(config: Config, runs: list[Standing], overrides: Sequence[str]) -> str:
+    words = ["snakemake", "--cores", "all", "paper"]
+    if config.path != "config/config.yaml":
+        words += ["--configfile", config.path]
+    if overrides:
+        words += ["--config", *overrides]
+    paper, command = config.results / "paper" / "paper.pdf", shlex.join(words)
+    if running := _counts(runs)[RUNNING]:
+        return f"wait; {count(running, 'run')} running. Should they stop, they go on with: {command}"
+    if any(standing.state == WAITING for standing in runs):
+        begun = any(standing.step for standing in runs)
+        return f"{command}" + (" (what is done stays, what was interrupted goes on)" if begun else "")
+    if not _made_in_order(runs, paper):
+        return f"{command} (all is trained; the paper is to be made)"
+    return f"all is done: read {paper} and {paper.parent / 'report.html'}"
+
+
+def _made_in_order(runs: list[Standing], paper: Path) -> bool:
+    """Whether all is newer than what it was made from, by which Snakemake goes: copies may have lost their times."""
+    folder = paper.parent
+    manifests = [path for s in runs if os.path.isfile(path := s.cell.path / f"{s.stage}.json")]
+    drawn = [path for path in folder.glob("figures/*") if not path.name.startswith("theory")]  # which is of no run
+    steps = [manifests, [folder / "collected.json"], [*drawn, *folder.glob("tables/*")], [paper]]
+    if not all(os.path.isfile(path) for path in (*steps[1], paper)):
+        return False
+    times = [[_changed(path) for path in step] for step in steps if step]
+    return all(max(before) <= min(after) for before, after in pairwise(times))
+
+
+def _changed(path: Path) -> float:
+    """When a file was last written; 0 where there is none."""
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def _span(seconds: float) -> str:
+    """A time span for people: 45 s, 12 min, 3.4 h, 12 days."""
+    for unit, length, most in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 48)):
+        if seconds < most * length:
+            return f"{seconds / length:.1f} h" if unit == "h" else f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
+def _clock(moment: float, now: float) -> str:
+    """The local time, with its day unless that is today's."""
+    at, today = time.localtime(min(moment, FAR)), time.localtime(now)
+    return time.strftime("%H:%M" if at[:3] == today[:3] else "%a %d %b %H:%M", at)

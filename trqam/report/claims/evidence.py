@@ -1,0 +1,172 @@
+"""What a rule that decides a claim may look at, and the intervals that it decides by.
+
+An interval is a stratified bootstrap over seeds (seeds resampled within each task). With few seeds that is too narrow,
+so below `Evidence.narrow_below` a rule sees it widened to the range over seeds: three lucky seeds reproduce nothing.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trqam.config.load import Config
+from trqam.config.schema import Scale
+from trqam.config.wording import task_label
+from trqam.report.measures import final_step, realised_kl
+from trqam.report.statistics import round_half_up, stratified_bootstrap
+
+REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE = "reproduced", "not reproduced", "inconclusive"
+
+Scores = list[np.ndarray]  # one array of per-seed values a task
+Statistic = Callable[[np.ndarray], np.ndarray]  # of the tasks' means over seeds: (..., tasks) to (...)
+
+
+class NoResult(Exception):
+    """A result that the configuration asks for is not there; the message says which."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured ``value`` and its interval ``low`` to ``high``, over at least ``n`` seeds a task.
+
+    ``least`` and ``most`` are what a rule decides by: the interval, widened to the range over seeds if n is small.
+    ``unit`` is points, domains, % or share, which is printed in per cent.
+    """
+
+    what: str
+    unit: str
+    value: float
+    low: float
+    high: float
+    least: float
+    most: float
+    n: int
+
+    @property
+    def text(self) -> str:
+        """`21 points [18, 24]`, or `21 points [18, 24], seeds 15 to 30` where the range over seeds is wider."""
+        value, low, high, least, most = (
+            round_half_up(number * (100 if self.unit == "share" else 1))
+            for number in (self.value, self.low, self.high, self.least, self.most)
+        )
+        seeds = f", seeds {least} to {most}" if (low, high) != (least, most) else ""
+        return f"{value} {'%' if self.unit == 'share' else self.unit} [{low}, {high}]{seeds}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a rule found; ``reason`` is a sentence without its full stop."""
+
+    verdict: str
+    reason: str
+    measured: tuple[Estimate, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a rule may look at: results, where to look in them, and how intervals are made.
+
+    ``metrics`` are the rows of the claim's methods and tasks; ``final`` is the success at the end of ``stage``, indexed
+    by method and seed, a column a task, nan where a run has not finished (`final_success`).
+    ``methods`` are in the claim's order, ``stage`` is the one whose end counts, ``published`` what the paper prints for
+    this claim, ``paper`` the paper's own scale; below ``narrow_below`` seeds intervals are widened.
+    """
+
+    config: Config
+    metrics: pd.DataFrame
+    final: pd.DataFrame
+    tasks: tuple[str, ...]
+    methods: tuple[str, ...]
+    stage: str
+    published: dict[str, Any]
+    paper: Scale
+    rng: np.random.Generator
+    level: float
+    resamples: int
+    narrow_below: int
+
+    def label(self, method: str) -> str:
+        """The method as printed."""
+        return self.config.methods[method].label
+
+    def success(self, method: str, tasks: Sequence[str] | None = None) -> Scores:
+        """Per-seed final success, an array a task; NoResult where a task has none."""
+        tasks = list(self.tasks if tasks is None else tasks)
+        known = self.final.loc[[method]] if method in self.final.index else self.final.iloc[:0]
+        columns = known.reindex(columns=tasks).to_numpy(float).T
+        found = zip(columns, tasks, strict=True)
+        return [self._found(c[~np.isnan(c)], f"final {self.stage}", method, task) for c, task in found]
+
+    def kl_share(self, method: str, task: str) -> Scores:
+        """Per-seed realised path KL over the budget; NoResult if there is none."""
+        shares = realised_kl(self.metrics, self.config, [task], method, relative=True)
+        return [self._found(shares.to_numpy(float), "path-KL", method, task)]
+
+    def _found(self, values: np.ndarray, what: str, method: str, task: str) -> np.ndarray:
+        if not values.size:
+            raise NoResult(f"{self.label(method)} has no {what} result on {task_label(self.config, task)}")
+        return values
+
+    def estimate(
+        self, what: str, unit: str, plus: Scores, minus: Scores = (), statistic: Statistic | None = None
+    ) -> Estimate:
+        """``statistic`` of the task means of [*plus, *minus]; by default the mean of ``plus`` minus that of ``minus``.
+
+        A statistic must not fall in ``plus`` nor rise in ``minus``, so that its range over seeds is that between the
+        worst seeds of the one against the best of the other and the reverse.
+        """
+        scores = [*plus, *minus]
+        statistic = statistic or partial(contrast, len(plus))
+        n = min(map(len, scores))
+
+        def resampled(strata: Scores) -> np.ndarray:
+            return statistic(task_means(strata))
+
+        interval = stratified_bootstrap(scores, resampled, self.rng, resamples=self.resamples, level=self.level)
+        low, high = least, most = tuple(map(float, interval))
+        if n < self.narrow_below:
+            worst = [seeds.min() for seeds in plus] + [seeds.max() for seeds in minus]
+            best = [seeds.max() for seeds in plus] + [seeds.min() for seeds in minus]
+            least, most = min(low, float(statistic(np.array(worst)))), max(high, float(statistic(np.array(best))))
+        return Estimate(what, unit, float(resampled(scores)), low, high, least, most, n)
+
+
+def final_success(config: Config, metrics: pd.DataFrame, stage: str) -> pd.DataFrame:
+    """Success in per cent at the last evaluation of ``stage``: indexed by method and seed, a column a task."""
+    steps = metrics.method.map({method: final_step(config, method, stage) for method in metrics.method.unique()})
+    rows = metrics[(metrics.stage == stage) & (metrics.step == steps) & metrics.success.notna()]
+    return 100 * rows.pivot_table(index=["method", "seed"], columns="task", values="success", aggfunc="last")
+
+
+def task_means(strata: Scores) -> np.ndarray:
+    """The means over seeds of arrays (..., n) a task: (..., tasks). In one go where n is the same."""
+    if len({seeds.shape for seeds in strata}) == 1:
+        return np.moveaxis(np.asarray(strata).mean(axis=-1), 0, -1)
+    return np.stack([seeds.mean(axis=-1) for seeds in strata], axis=-1)
+
+
+def contrast(split: int, means: np.ndarray) -> np.ndarray:
+    """The mean over the first ``split`` tasks minus that over the others, if any, of ``means`` (..., tasks)."""
+    ours, others = means[..., :split], means[..., split:]
+    return ours.mean(axis=-1) - (others.mean(axis=-1) if others.shape[-1] else 0.0)
+
+
+def decided(parts: Iterable[bool | None]) -> str:
+    """The verdict of a claim's parts."""
+    parts = list(parts)
+    return NOT_REPRODUCED if False in parts else INCONCLUSIVE if None in parts else REPRODUCED
+
+
+def above(estimate: Estimate, bound: float) -> bool | None:
+    """Whether the interval lies above ``bound`` (True), below it (False) or contains it (None)."""
+    return True if estimate.least > bound else False if estimate.most < bound else None
+
+
+def within(estimate: Estimate, low: float, high: float) -> bool | None:
+    """Whether the interval lies inside [low, high] (True), wholly outside (False) or across an end (None)."""
+    if low <= estimate.least and estimate.most <= high:
+        return True
+    return False if estimate.most < low or estimate.least > high else None

@@ -1,0 +1,235 @@
+"""A verdict on each claim of the paper: what it says, what was measured, the rule, and whether they agree.
+
+config/claims.yaml states the claims (`claim_statements`), `claim_rules` holds the rules. The verdict is exactly one of
+reproduced, not reproduced, inconclusive and not run at this scale; no claim is tuned, dropped or added after results.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trqam.config.load import expanded
+from trqam.config.wording import count, enumerated, shown, task_label, tasks_label, words
+from trqam.experiment.files import write_json
+from trqam.maths.streams import stream
+from trqam.report.claims import statements
+from trqam.report.claims.evidence import (
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    Estimate,
+    Evidence,
+    NoResult,
+    final_success,
+)
+from trqam.report.claims.rules import RULES
+from trqam.report.claims.statements import Claim, Claims, Published, Threshold, filled, paper_scale
+from trqam.report.collected import Collected
+from trqam.report.selection import CLAIMS, tasks_run
+
+NOT_RUN = "not run at this scale"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_RUN)
+NAMED = 2  # of many, before "and 5 more"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim and what came of it; every text is plain.
+
+    ``claim`` is the paper's statement with its numbers, ``printed`` those numbers alone ("" where it prints none) and
+    ``published`` the same as data. ``measures`` says what is measured, ``rule`` how that decides, with ``thresholds``;
+    ``measured`` is what came out, empty if nothing did, and ``n`` the smallest number of seeds behind it. ``verdict``
+    is one of `VERDICTS`, ``reason`` says why in one line. ``elsewhere``: tasks or settings are not the paper's.
+    """
+
+    name: str
+    title: str
+    claim: str
+    source: str
+    printed: str
+    published: Published
+    measures: str
+    rule: str
+    thresholds: dict[str, Threshold]
+    measured: tuple[Estimate, ...]
+    n: int | None
+    verdict: str
+    reason: str
+    elsewhere: bool
+
+
+@lru_cache(maxsize=1)  # four parts of the report print them, and a grid of fifty tasks takes seconds
+def claims(collected: Collected, path: str | Path | None = None) -> tuple[Verdict, ...]:
+    """The verdict on every claim, in the order of the file: that of ``collected``, or ``path``."""
+    path = path or collected.claims
+    stated = statements.load(path)
+    return tuple(judge(name, stated, collected, f"{path}: claims: {name}") for name in stated.claims)
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """How many claims came out which way."""
+    given = [verdict.verdict for verdict in verdicts]
+    counts = [f"{given.count(kind)} {kind}" for kind in VERDICTS if kind in given]
+    elsewhere = [verdict for verdict in verdicts if verdict.elsewhere]
+    note = f" Not in the paper's own setting: {enumerated([v.title for v in elsewhere])}." if elsewhere else ""
+    return f"Of {count(len(given), 'claim')} of the paper: {enumerated(counts)}.{note}"
+
+
+def write(collected: Collected, path: str | Path) -> None:
+    """claims.json: the verdicts and how they were reached."""
+    stated, verdicts = statements.load(collected.claims), claims(collected)
+    interval = {"level": stated.interval.level, "resamples": stated.interval.resamples}
+    interval |= {"widened_to_the_range_below_seeds": _threshold(stated.interval.narrow_below)}
+    content = {"paper": stated.paper, "scale": collected.config.scale.scale, "summary": summary(verdicts)}
+    write_json(path, {**content, "interval": interval, "claims": [_record(verdict) for verdict in verdicts]})
+
+
+def _record(verdict: Verdict) -> dict[str, Any]:
+    measured = [
+        {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(estimate).items()} | {"text": estimate.text}
+        for estimate in verdict.measured
+    ]
+    thresholds = {key: _threshold(threshold) for key, threshold in verdict.thresholds.items()}
+    return {**vars(verdict), "measured": measured, "thresholds": thresholds}
+
+
+def _threshold(threshold: Threshold) -> dict[str, Any]:
+    return {"value": threshold.value, "unit": threshold.unit, "ours": threshold.ours}
+
+
+def judge(name: str, stated: Claims, collected: Collected, where: str = str(CLAIMS)) -> Verdict:
+    """The verdict on the claim ``name``; ``where`` begins the message if its text cannot be filled in."""
+    claim = stated.claims[name]
+    numbers = statements.published(name, stated, collected.reported, collected.config)
+    texts = {
+        key: filled(getattr(claim, key), numbers, claim.thresholds, f"{where}: {key}")
+        for key in ("says", "printed", "measures", "decides")
+    }
+    if not numbers:
+        texts["printed"] = ""
+    evidence = _evidence(name, claim, stated, collected, numbers)
+    verdict, reason, measured, elsewhere = _outcome(claim, stated, evidence, collected)
+    return Verdict(
+        name=name,
+        title=claim.title,
+        claim=texts["says"],
+        source=f"{stated.paper}, {claim.source}",
+        printed=texts["printed"],
+        published=numbers,
+        measures=texts["measures"],
+        rule=texts["decides"],
+        thresholds=claim.thresholds,
+        measured=measured,
+        n=min((estimate.n for estimate in measured), default=None),
+        verdict=verdict,
+        reason=reason,
+        elsewhere=elsewhere,
+    )
+
+
+def _evidence(name: str, claim: Claim, stated: Claims, collected: Collected, numbers: Published) -> Evidence:
+    """What the rule may look at; its tasks are those that all methods of the claim run on."""
+    config, interval = collected.config, stated.interval
+    sweep = [config.budget_sweep[budget] for budget in sorted(config.budget_sweep)]
+    methods = [*claim.needs.methods, *(sweep if claim.needs.budgets else [])]
+    tasks, wanted = tasks_run(config, *methods) if methods else [], _wanted(claim, collected)
+    if claim.needs.scope == "paper" or set(wanted) <= set(tasks):
+        tasks = [task for task in tasks if task in wanted]
+    rows = collected.metrics[collected.metrics.method.isin(methods) & collected.metrics.task.isin(tasks)]
+    return Evidence(
+        config=config,
+        metrics=rows,
+        final=final_success(config, rows, claim.needs.stages[-1]),
+        tasks=tuple(tasks),
+        methods=tuple(methods),
+        stage=claim.needs.stages[-1],
+        published=numbers,
+        paper=paper_scale(stated, collected.claims.parents[1]),
+        rng=stream(0, f"claims/{name}"),  # its own, so that no claim's interval depends on another claim
+        level=interval.level,
+        resamples=interval.resamples,
+        narrow_below=int(interval.narrow_below.value),
+    )
+
+
+def _wanted(claim: Claim, collected: Collected) -> list[str]:
+    """The paper's tasks that the claim is about."""
+    if isinstance(claim.needs.tasks, list):
+        return claim.needs.tasks
+    return expanded([domain for domain in dict.fromkeys(collected.reported.domain) if domain != "all"])
+
+
+def _outcome(
+    claim: Claim, stated: Claims, evidence: Evidence, collected: Collected
+) -> tuple[str, str, tuple[Estimate, ...], bool]:
+    """Verdict, reason, what was measured, and whether elsewhere than in the paper."""
+    wanted, departures = _wanted(claim, collected), _departures(claim, stated, evidence)
+    if obstacle := _obstacle(claim, evidence, wanted, departures):
+        return NOT_RUN, f"{obstacle}.", (), False
+    try:
+        found = RULES[claim.rule](evidence, **{key: threshold.value for key, threshold in claim.thresholds.items()})
+    except NoResult as lacking:
+        return INCONCLUSIVE, f"{lacking}, so that nothing can be said.", (), False
+    n = min(estimate.n for estimate in found.measured)
+    sentences = [found.reason]
+    if elsewhere := set(evidence.tasks) - set(wanted) or departures:
+        where = [tasks_label(evidence.config, list(evidence.tasks)), *departures]
+        sentences = [f"Not in the paper's setting ({', '.join(where[:NAMED])})", found.reason]
+    if n < claim.needs.seeds:
+        sentences.append(f"The claim needs at least {count(claim.needs.seeds, 'seed')}, and has {n}")
+    elif n < evidence.narrow_below:
+        sentences.append(f"{count(n, 'seed')}: the interval is too narrow, so the range over seeds decides too")
+    reason = ". ".join([*sentences, *_incomplete(evidence)]) + "."
+    return (found.verdict if n >= claim.needs.seeds else INCONCLUSIVE), reason, found.measured, bool(elsewhere)
+
+
+def _departures(claim: Claim, stated: Claims, evidence: Evidence) -> list[str]:
+    """Where this run's settings are not those of the paper's scale."""
+    keys = stated.paper_scale.keys + (stated.paper_scale.online_keys if "online" in claim.needs.stages else [])
+    pairs = [(key, getattr(evidence.config.scale, key), getattr(evidence.paper, key)) for key in keys]
+    return [f"{words(key)} {shown(own)} instead of {shown(paper)}" for key, own, paper in pairs if own != paper]
+
+
+def _obstacle(claim: Claim, evidence: Evidence, wanted: list[str], departures: list[str]) -> str:
+    """Why the claim is not run at this scale, if it is not."""
+    config, needs = evidence.config, claim.needs
+    if len(config.budget_sweep) < needs.budgets:
+        return f"Needs {count(needs.budgets, 'budget')}, and the sweep has {len(config.budget_sweep)}"
+    trained = {method for _, method in config.cells}
+    absent = [method for method in evidence.methods if method not in trained]
+    absent += [m for m in evidence.methods if m in trained and not set(needs.stages) <= set(config.stages(m))]
+    if absent:
+        labels = [evidence.label(method) if method in config.methods else method for method in absent]
+        return f"{enumerated(labels)} did not run through the {' and '.join(needs.stages)} stage"
+    if needs.scope == "any":
+        return "" if evidence.tasks else "No task ran with all methods of the claim"
+    ran = f"{len(evidence.tasks) or 'none'} of its {len(wanted)} tasks ran with all methods"
+    enough = evidence.tasks if needs.tasks == "some" else set(wanted) == set(evidence.tasks)
+    parts = [*([] if enough else [ran]), *_first(departures, " settings")]
+    return f"Not the paper's scale: {enumerated(parts)}" if parts else ""
+
+
+def _incomplete(evidence: Evidence) -> list[str]:
+    """The seeds that are missing and those that diverged, by name."""
+    rows, labels = evidence.metrics, {task: task_label(evidence.config, task) for task in evidence.tasks}
+    diverged = rows[(rows.status == "DIVERGED") & (rows.stage == evidence.stage)]
+    diverged = diverged[["task", "method", "seed"]].drop_duplicates().to_numpy().tolist()
+    seeds = range(evidence.config.scale.seeds)
+    wanted = pd.MultiIndex.from_product([evidence.methods, seeds])
+    lacking = evidence.final.reindex(index=wanted, columns=list(evidence.tasks)).isna()
+    missing = [(task, *cell) for task in evidence.tasks for cell in lacking.index[lacking[task]]]
+
+    def named(runs) -> str:
+        return enumerated(_first([f"seed {s} of {evidence.label(m)} on {labels[t]}" for t, m, s in runs]))
+
+    sentences = [f"Missing: {named(missing)}"] if missing else []
+    return sentences + ([f"Diverged, and counted with success 0: {named(diverged)}"] if diverged else [])
+
+
+def _first(names: list[str], noun: str = "") -> list[str]:
+    """The first few and how many more."""
+    return names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more{noun}"]

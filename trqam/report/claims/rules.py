@@ -1,0 +1,246 @@
+"""The rules that decide the paper's claims; config/claims.yaml says each in words and holds its thresholds.
+
+A rule is a function of `Evidence` and of its thresholds. It answers yes, no or cannot tell (None) for each part of the
+claim, from an interval and never from a point: a claim is reproduced if every part is yes, not reproduced if any is no.
+Success is in per cent. TRQAM is the first of ``evidence.methods``.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from trqam.config.load import domain_of
+from trqam.config.wording import count, enumerated, task_label
+from trqam.report.claims.evidence import (
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    Estimate,
+    Evidence,
+    Finding,
+    Scores,
+    Statistic,
+    above,
+    decided,
+    within,
+)
+from trqam.report.statistics import round_half_up
+
+
+def lead(evidence: Evidence) -> Finding:
+    """TRQAM's overall success against that of the best other method."""
+    domains = np.array([domain_of(task) for task in evidence.tasks])
+    members = [np.flatnonzero(domains == name) for name in dict.fromkeys(domains)]
+
+    def overall(means: np.ndarray) -> np.ndarray:
+        """Table 1's `all`: the mean of printed domain means, as printed."""
+        return _as_printed(np.mean([_as_printed(means[..., tasks].mean(axis=-1)) for tasks in members], axis=0))
+
+    ahead, rival = _against_best(evidence, evidence.tasks, overall)
+    methods = (evidence.methods[0], rival)
+    totals = [evidence.estimate(f"{evidence.label(m)} overall", "%", evidence.success(m), (), overall) for m in methods]
+    answer = above(ahead, 0)
+    place = {True: "is ahead of", False: "is behind", None: "cannot be told from"}[answer]
+    reason = f"{evidence.label(methods[0])} {place} the best other method, {evidence.label(rival)}"
+    if (printed := evidence.published.get("lead")) is not None:
+        inside = "inside" if ahead.low <= printed <= ahead.high else "outside"
+        reason += f"; the published lead of {round_half_up(printed)} points lies {inside} our interval"
+    return Finding(decided([answer]), reason, (*totals, ahead))
+
+
+def _as_printed(values: np.ndarray) -> np.ndarray:
+    """`round_half_up` of arrays."""
+    return np.floor(np.round(values, 9) + 0.5)
+
+
+def _against_best(evidence: Evidence, tasks: Sequence[str], summary: Statistic) -> tuple[Estimate, str]:
+    """``summary`` over ``tasks`` of TRQAM minus that of the best other method, and which method that is."""
+    methods, size = evidence.methods, len(tasks)
+    scores = [seeds for method in methods for seeds in evidence.success(method, tasks)]
+
+    def each(means: np.ndarray) -> np.ndarray:
+        return np.stack([summary(means[..., k * size : (k + 1) * size]) for k in range(len(methods))])
+
+    def ahead(means: np.ndarray) -> np.ndarray:
+        ours, *others = each(means)
+        return ours - np.max(others, axis=0)
+
+    what = f"{evidence.label(methods[0])} minus the best other method"
+    rival = methods[1 + int(np.argmax(each(np.array([seeds.mean() for seeds in scores]))[1:]))]
+    return evidence.estimate(what, "points", scores[:size], scores[size:], ahead), rival
+
+
+def best_or_tied(evidence: Evidence, *, tie: float) -> Finding:
+    """On how many domains TRQAM is not behind the best other method by more than a tie, as printed."""
+    tasks: dict[str, list[str]] = {}
+    for task in evidence.tasks:
+        tasks.setdefault(domain_of(task), []).append(task)
+    answers, points, seeds = {}, 0, []
+    for domain, members in tasks.items():
+        ahead, _ = _against_best(evidence, members, lambda means: _as_printed(_mean(means)))
+        margin = tie * evidence.published["deviations"][domain]
+        answers[evidence.config.domains[domain].label] = _not_below(ahead, -margin)
+        points += ahead.value >= -margin
+        seeds.append(ahead.n)
+    sure = sum(answer is True for answer in answers.values())
+    possible = sum(answer is not False for answer in answers.values())
+    needed = evidence.published["count"]
+    verdict = REPRODUCED if sure >= needed else NOT_REPRODUCED if possible < needed else INCONCLUSIVE
+    parts = [f"behind on {_listed(answers, False) or 'none'}"]
+    parts += [f"undecided on {undecided}"] if (undecided := _listed(answers, None)) else []
+    reason = (
+        f"{evidence.label(evidence.methods[0])} is {'; '.join(parts)}; in the paper on {evidence.published['behind']}"
+    )
+    found = Estimate("best or tied", "domains", points, sure, possible, sure, possible, min(seeds))
+    return Finding(verdict, reason, (found,))
+
+
+def _not_below(estimate: Estimate, bound: float) -> bool | None:
+    """`above` that counts the bound itself."""
+    return True if estimate.least >= bound else False if estimate.most < bound else None
+
+
+def _listed(answers: dict[str, bool | None], answer: bool | None) -> str:
+    names = [name for name, given in answers.items() if given is answer]
+    return enumerated(names) if names else ""
+
+
+def pooled_std(first: float, second: float) -> float:
+    """Two standard deviations over equally many seeds as one."""
+    return float(np.sqrt((first**2 + second**2) / 2))
+
+
+def collapse(evidence: Evidence, *, fall: float, floor: float, growth: float, rare: float) -> Finding:
+    """In which share of runs success falls while the adjoint loss grows."""
+    ours, *others = evidence.methods
+    label = {method: evidence.label(method) for method in evidence.methods}
+    runs = {m: [_collapsed(evidence, m, task, fall, floor, growth) for task in evidence.tasks] for m in label}
+    shares = {m: evidence.estimate(f"{label[m]} runs collapsed", "share", runs[m]) for m in label}
+    more = [evidence.estimate(f"{label[m]} minus {label[ours]}", "share", runs[m], runs[ours]) for m in others]
+    parts = [within(shares[ours], 0, rare), *(above(difference, 0) for difference in more)]
+    parts += [any(seeds.any() for seeds in runs[m]) for m in others]
+    numbers = [f"{sum(map(np.sum, runs[m])):.0f} of {sum(map(len, runs[m]))} of {label[m]}" for m in label]
+    return Finding(decided(parts), f"Of their runs collapsed {enumerated(numbers)}", (*shares.values(), *more))
+
+
+def _collapsed(evidence: Evidence, method: str, task: str, fall: float, floor: float, growth: float) -> np.ndarray:
+    """1 for each finished seed whose offline run collapsed, else 0; NoResult if none finished."""
+    evidence.success(method, [task])
+    finished = evidence.final.loc[method][task].dropna().index
+    interval, rows = evidence.config.run(task, method).eval_interval, evidence.metrics
+    rows = rows[(rows.method == method) & (rows.task == task) & (rows.stage == "offline") & rows.seed.isin(finished)]
+    runs = [run.sort_values("step") for _, run in rows.groupby("seed")]
+    return np.array([run_collapsed(run, interval, fall, floor, growth) for run in runs], float)
+
+
+def run_collapsed(run: pd.DataFrame, interval: int, fall: float, floor: float, growth: float) -> bool:
+    """Whether one seed's ``run`` (its rows by step) collapsed, ``interval`` being the steps between evaluations.
+
+    The adjoint losses compared are means over the logged steps of the interval that ends at an evaluation.
+    """
+    if "DIVERGED" in run.status.to_numpy():
+        return True
+    step, success, loss = (run[column].to_numpy(float) for column in ("step", "success", "adjoint_loss"))
+    evaluated = np.flatnonzero(~np.isnan(success))
+    earlier, final = evaluated[:-1], evaluated[-1]
+    best = earlier[np.argmax(success[earlier])] if earlier.size else final
+    if 100 * success[best] < floor or success[final] >= (1 - fall) * success[best]:
+        return False
+
+    def adjoint_loss(end: float) -> float:
+        logged = loss[(step > end - interval) & (step <= end)]
+        return float(np.nanmean(logged)) if not np.isnan(logged).all() else float("nan")
+
+    return adjoint_loss(step[final]) >= growth * adjoint_loss(max(step[best], interval))
+
+
+def within_budget(evidence: Evidence, *, tolerance: float) -> Finding:
+    """Realised path KL over the budget: TRQAM's inside the tolerance, the external form's above it, on every task."""
+    ours, external = evidence.methods
+    shares = {
+        m: [
+            evidence.estimate(
+                f"{evidence.label(m)}{_on(evidence, task)}, KL over budget", "share", evidence.kl_share(m, task)
+            )
+            for task in evidence.tasks
+        ]
+        for m in (ours, external)
+    }
+    keeps = decided(within(share, 1 - tolerance, 1 + tolerance) for share in shares[ours])
+    exceeds = decided(above(share, 1 + tolerance) for share in shares[external])
+    words = {REPRODUCED: "", NOT_REPRODUCED: "not ", INCONCLUSIVE: "not surely "}
+    reason = f"{evidence.label(ours)} is {words[keeps]}within {100 * tolerance:g} % of the budget, and "
+    reason += f"{evidence.label(external)} {words[exceeds]}more than that above it"
+    verdict = decided({REPRODUCED: True, NOT_REPRODUCED: False, INCONCLUSIVE: None}[part] for part in (keeps, exceeds))
+    return Finding(verdict, reason, (*shares[ours], *shares[external]))
+
+
+def smooth(evidence: Evidence, *, jump: float, floor: float) -> Finding:
+    """The difference in success between neighbouring budgets of the sweep, which ``evidence.methods`` has in order."""
+    budgets = sorted(evidence.config.budget_sweep)
+    changes, answers = [], []
+    for task in evidence.tasks:
+        for low, high in pairwise(budgets):
+            scores = [evidence.success(evidence.config.budget_sweep[budget], [task]) for budget in (high, low)]
+            what = f"largest change, budget {low:g} to {high:g}{_on(evidence, task)}"
+            changes.append(evidence.estimate(what, "points", *scores))
+            answers.append(within(changes[-1], -jump, jump))
+            if answers[-1] is False and high / low > _widest_step(evidence) + 1e-9:
+                answers[-1] = None  # it may still be smooth in between
+    largest = max(changes, key=lambda change: abs(change.value))
+    if max(np.mean([seeds.mean() for seeds in evidence.success(method)]) for method in evidence.methods) < floor:
+        return Finding(INCONCLUSIVE, f"No budget reaches {floor:g} % success, and a line at zero is smooth", (largest,))
+    verdict = decided(answers)
+    reason = {
+        REPRODUCED: f"no two neighbouring budgets differ by more than {jump:g} points",
+        NOT_REPRODUCED: f"two neighbouring budgets differ by more than {jump:g} points",
+        INCONCLUSIVE: f"the intervals do not say whether two neighbouring budgets differ by more than {jump:g} points",
+    }[verdict]
+    if any(within(change, -jump, jump) is False for change in changes) and verdict == INCONCLUSIVE:
+        reason = f"budgets differ by more than {jump:g} points, but lie further apart than the paper's"
+    return Finding(verdict, f"Of {count(len(budgets), 'budget')}, {reason}", (largest,))
+
+
+def _widest_step(evidence: Evidence) -> float:
+    """The largest factor between neighbouring budgets of the paper's own sweep."""
+    budgets = sorted(evidence.paper.budgets)
+    return max(high / low for low, high in pairwise(budgets))
+
+
+def pretraining(evidence: Evidence) -> Finding:
+    """What each method gains from behaviour cloning first; ``evidence.methods`` are with and without, in turn."""
+    pairs = zip(evidence.methods[::2], evidence.methods[1::2], strict=True)
+    scores = {having: (evidence.success(having), evidence.success(lacking)) for having, lacking in pairs}
+    label = {method: evidence.label(method) for method in scores}
+    gains = {m: evidence.estimate(f"{label[m]}'s gain", "points", *scores[m]) for m in scores}
+    ours, *others = scores
+    more = [_more_gained(evidence, f"{label[ours]}'s minus {label[m]}'s", scores[ours], scores[m]) for m in others]
+    parts = [above(gains[ours], 0), *(above(difference, 0) for difference in more)]
+    parts += [above(gains[m], 0) is not True for m in others]
+    words = {True: "gains", False: "loses", None: "shows neither gain nor loss"}
+    said = [f"{label[m]} {words[above(gains[m], 0)]}" for m in scores]
+    return Finding(decided(parts), enumerated(said), (*gains.values(), *more))
+
+
+def _more_gained(evidence: Evidence, what: str, ours: tuple[Scores, Scores], other: tuple[Scores, Scores]) -> Estimate:
+    """One method's (with, without) scores against another's: the difference of the two gains."""
+
+    def difference(means: np.ndarray) -> np.ndarray:
+        ours_with, other_without, ours_without, other_with = map(_mean, np.split(means, 4, axis=-1))
+        return (ours_with - ours_without) - (other_with - other_without)
+
+    return evidence.estimate(what, "points", [*ours[0], *other[1]], [*ours[1], *other[0]], difference)
+
+
+def _mean(means: np.ndarray) -> np.ndarray:
+    return means.mean(axis=-1)
+
+
+def _on(evidence: Evidence, task: str) -> str:
+    """Which task, where there are several."""
+    return f" on {task_label(evidence.config, task)}" if len(evidence.tasks) > 1 else ""
+
+
+RULES = {rule.__name__: rule for rule in (lead, best_or_tied, collapse, within_budget, smooth, pretraining)}

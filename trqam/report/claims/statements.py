@@ -1,0 +1,180 @@
+"""What the paper claims, as config/claims.yaml states it, with the numbers that paper/reported.csv prints."""
+
+from inspect import Parameter, signature
+from pathlib import Path
+from string import Formatter
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pandas as pd
+
+from trqam.config.errors import UserError
+from trqam.config.load import Config
+from trqam.config.schema import Count, Name, Scale
+from trqam.config.strict import Strict, convert, read_yaml, shown
+from trqam.config.wording import enumerated
+from trqam.report.claims.rules import RULES, pooled_std
+from trqam.report.collected import REPORTED
+from trqam.report.selection import CLAIMS
+from trqam.report.statistics import round_half_up
+
+Published = dict[str, Any]
+
+
+class Threshold(Strict):
+    """A number of a rule; ``ours`` if the paper does not give it."""
+
+    value: float
+    unit: Literal["share", "points", "%", "factor", "seeds"]
+    ours: bool
+
+    @property
+    def text(self) -> str:
+        """`10 %` for a share of 0.1, `20 points`, `2` for a factor."""
+        number = f"{100 * self.value if self.unit == 'share' else self.value:g}"
+        return number if self.unit == "factor" else f"{number} {'%' if self.unit == 'share' else self.unit}"
+
+
+class Needs(Strict):
+    """What must have run before a claim can be judged."""
+
+    scope: Literal["paper", "any"]
+    tasks: Literal["all", "some"] | list[Name]
+    methods: list[Name]
+    stages: Annotated[list[Literal["offline", "online"]], msgspec.Meta(min_length=1)]
+    seeds: Count
+    budgets: int = 0
+
+
+class Claim(Strict):
+    """One claim; config/claims.yaml explains each key."""
+
+    title: str
+    says: str
+    printed: str
+    source: str
+    measures: str
+    rule: str
+    decides: str
+    thresholds: dict[str, Threshold]
+    needs: Needs
+
+
+Inside = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z",
+        description="the path of a file inside the project, such as config/paper.yaml",
+    ),
+]
+
+
+class PaperScale(Strict):
+    """The scale file of the paper, and which of its keys a run must share to be at the paper's scale."""
+
+    file: Inside
+    keys: list[str]
+    online_keys: list[str]
+
+
+class Interval(Strict):
+    """How intervals are made."""
+
+    level: Annotated[float, msgspec.Meta(gt=0, lt=1)]
+    resamples: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+    narrow_below: Threshold
+
+
+class Claims(Strict):
+    """All of config/claims.yaml."""
+
+    paper: str
+    method: str
+    paper_scale: PaperScale
+    interval: Interval
+    claims: Annotated[dict[Name, Claim], msgspec.Meta(min_length=1)]
+
+
+def load(path: str | Path = CLAIMS) -> Claims:
+    """Reads and checks the claims; a mistake is one line that names file, claim, key and fix."""
+    claims = convert(read_yaml(path), Claims, str(path))
+    if unknown := [k for k in _keys(claims.paper_scale) if k not in Scale.__struct_fields__]:
+        raise UserError(f"{path}: paper_scale: {unknown[0]}: no key of a scale file; see config/config.yaml")
+    for name, claim in claims.claims.items():
+        _check_rule(claim, f"{path}: claims: {name}")
+    return claims
+
+
+def _keys(scale: PaperScale) -> list[str]:
+    return [*scale.keys, *scale.online_keys]
+
+
+def _check_rule(claim: Claim, where: str) -> None:
+    if claim.rule not in RULES:
+        raise UserError(f"{where}: rule: there is no {claim.rule!r}; use one of {', '.join(RULES)}")
+    parameters = signature(RULES[claim.rule]).parameters.values()
+    wanted = [parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY]
+    if sorted(wanted) != sorted(claim.thresholds):
+        raise UserError(f"{where}: thresholds: {claim.rule} takes {', '.join(wanted) or 'none'}; give exactly these")
+
+
+def paper_scale(claims: Claims, root: Path = CLAIMS.parents[1]) -> Scale:
+    """The scale file of the paper, which the claims name relative to ``root``."""
+    path = root / claims.paper_scale.file
+    return convert(read_yaml(path), Scale, str(path))
+
+
+def published(name: str, claims: Claims, reported: pd.DataFrame, config: Config) -> Published:
+    """The numbers that the paper prints for the claim ``name``; empty where it prints none.
+
+    They are those of the rows of paper/reported.csv that have the paper as their source, whose other methods are the
+    baselines; a later paper's are left out.
+    """
+    claim = claims.claims[name]
+    rows = reported[reported.source.str.startswith(claims.paper) & (reported.phase == claim.needs.stages[-1])]
+    if claim.rule not in ("lead", "best_or_tied") or (rows.empty and claim.rule == "lead"):
+        return {}  # nothing is printed for the online stage
+    if claims.method not in set(rows.method):
+        raise UserError(f"{REPORTED}: method: no row of {claims.method} from {claims.paper}; restore the file from git")
+    if claim.rule == "lead":
+        return _published_lead(rows[rows.domain == "all"].set_index("method")["mean"], claims.method, rows)
+    return _published_count(rows[rows.domain != "all"], claims.method, claim.thresholds["tie"].value, config)
+
+
+def _published_lead(overall: pd.Series, ours: str, rows: pd.DataFrame) -> Published:
+    others = overall.drop(ours)
+    lead = float(overall[ours] - others.max())
+    numbers = {"ours": float(overall[ours]), "best": float(others.max()), "lead": lead, "rival": str(others.idxmax())}
+    return {**numbers, "domains": rows.domain[rows.domain != "all"].nunique()}
+
+
+def _published_count(rows: pd.DataFrame, ours: str, tie: float, config: Config) -> Published:
+    """The rule `best_or_tied` on the printed means; ``deviations`` are what its ties are measured in, by domain."""
+    behind, deviations = [], {}
+    for domain, group in rows.groupby("domain", sort=False):
+        cells = group.set_index("method")
+        own, best = cells.loc[ours], cells.drop(ours).sort_values("mean", kind="stable").iloc[-1]
+        deviations[domain] = pooled_std(own["std"], best["std"])
+        if own["mean"] < best["mean"] - tie * deviations[domain]:
+            behind.append(config.domains[domain].label if domain in config.domains else domain)
+    numbers = {"count": len(deviations) - len(behind), "domains": len(deviations), "deviations": deviations}
+    return {**numbers, "behind": enumerated(behind) if behind else "none"}
+
+
+UNITS = {"ours": " %", "best": " %", "lead": " points"}
+
+
+def filled(text: str, numbers: Published, thresholds: dict[str, Threshold], where: str) -> str:
+    """``text`` with its {names} replaced by published numbers and thresholds; in braces a name alone is read."""
+    plain = {key: number for key, number in numbers.items() if not isinstance(number, dict)}
+    values = {k: v if isinstance(v, str) else round_half_up(v) + UNITS.get(k, "") for k, v in plain.items()}
+    values |= {key: threshold.text for key, threshold in thresholds.items()}
+    known = ", ".join(f"{{{key}}}" for key in values) or "none"
+    try:
+        parts = list(Formatter().parse(text))
+    except ValueError as error:
+        raise UserError(f"{where}: cannot fill in ({error}); names that can be filled in: {known}") from None
+    for _, name, form, conversion in parts:
+        if name is not None and (name not in values or form or conversion):
+            raise UserError(f"{where}: cannot fill in {{{shown(name)}}}; names that can be filled in: {known}")
+    return "".join(before + (values[name] if name is not None else "") for before, name, _, _ in parts)

@@ -1,0 +1,138 @@
+"""From collected results to tables, figures, the paper and the page: nothing here trains, and no result is typed in.
+
+This file holds what a scale compares and shows; Snakemake reads it, so it must stay free of torch and matplotlib.
+"""
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from trqam.config.load import Config, domain_of
+
+PAPER = Path(__file__).parents[2] / "paper"
+IMPORTED = Path("data/imported")  # curves that others published (`trqam import`)
+SOURCE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"  # a name of such curves
+CLAIMS = PAPER.parent / "config" / "claims.yaml"  # the paper's claims, one file for all scales
+CONTRASTED = ("trqam", "constant_lambda", "qam", "external_kl")  # adaptive, constant, constant, external
+COLLAPSING = ("qam", "qam_e", "trqam")
+BEYOND = "Beyond the paper"  # the group in methods.yaml of what other papers brought
+STRIP_METHODS = ("behaviour_cloning", "trqam")  # whose rollouts are shown, one under the other
+STRIP_SEED = 0  # of training and of evaluation
+STRIPS = 5  # tasks, at most
+
+
+class Strip(msgspec.Struct):
+    """What is read of the record beside a film strip: its task, whether there is a picture, and words."""
+
+    rendered: bool
+    caption: str
+    text: str
+    task: str = ""
+
+
+def imported_tables(folder: str | Path = IMPORTED) -> list[Path]:
+    """The tables of imported curves: regular files of a name that an import gives, whatever else lies there."""
+    return sorted(p for p in Path(folder).glob("*.csv") if re.fullmatch(SOURCE, p.stem) and p.is_file())
+
+
+def data_note(config: Config) -> str:
+    """What every table of results says of generated data; empty with OGBench's own."""
+    return "" if config.scale.data_source == "official" else " Data: generated here, not OGBench's release."
+
+
+def compared(config: Config) -> list[str]:
+    """The compared methods in the order of methods.yaml, which is the paper's."""
+    order = list(config.methods)
+    return sorted(config.compared, key=order.index)
+
+
+def tasks_run(config: Config, *methods: str) -> list[str]:
+    """The tasks on which every one of ``methods`` runs, in the scale's order."""
+    cells = set(config.cells)
+    return [task for task in config.tasks if all((task, method) in cells for method in methods)]
+
+
+def contrasted(config: Config) -> list[str]:
+    """The methods of the comparison of adaptive, constant and external KL; none where the scale ablates neither."""
+    if not set(CONTRASTED) & set(config.scale.ablations):
+        return []
+    return [method for method in CONTRASTED if method in [*config.compared, *config.scale.ablations]]
+
+
+def scratch_pairs(config: Config) -> dict[str, str]:
+    """A compared method that starts from behaviour cloning, to the ablation that has its agent and does not."""
+    pairs = {}
+    for ablation in config.scale.ablations:
+        scratch = config.methods[ablation]
+        alike = [m for m in config.compared if config.methods[m].agent == scratch.agent]
+        alike = [m for m in alike if "pretrain" in config.methods[m].stages]
+        if "pretrain" not in scratch.stages and alike:
+            pairs[alike[0]] = ablation
+    return pairs
+
+
+def collapsing(config: Config) -> list[str]:
+    """The methods of the comparison of who collapses: plain adjoint matching, and TRQAM; none without both."""
+    methods = [method for method in COLLAPSING if method in config.compared]
+    return methods if "trqam" in methods and len(methods) > 1 else []
+
+
+def internal_external(config: Config) -> list[str]:
+    """TRQAM and the external KL penalty; none where the scale does not have both."""
+    both = [method for method in ("trqam", "external_kl") if method in [*config.compared, *config.scale.ablations]]
+    return both if len(both) == 2 else []
+
+
+FIGURES = (
+    "overall_bars",
+    "profiles",
+    "collapse",
+    "offline_to_online",
+    "trust_region",
+    "adaptive_constant",
+    "external_kl",
+    "pretraining",
+    "budget_sweep",
+)
+TABLES = (
+    "success", "aggregates", "improvement", "coverage", "success_tasks", "published", "imported", "settings_common",
+    "settings_domains", "settings_trust_region", "settings_baselines", "settings_ablations", "claims",
+)  # fmt: skip
+
+
+def figure_names(config: Config) -> tuple[str, ...]:
+    """The figures that this scale has the methods for, and the appendix's curves of each domain."""
+    ablated = bool(config.scale.ablation_tasks)
+    lacking = {
+        "collapse": not collapsing(config),
+        "external_kl": not (ablated and internal_external(config)),
+        "adaptive_constant": not (ablated and contrasted(config)),
+        "pretraining": not (ablated and scratch_pairs(config)),
+        "budget_sweep": not (ablated and config.budget_sweep),
+    }
+    text = [name for name in FIGURES if not lacking.get(name)]
+    return (*text, *(f"curves--{domain}" for domain in config.task_domains))
+
+
+def figure_module(name: str) -> str:
+    """The module that draws the figure; what follows `--` in a name is an argument to it."""
+    return f"trqam.report.figures.{name.partition('--')[0]}"
+
+
+def table_names(config: Config) -> tuple[str, ...]:
+    """The tables of this scale."""
+    return TABLES
+
+
+def lists_single_tasks(config: Config) -> bool:
+    """Whether the scale names single tasks rather than whole domains only."""
+    return any("-singletask-" in task for task in config.scale.tasks)
+
+
+def rollout_tasks(config: Config) -> list[str]:
+    """The tasks whose rollouts are shown: at most `STRIPS`, the first of every domain before its second, in order."""
+    tasks = tasks_run(config, *STRIP_METHODS)
+    place = {task: [t for t in tasks if domain_of(t) == domain_of(task)].index(task) for task in tasks}
+    chosen = sorted(tasks, key=lambda task: place[task])[:STRIPS]
+    return [task for task in tasks if task in chosen]
