@@ -153,13 +153,6 @@ def swap(path: Path, other: str) -> None:
     path.with_name(other).write_bytes(first)
 
 
-def episodes(path: Path, rows: int) -> None:
-    """Terminals that end an episode every so many rows, and in the last."""
-    array = np.zeros_like(np.load(path))
-    array[rows - 1 :: rows] = array[-1] = 1
-    np.save(path, array)
-
-
 def header(path: Path, text: str) -> None:
     """An `.npy` file with another header, such as one that declares an enormous array."""
     content = text.encode("latin-1").ljust(117) + b"\n"

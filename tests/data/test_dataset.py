@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tests.helpers import stores
 from trqam.config.errors import UserError
@@ -80,6 +81,17 @@ def test_gather_pairs_rows_with_their_successors():
     np.testing.assert_array_equal(batch["actions"], arrays["actions"][rows].clip(-ACTION_BOUND, ACTION_BOUND))
     assert np.abs(batch["actions"]).max() < 1 < np.abs(arrays["actions"]).max()
     assert dataset.gather(np.arange(6).reshape(2, 3))["actions"].shape == (2, 3, 3)
+
+
+def test_a_horizon_beyond_all_episodes_is_refused(load):
+    """No chunk would fit in, and nothing would be learned."""
+    config = load()
+    run = config.run(config.tasks[0], "trqam")
+    folder = config.data_directory(run.domain)
+    dataset = Dataset.open(folder, run.task)
+    dataset.check_belongs(structs.replace(run, horizon=1000), folder, config.path)
+    with pytest.raises(UserError, match=r"card.json: horizon: 1001 is longer than any episode, 1000 transitions; "):
+        dataset.check_belongs(structs.replace(run, horizon=1001), folder, config.path)
 
 
 def test_a_stored_dataset_is_mapped_not_read(tmp_path):

@@ -21,10 +21,6 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-# Nothing that draws comes through here without `rendering.prepare`, which leaves in TRQAM_RENDERER what it found. The
-# caller's MUJOCO_GL does not count: mujoco tries it when it is imported, and one that is not there ends everything.
-os.environ["MUJOCO_GL"] = os.environ.get("TRQAM_RENDERER", "disable")
-
 import gymnasium
 import numpy as np
 
@@ -73,6 +69,9 @@ def make_registered(name: str, **options) -> gymnasium.Env:
     """The environment that OGBench registers as ``name`` (without the dataset's kind); UserError if none."""
     if "teleport" in name:
         raise UserError(f"task {name}: teleport mazes draw from numpy's global generator at every step; choose another")
+    # mujoco tries its renderer when it is imported, here: none, whatever the caller's MUJOCO_GL, for one that is not
+    # there ends everything; or what `rendering.prepare` has found and left in TRQAM_RENDERER.
+    os.environ["MUJOCO_GL"] = os.environ.get("TRQAM_RENDERER", "disable")
     import ogbench  # noqa: F401  (registers; slow to import, so not before an environment is wanted)
 
     if not re.match(r"pointmaze|antmaze|humanoidmaze|antsoccer", name):

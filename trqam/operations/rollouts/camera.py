@@ -1,8 +1,7 @@
 """Pictures of environments without a screen: which OpenGL works here, the camera, and films as mp4 or GIF.
 
 MuJoCo chooses its OpenGL when it is imported, from MUJOCO_GL, and `trqam.environments.ogbench_tasks` sets that to none
-unless `prepare` was called before. So it must be, before anything imports an environment; this module itself imports
-neither.
+unless `prepare` was called before the first environment is made; this module itself imports neither.
 """
 
 import errno
