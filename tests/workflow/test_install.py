@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from shlex import quote
 
 import pytest
 
@@ -128,7 +129,7 @@ def test_a_folder_that_was_moved_or_copied_gets_an_environment_of_its_own(setup,
 def test_another_python_means_another_environment_but_only_if_it_is_named(setup, capsys, monkeypatch, tmp_path):
     made(setup)
     other = "3.12" if sys.version_info[:2] == (3, 11) else "3.11"
-    named = program(tmp_path, f"python{other}", f'[ "$1" = -m ] && exec {PYTHON} "$@"\necho {other} $0')
+    named = program(tmp_path, f"python{other}", f'[ "$1" = -m ] && exec {quote(PYTHON)} "$@"\necho {other} "$0"')
     monkeypatch.setattr(setup.sys, "executable", named)
     assert setup.main([]) == 0
     assert setup.commands == []
@@ -214,7 +215,7 @@ def test_one_on_path_is_taken_where_python3_is_out_of_bounds(setup, capsys, monk
     assert setup.main([]) == 1
     assert "python3 is 3.13" in capsys.readouterr().err
     program(tmp_path / "bin", "python3.11", "exit 127")  # as pyenv's, of a version that is not chosen
-    program(tmp_path / "bin", "python3.12", f"echo 3.12 {PYTHON}")
+    program(tmp_path / "bin", "python3.12", f"echo 3.12 {quote(PYTHON)}")
     assert setup.main([]) == 0
     assert capsys.readouterr().out.startswith("trqam: python3 is 3.13; taking python3.12\n")
     assert setup.commands[0][0] == PYTHON
