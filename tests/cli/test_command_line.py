@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -78,7 +79,7 @@ def test_a_tilde_that_the_shell_leaves_means_home(monkeypatch, tmp_path, capsys)
 
 def run(shell, **environment):
     """The outcome of a line of the shell, in which `trqam` stands for the command."""
-    line = f'trqam() {{ "{sys.executable}" -m trqam "$@"; }}; {shell}'
+    line = f'trqam() {{ {quote(sys.executable)} -m trqam "$@"; }}; {shell}'
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     return subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True)
 
@@ -115,7 +116,7 @@ def test_closed_streams_and_full_disks(shell, code, errors):
     if "/dev/full" in shell and not Path("/dev/full").exists():
         pytest.skip("needs Linux's /dev/full")
     if "doctor" in shell:
-        shell = f"cd {ROOT}; {shell}"
+        shell = f"cd {quote(str(ROOT))}; {shell}"
     done = run(shell)
     assert done.returncode in ({0, 141} if code is None else {code}), done.stderr
     assert done.stderr.startswith(errors)
