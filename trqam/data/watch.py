@@ -4,16 +4,20 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from trqam.config.errors import UserError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 BLOCK = 1 << 20
 
 
-def watch(label: str, total: int | None, unit: str, initial: int = 0) -> tqdm:
+def watch(label: str, total: int | None, unit: str, initial: int = 0) -> "tqdm":
     """A bar on a terminal; in a log a line every half minute, and none for what is quicker."""
+    from tqdm import tqdm  # only here: the benchmark of a GPU runs with PyTorch alone
+
     terminal = sys.stderr.isatty()
     return tqdm(
         desc=label,
