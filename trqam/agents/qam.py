@@ -12,9 +12,9 @@ from torch import Tensor
 from trqam.agents.base import ActorCritic, Network, Tensors
 from trqam.config.schema import Positive
 from trqam.config.strict import Strict
-from trqam.maths.adjoint import adjoint_matching_loss, along_path, lean_adjoint, path_kl, terminal_adjoint
-from trqam.maths.sde import memoryless_schedule, sample_trajectory
-from trqam.networks.mlp import RecordedField
+from trqam.maths.adjoint import adjoint_matching_loss, lean_adjoint, path_kl, terminal_adjoint
+from trqam.maths.sde import memoryless_schedule, sample_trajectory, time_grid
+from trqam.networks.mlp import RecordedField, along_path
 from trqam.networks.replicas import State
 
 
@@ -83,12 +83,14 @@ class QAM(ActorCritic):
         The roll-out has asked for v_ft at all states but the last, and for v_base at the last: neither asks again.
         """
         base, finetuned = self.reference_field(state), RecordedField(self.field(state.online["finetuned"]))
-        t, g2 = memoryless_schedule(self.run.flow_steps, s)
+        steps = self.run.flow_steps
+        t, g2 = memoryless_schedule(steps, s)
         path, v_last = sample_trajectory(finetuned, base, s, noise["adj_x0"], noise["adj_eps"].transpose(0, 1))
-        finetuned(s, path[-2], 1 - 1 / self.run.flow_steps)
+        finetuned(s, path[-2], 1 - 1 / steps)
         v_base = torch.cat([along_path(base, s, path[:-2], t[:-1]), v_last[None]])
         terminal = self.terminal_adjoint(state, s, path[-1])
-        return AdjointSamples(path[:-1], lean_adjoint(base, s, path, terminal), g2, terminal, v_base, finetuned)
+        pull = base.pullback(s, path[:-1], time_grid(steps, s, first=1))
+        return AdjointSamples(path[:-1], lean_adjoint(pull, terminal, steps), g2, terminal, v_base, finetuned)
 
     def terminal_adjoint(self, state: State, s: Tensor, x: Tensor) -> Tensor:
         """-inverse_temperature * grad_x mean_k Q_k(s, clip(x))."""

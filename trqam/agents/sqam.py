@@ -15,9 +15,9 @@ from trqam.agents.qam import AdjointSamples
 from trqam.agents.trqam import TRQAM
 from trqam.config.schema import Fraction, NotNegative, Positive
 from trqam.config.strict import Strict
-from trqam.maths.adjoint import along_path
 from trqam.maths.flow import euler
-from trqam.networks.mlp import RecordedField
+from trqam.maths.sde import squared_diffusion, time_grid
+from trqam.networks.mlp import RecordedField, along_path
 from trqam.networks.replicas import State
 
 
@@ -52,7 +52,7 @@ class SQAM(TRQAM):
     def sample_adjoints(self, state: State, s: Tensor, noise: Tensors) -> AdjointSamples:
         """Bridge states at t_1 .. t_K and the critic's one gradient, scaled by time."""
         steps = self.run.flow_steps
-        h, t = 1 / steps, torch.arange(1, steps + 1, dtype=s.dtype, device=s.device) / steps
+        t = time_grid(steps, s, first=1)
         action = euler(self.field(state.online["finetuned"]), s, noise["adj_x0"], steps)
         weight = t[:, None, None, None]
         states = (1 - weight) * noise["adj_eps"].transpose(0, 1) + weight * action
@@ -60,7 +60,7 @@ class SQAM(TRQAM):
         finetuned = RecordedField(self.field(state.online["finetuned"]))
         along_path(finetuned, s, states, t)
         v_base = along_path(self.reference_field(state), s, states, t)
-        return AdjointSamples(states, weight * terminal, 2 * (1 - t + h) / (t + h), terminal, v_base, finetuned)
+        return AdjointSamples(states, weight * terminal, squared_diffusion(t, 1 / steps), terminal, v_base, finetuned)
 
 
 AGENT = SQAM

@@ -30,6 +30,7 @@ def dual_descent(
     bounds: tuple[float, float],
 ) -> DualState:
     """One dual step from the estimate ``kl`` [R]."""
+    assert kl.ndim == state.multiplier.ndim == state.kl_ema.ndim == 1
     clipped = torch.clamp(kl, max=clip * budget)
     kl_ema = (1 - ema_rate) * state.kl_ema + ema_rate * clipped
     return DualState((state.multiplier + rate * (kl_ema - budget)).clamp(*bounds), kl_ema)

@@ -17,17 +17,20 @@ Field = Callable[[Tensor, Tensor, Tensor | float], Tensor]
 
 def interpolate(x0: Tensor, x1: Tensor, t: Tensor) -> Tensor:
     """The point at time ``t`` on the straight line from ``x0`` to ``x1``."""
+    assert x0.ndim == x1.ndim == t.ndim == 3
     return (1 - t) * x0 + t * x1
 
 
 def flow_matching_loss(field: Field, s: Tensor, x1: Tensor, x0: Tensor, t: Tensor, valid: Tensor) -> Tensor:
     """L_BC per replica, [R]; ``valid`` [R, B] is 0 for chunks that leave their trajectory."""
+    assert (s.ndim, x1.ndim, x0.ndim, t.ndim, valid.ndim) == (3, 3, 3, 3, 2)
     error = field(s, interpolate(x0, x1, t), t) - (x1 - x0)
     return (error.square().mean(-1) * valid).mean(-1)
 
 
 def euler(field: Field, s: Tensor, x: Tensor, steps: int) -> Tensor:
     """The end point of the flow started at noise ``x``, not clipped."""
+    assert s.ndim == x.ndim == 3
     for i in range(steps):
         x = x + field(s, x, i / steps) / steps
     return x

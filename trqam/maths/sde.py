@@ -18,11 +18,20 @@ from torch import Tensor
 from trqam.maths.flow import Field
 
 
+def time_grid(steps: int, like: Tensor, first: int = 0) -> Tensor:
+    """K = ``steps`` times i / K from i = ``first`` on, [K], with the dtype and device of ``like``."""
+    return torch.arange(first, first + steps, dtype=like.dtype, device=like.device) / steps
+
+
+def squared_diffusion(t: Tensor | float, h: float) -> Tensor | float:
+    """g^2 at time ``t`` of a grid of step ``h``."""
+    return 2 * (1 - t + h) / (t + h)
+
+
 def memoryless_schedule(steps: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Times t [K] and squared diffusions g^2 [K], with the dtype and device of ``like``."""
-    t = torch.arange(steps, dtype=like.dtype, device=like.device) / steps
-    h = 1 / steps
-    return t, 2 * (1 - t + h) / (t + h)
+    t = time_grid(steps, like)
+    return t, squared_diffusion(t, 1 / steps)
 
 
 def sample_trajectory(finetuned: Field, base: Field, s: Tensor, x0: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,12 +40,13 @@ def sample_trajectory(finetuned: Field, base: Field, s: Tensor, x0: Tensor, nois
 
     Call it without gradient: adjoint matching does not differentiate through the path.
     """
+    assert (s.ndim, x0.ndim, noise.ndim) == (3, 3, 4)
     steps = noise.shape[0]
     h = 1 / steps
     path = [x0]
     for i in range(steps - 1):
         t, x = i / steps, path[-1]
-        g = (2 * (1 - t + h) / (t + h)) ** 0.5
+        g = squared_diffusion(t, h) ** 0.5
         path.append(x + h * (2 * finetuned(s, x, t) - x / (t + h)) + h**0.5 * g * noise[i])
     velocity = base(s, path[-1], (steps - 1) / steps)
     path.append(path[-1] + h * velocity)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trqam.maths.flow import Field
 from trqam.networks.layers import Differentiable, Layer, Pass, Pullback, forward, run
 
 Parameters = dict[str, Tensor]
@@ -132,12 +133,25 @@ class VelocityField:
             t = x.new_full((*x.shape[:-1], 1), t)
         return torch.cat([s, x, t], -1)
 
-    def pullback(self, s: Tensor, x: Tensor, t: Tensor, unit: int) -> Pullback:
-        """One forward pass at all rows, and the map (i, cotangent [R, unit, D]) to J_x^T cotangent at rows i unit ..
-        (i + 1) unit."""
+    def pullback(self, s: Tensor, states: Tensor, t: Tensor) -> Pullback:
+        """One forward pass at all states [K, R, B, D] and times t [K], and the map (i, cotangent [R, B, D]) to
+        J_x^T cotangent at the i-th of them."""
         with torch.no_grad():
-            action = slice(s.shape[-1], s.shape[-1] + x.shape[-1])
-            return Pullback(self.layers, self.inputs(s, x, t), unit, action)
+            action = slice(s.shape[-1], s.shape[-1] + states.shape[-1])
+            return Pullback(self.layers, self.inputs(*_rows(s, states, t)), states.shape[2], action)
+
+
+def along_path(field: Field, s: Tensor, states: Tensor, t: Tensor) -> Tensor:
+    """Velocities [K, R, B, D] at states [K, R, B, D] and times t [K], as one batch of K B rows a replica."""
+    steps, replicas, batch, size = states.shape
+    return field(*_rows(s, states, t)).view(replicas, steps, batch, size).transpose(0, 1)
+
+
+def _rows(s: Tensor, states: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Observations, states and times of all steps as rows: [R, K B, O], [R, K B, D] and [R, K B, 1]."""
+    steps, replicas, batch, size = states.shape
+    rows = states.transpose(0, 1).reshape(replicas, steps * batch, size)
+    return s.repeat(1, steps, 1), rows, t.repeat_interleave(batch)[None, :, None].expand(replicas, -1, 1)
 
 
 class RecordedField:

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from trqam.experiment.files import write_atomically
 from trqam.maths import closed_forms
-from trqam.report import figures
+from trqam.report import figures, theory_experiments
 from trqam.report.latex import escape
 
 # The experiments. Budgets are those that domains.yaml uses most, K = 10 is what the authors train with.
@@ -37,7 +37,8 @@ STYLES = ("-", "-.", ":")
 
 
 class Measured(NamedTuple):
-    """Tables of `trqam.maths.closed_forms`: dual descent on the training's and on finer steps, and the other two."""
+    """The tables of `trqam.report.theory_experiments`: dual descent on the training's and on finer steps, and the other
+    two."""
 
     training: pd.DataFrame
     fine: pd.DataFrame
@@ -48,17 +49,17 @@ class Measured(NamedTuple):
 @cache
 def discretisation() -> pd.DataFrame:
     """The experiment that the caption speaks of, once a process (some seconds)."""
-    return closed_forms.discretisation_experiment(FLOW_STEPS, VARIANCES)
+    return theory_experiments.discretisation_experiment(FLOW_STEPS, VARIANCES)
 
 
 @cache
 def measure() -> Measured:
     """All experiments, once a process (about half a minute)."""
     return Measured(
-        closed_forms.dual_descent_experiment(BUDGETS, DIMENSIONS, TRAINING_STEPS, DUAL_STEPS),
-        closed_forms.dual_descent_experiment(BUDGETS, [SHOWN_DIMENSION], FINE_STEPS, DUAL_STEPS),
+        theory_experiments.dual_descent_experiment(BUDGETS, DIMENSIONS, TRAINING_STEPS, DUAL_STEPS),
+        theory_experiments.dual_descent_experiment(BUDGETS, [SHOWN_DIMENSION], FINE_STEPS, DUAL_STEPS),
         discretisation(),
-        closed_forms.amplification_experiment(BETAS, ERRORS, TOYS),
+        theory_experiments.amplification_experiment(BETAS, ERRORS, TOYS),
     )
 
 
@@ -172,7 +173,7 @@ def theory_facts() -> dict[str, str]:
     measured = measure()
     errors, table = _errors(measured.discretisation), measured.discretisation
     tail = errors[errors.index >= FITTED_FROM].drop(columns=_changing_sign(errors))
-    orders = [closed_forms.fitted_order(error.index, error) for _, error in tail.items()]
+    orders = [theory_experiments.fitted_order(error.index, error) for _, error in tail.items()]
     last = [frame.groupby(["dimension", "budget"]).last() for frame in (measured.training, measured.fine)]
     off = [(frame.multiplier / frame.analytic - 1).abs() for frame in last]
     budget = (last[0].path_kl / last[0].index.get_level_values("budget") - 1).abs()

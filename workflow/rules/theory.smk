@@ -12,6 +12,7 @@ rule theory_figure:
         "trqam/maths/streams.py",
         "trqam/report/selection.py",
         "trqam/report/latex.py",  # escapes
+        "trqam/report/theory_experiments.py",
         "trqam/report/theory_figure.py",
         "trqam/report/figures/__init__.py",
         "trqam/__main__.py",
