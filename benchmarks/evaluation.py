@@ -18,7 +18,6 @@ from statistics import median
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np
 
 from trqam.config import load
 from trqam.config.load import Config
@@ -40,17 +39,14 @@ def network(loaded: Config, task: str) -> tuple[Act, int]:
     import torch
 
     from trqam.agents import make_agent
+    from trqam.data.dataset import UNCHANGED
     from trqam.networks.replicas import assemble
-    from trqam.training.policy import Policy
+    from trqam.training.learner import Policy
 
     torch.set_num_threads(1)
     agent = make_agent(loaded.run(task, "trqam"), *environments.sizes(task))
-    state, policy = assemble([agent.initialise(0, None)]), Policy(agent, None, torch.device("cpu"))
-
-    def act(observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        return policy.act(state, observations, noise)
-
-    return act, agent.noise_size
+    policy = Policy(agent, assemble([agent.initialise(0, None)]), UNCHANGED, torch.device("cpu"))
+    return policy.act, agent.noise_size
 
 
 def measure(domain: str, options: argparse.Namespace) -> list[str]:

@@ -25,8 +25,7 @@ from trqam.operations.bench.cases import SHARED, SIZES
 from trqam.operations.bench.flops import update_flops
 from trqam.training.batches import FromDevice, FromHost, Streamed
 from trqam.training.experience import Offline
-from trqam.training.learner import Learner
-from trqam.training.policy import Policy
+from trqam.training.learner import Batches, Learner, Policy
 
 EPISODES, LENGTH = 500, 20
 OWN = {  # sizes beside those of `trqam bench`: observation, action, and what replaces the values below
@@ -87,8 +86,10 @@ class Stack:
 
     agent: Agent
     state: State
+    batches: Batches | None
     learner: Learner
     policy: Policy
+    device: torch.device
     step: int = 0
 
     def update(self) -> None:
@@ -119,15 +120,13 @@ class Bench:
         size: str,
         seeds: list[int],
         kind: str,
-        feed: str = "device",
+        made: str = "device",
         pretrained: dict[str, Tensor] | None = None,
         replicas: list[dict[str, Tensor]] | None = None,
         **changes,
     ) -> Stack:
-        """``kind`` as `trqam.networks.capture.kind_of` answers; ``feed``: "device", "streamed" or "host".
-
-        ``replicas`` are tensors to go on from.
-        """
+        """``kind`` as `trqam.networks.capture.kind_of` answers; batches are ``made`` on the "device", on the "host", or
+        there and "streamed"; ``replicas``: tensors to go on from."""
         run, *shape = sized(size, **changes)
         if tuple(shape) not in self._data:
             dataset = synthetic(*shape)
@@ -135,12 +134,13 @@ class Bench:
         dataset, resident = self._data[tuple(shape)]
         agent = make_agent(run, *shape)
         state = assemble(replicas or [agent.initialise(seed, pretrained) for seed in seeds], self.device)
-        policy, experience = Policy(agent, dataset, self.device, kind), Offline(run, dataset, seeds, "offline")
-        if feed == "device":
-            fed = FromDevice(policy, experience, resident, 0)
+        policy = Policy(agent, state, dataset.normaliser, self.device, kind)
+        given = agent, Offline(run, dataset, seeds, "offline"), self.device
+        if made == "device":
+            batches = FromDevice(*given, resident, 0)
         else:
-            fed = (Streamed if feed == "streamed" else FromHost)(policy, experience)
-        return Stack(agent, state, Learner(agent, state, fed, kind, self.device), policy)
+            batches = (Streamed if made == "streamed" else FromHost)(*given)
+        return Stack(agent, state, batches, Learner(agent, state, batches, kind, self.device), policy, self.device)
 
 
 def difference(one: Stack, other: Stack) -> float:
@@ -162,6 +162,6 @@ def difference(one: Stack, other: Stack) -> float:
 
 def replica_of(stack: Stack, index: int) -> Stack:
     """One replica of a stack as a stack, to be compared; without metrics."""
-    state = assemble([stack.state.replica(index)], stack.policy.device)
-    silent = Learner(stack.agent, state, None, "eager", stack.policy.device)
-    return Stack(stack.agent, state, silent, stack.policy)
+    state = assemble([stack.state.replica(index)], stack.device)
+    silent = Learner(stack.agent, state, None, "eager", stack.device)
+    return Stack(stack.agent, state, None, silent, stack.policy, stack.device)

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_cases import Bench, Stack, difference, replica_of, target
-from trqam.maths.philox import Draws
+from trqam.data.dataset import UNCHANGED
 from trqam.networks.capture import WARM_UP
-from trqam.training.policy import Policy
+from trqam.training.batches import Draws
+from trqam.training.learner import Policy
 
 CPU = torch.device("cpu")
 EXACT, CLOSE, LOOSE = 0.0, 1e-5, 1e-4
@@ -49,9 +50,9 @@ def checks(bench: Bench, size: str, updates: int, kind: str) -> Iterator[Check]:
     stacks = [bench.stack(size, [1, 2], each, replicas=left) for each in (kind, "eager")]
     yield Check(f"{kind} anew = eager, {few} updates", difference(*(_after(s, few) for s in stacks)), CLOSE)
     yield _acting(bench, size, kind)
-    streamed = [_after(bench.stack(size, seeds, each, feed="streamed"), few) for each in (kind, "eager")]
+    streamed = [_after(bench.stack(size, seeds, each, made="streamed"), few) for each in (kind, "eager")]
     yield Check(f"streamed, {kind} = eager, {few} updates", difference(*streamed), CLOSE)
-    host = [_after(each.stack(size, seeds, "eager", feed="host"), few) for each in (bench, Bench(CPU))]
+    host = [_after(each.stack(size, seeds, "eager", made="host"), few) for each in (bench, Bench(CPU))]
     yield Check(f"this device = the CPU, {few} updates from the same noise", difference(*host), LOOSE)
 
 
@@ -79,9 +80,8 @@ def _batches(bench: Bench, size: str) -> Check:
     stacks = [each.stack(size, [0, 1], "eager") for each in (bench, Bench(CPU))]
     batches = []
     for stack in stacks:
-        feed = stack.learner._feed
-        feed.prepare(5)
-        batches.append({key: tensor.cpu() for key, tensor in feed()[0].items()})
+        stack.batches.prepare(5)
+        batches.append({key: tensor.cpu() for key, tensor in stack.batches()[0].items()})
     worst = max(float((batches[0][key] - batches[1][key]).abs().max()) for key in batches[0])
     return Check("a batch of the device = the CPU's", worst, CLOSE)
 
@@ -90,13 +90,13 @@ def _acting(bench: Bench, size: str, kind: str) -> Check:
     """Actions as captured against eager ones, while an update changes what is acted with."""
     stack, agents = bench.stack(size, [0, 1], kind), []
     for launched in (kind, "eager"):
-        agents.append(Policy(stack.agent, None, bench.device, launched))
+        agents.append(Policy(stack.agent, stack.state, UNCHANGED, bench.device, launched))
     rng, worst = np.random.default_rng(3), 0.0
     for _ in range(WARM_UP + 3):
         stack.update()
         shapes = [(2, 7, size) for size in (stack.agent.observation_size, stack.agent.noise_size)]
         given = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
-        one, other = (policy.act(stack.state, *given) for policy in agents)
+        one, other = (policy.act(*given) for policy in agents)
         worst = max(worst, float(np.abs(one - other).max()))
     return Check(f"acting, {kind} = eager", worst, CLOSE)
 
@@ -132,7 +132,7 @@ def rewards(stack: Stack, contexts: int = 256) -> list[float]:
     agent, rng = stack.agent, np.random.default_rng(2)
     states = rng.normal(size=(contexts, agent.observation_size)).astype(np.float32)
     noise = rng.normal(size=(contexts, agent.noise_size)).astype(np.float32)
-    actions = stack.policy.act(stack.state, *(np.repeat(array[None], stack.replicas, 0) for array in (states, noise)))
+    actions = stack.policy.act(*(np.repeat(array[None], stack.replicas, 0) for array in (states, noise)))
     each = agent.chunk_size // agent.chunk
     error = actions.reshape(stack.replicas, contexts, agent.chunk, each) - target(states, each)[:, None]
     return (-np.square(error).mean((1, 2, 3))).tolist()

@@ -7,7 +7,7 @@ from tests.helpers.learners import METHODS, SIZES, make_batch, make_learner
 from trqam.maths.streams import stream
 from trqam.networks.mlp import MLP, VelocityField
 from trqam.networks.replicas import assemble
-from trqam.training.policy import acting_part
+from trqam.training.batches import draw_noise
 
 
 def updated(name, updates, **parameters):
@@ -16,7 +16,7 @@ def updated(name, updates, **parameters):
     state = assemble([agent.initialise(0, base)])
     batch, metrics = make_batch(seeds=[0]), {}
     for step in range(updates):
-        metrics = agent.update(state, batch, agent.draw_noise([0], "noise", step, SIZES.batch))
+        metrics = agent.update(state, batch, draw_noise(agent, [0], "noise", step))
     return agent, state, metrics
 
 
@@ -95,7 +95,7 @@ def test_layer_norm_network_against_a_plain_loop():
 def test_what_is_kept_of_a_policy_acts_alike(name):
     agent, state, _ = updated(name, 3)
     whole = state.replica(0)
-    kept = acting_part(agent, whole)
+    kept = agent.acting_part(whole)
     assert not any(key.startswith(("first_moment/", "second_moment/")) for key in kept)
     assert sum(t.numel() for t in kept.values()) < 0.5 * sum(t.numel() for t in whole.values())
     rng = stream(0, "test")

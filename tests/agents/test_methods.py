@@ -14,6 +14,7 @@ from trqam.networks.mlp import LogScalar, TanhGaussian
 from trqam.networks.replicas import assemble
 from trqam.operations.golden.compare import compare
 from trqam.operations.golden.names import FIELDS, TRANSLATIONS, Translation
+from trqam.training.batches import draw_noise
 
 # The protocol's table: QAM, QAM-E inverse temperature and edit scale, FQL alpha, DSRL noise scale, IFQL kappa, CGQL-L
 # guidance and noisy weight.
@@ -136,7 +137,7 @@ def trained(name, updates=3, **parameters):
     agent, replicas = make_learner(name, seeds=[0], **parameters)
     state, batch, metrics = assemble(replicas), make_batch(seeds=[0]), {}
     for step in range(updates):
-        metrics = agent.update(state, batch, agent.draw_noise([0], "noise", step, SIZES.batch))
+        metrics = agent.update(state, batch, draw_noise(agent, [0], "noise", step))
     return agent, state, metrics
 
 

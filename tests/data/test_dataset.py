@@ -6,11 +6,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -21,6 +19,7 @@ from trqam.config.reading import read_json, sha256
 from trqam.data import verified
 from trqam.data.dataset import (
     ACTION_BOUND,
+    UNCHANGED,
     Arrays,
     Dataset,
     Window,
@@ -31,7 +30,6 @@ from trqam.data.dataset import (
 from trqam.data.record import preserve
 from trqam.data.replay import Replay
 from trqam.experiment.files import write_atomically, write_json
-from trqam.training.policy import Policy
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "sequence_sampler.npz"
 MAZE = "pointmaze-medium-navigate"
@@ -100,9 +98,11 @@ def test_a_stored_dataset_is_mapped_not_read(tmp_path):
     for key, array in dataset.gather(np.arange(8)).items():
         assert array.dtype == np.float32
         np.testing.assert_array_equal(array, expected.gather(np.arange(8))[key])
+    assert dataset.normaliser is UNCHANGED
+    normaliser = Dataset.open(tmp_path, TASK, normalised=True).normaliser
     inner = raw_arrays([5, 3])["observations"][[0, 1, 2, 3, 4, 6, 7, 8]]
-    np.testing.assert_allclose(dataset.observation_mean, inner.mean(axis=0))
-    assert dataset.observation_std.dtype == np.float32
+    np.testing.assert_allclose(normaliser.mean, inner.mean(axis=0))
+    assert normaliser.std.dtype == np.float32
     assert isinstance(dataset._arrays["observations"].base, np.memmap)
 
 
@@ -326,11 +326,9 @@ def test_of_several_trainings_one_verifies(tmp_path):
 
 def test_an_observation_that_never_changes_is_not_divided_by_its_deviation(tmp_path):
     directory = write_store(tmp_path, lengths=(5,))  # the first number is the episode's
-    dataset = Dataset.open(directory, TASK)
-    assert dataset.observation_std[0] == 0
-    agent = SimpleNamespace(observation_size=2, run=SimpleNamespace(normalise_observations=True))
-    policy = Policy(agent, dataset, torch.device("cpu"))
-    normal = policy.normalise(dataset.gather(np.arange(5))["observations"])
+    dataset = Dataset.open(directory, TASK, normalised=True)
+    assert dataset.card["observation_std"][0] == 0
+    normal = dataset.normaliser(dataset.gather(np.arange(5))["observations"])
     assert normal.dtype == np.float32
     np.testing.assert_allclose(normal.mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(normal.std(axis=0), [0, 1], rtol=1e-5)

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from tests.helpers.learners import METHODS, SIZES, make_batch, make_learner
+from tests.helpers.learners import METHODS, make_batch, make_learner
 from trqam.networks import capture
 from trqam.networks.capture import WARM_UP, Call, Captured, kind_of, launcher
 from trqam.networks.replicas import assemble
+from trqam.training.batches import draw_noise
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -19,7 +20,7 @@ def test_an_update_rebinds_no_tensor_of_the_state(name):
     state = assemble(replicas)
     places = lambda: {name: t.data_ptr() for name, t in [*state.named(), ("step", state.step)]}  # noqa: E731
     before = places()
-    agent.update(state, make_batch(seeds=[0, 1]), agent.draw_noise([0, 1], "noise", 1, SIZES.batch))
+    agent.update(state, make_batch(seeds=[0, 1]), draw_noise(agent, [0, 1], "noise", 1))
     assert places() == before
 
 
@@ -38,7 +39,7 @@ def test_capturing_without_a_gpu_is_eager_and_says_so_once(capsys):
     assert kind_of("captured", CPU) == kind_of("captured", CPU) == "eager"
     said = capsys.readouterr().err
     assert said == "step: captured: a CUDA graph needs a GPU, and the device is cpu; going on with eager\n"
-    launch = launcher(lambda: {}, lambda metrics: None, kind_of("captured", CPU), CPU)
+    launch = launcher(lambda: {}, tuple, lambda metrics: None, kind_of("captured", CPU), CPU)
     assert not isinstance(launch, Captured)
 
 
@@ -94,7 +95,7 @@ def test_every_call_of_a_captured_step_is_one_step(monkeypatch):
         recorder.run(lambda: done.append("update"))
         return {"loss": torch.zeros(1)}
 
-    launch = launcher(update, lambda metrics: recorder.run(lambda: done.append(*metrics)), "captured", CUDA)
+    launch = launcher(update, tuple, lambda metrics: recorder.run(lambda: done.append(*metrics)), "captured", CUDA)
     for calls in range(1, WARM_UP + 5):
         launch()
         assert done == ["update", "loss"] * calls
@@ -127,9 +128,11 @@ def test_a_compiled_update_is_the_eager_one(monkeypatch):
     for kind in ("eager", "compiled"):
         agent, replicas = make_learner("trqam", seeds=[0, 1])
         state, given = assemble(replicas), {}
-        launch = launcher(lambda a=agent, s=state, g=given: a.update(s, batch, g["noise"]), lambda m: None, kind, CPU)
+        launch = launcher(
+            agent.update, lambda s=state, g=given: (s, batch, g["noise"]), lambda metrics: None, kind, CPU
+        )
         for step in range(2):
-            given["noise"] = agent.draw_noise([0, 1], "noise", step, SIZES.batch)
+            given["noise"] = draw_noise(agent, [0, 1], "noise", step)
             launch()
         found[kind] = state
     for (name, eager), (_, compiled) in zip(found["eager"].named(), found["compiled"].named(), strict=True):

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.learners import METHODS, SIZES, make_batch, make_learner
+from tests.helpers.learners import METHODS, make_batch, make_learner
 from trqam.networks.replicas import State, assemble, clip_per_replica, replica_norm
+from trqam.training.batches import draw_noise
 
 AGENTS = METHODS
 
 
 def train(agent, state: State, batch, seeds, updates=5) -> State:
     for step in range(updates):
-        agent.update(state, batch, agent.draw_noise(seeds, "noise", step, SIZES.batch))
+        agent.update(state, batch, draw_noise(agent, seeds, "noise", step))
     return state
 
 

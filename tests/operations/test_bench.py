@@ -95,10 +95,10 @@ def test_updates_learn_and_count_their_work(monkeypatch, devices):
     updates = Updates(Case(size=size(), replicas=3))
     assert updates("prepare") >= 0
     state, before = updates._parts["state"], updates._parts["state"].step.item()
-    noise = updates._parts["feed"]()[1]["adj_x0"].clone()
+    noise = updates._parts["batches"]()[1]["adj_x0"].clone()
     turn = updates(1e-9)
     assert state.step.item() == before + turn.units == before + 1
-    assert not torch.equal(noise, updates._parts["feed"]()[1]["adj_x0"])
+    assert not torch.equal(noise, updates._parts["batches"]()[1]["adj_x0"])
     facts = updates("facts")
     assert 0.8 * facts["flops"] < facts["multiplied"] <= facts["flops"]
 

@@ -3,11 +3,12 @@
 import msgspec
 import pytest
 
-from tests.helpers.learners import METHODS, SIZES, make_batch, make_learner
+from tests.helpers.learners import METHODS, make_batch, make_learner
 from trqam.agents import make_agent
 from trqam.networks.replicas import assemble
 from trqam.operations.bench import operators
 from trqam.operations.bench.flops import update_flops
+from trqam.training.batches import draw_noise
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,6 @@ def test_trqam_takes_what_was_counted_by_hand(width, layers, critics, batch, act
 def test_an_update_multiplies_no_more_and_not_much_less(method):
     """Less by the inputs' gradient of first layers, which nobody asks for, and by what code shares."""
     agent, replicas = make_learner(method, [0])
-    noise = agent.draw_noise([0], "noise", 0, SIZES.batch)
+    noise = draw_noise(agent, [0], "noise", 0)
     counts = operators.count(agent.update, assemble(replicas), make_batch([0]), noise)
     assert 0.8 * update_flops(agent) < counts.products.total() <= update_flops(agent)

@@ -8,6 +8,7 @@ from trqam.agents import make_agent
 from trqam.config import load
 from trqam.networks.replicas import assemble
 from trqam.operations.bench import operators
+from trqam.training.batches import draw_noise
 
 # An update, views included, at any number of replicas, while activations fit in a cache (else every block has its own)
 OPERATORS = {"behaviour_cloning": 160, "qam": 2159, "trqam": 2170}
@@ -19,7 +20,7 @@ def learner(method: str, seeds: list[int]):
     loaded = load.load("tests/tiny.yaml", {"flow_steps": STEPS, "hidden_layers": LAYERS, "critics": CRITICS})
     agent = make_agent(loaded.run(TASK, method), SIZES.observation, SIZES.action)
     state = assemble([agent.initialise(seed, None) for seed in seeds])
-    return agent, state, make_batch(seeds), agent.draw_noise(seeds, "noise", 0, SIZES.batch)
+    return agent, state, make_batch(seeds), draw_noise(agent, seeds, "noise", 0)
 
 
 @pytest.mark.parametrize("seeds", [[0], [0, 1, 2]])

@@ -7,7 +7,6 @@ from tests.helpers.learners import METHODS, make_learner
 from trqam.config import load
 from trqam.data.generate import generate
 from trqam.operations import plan
-from trqam.training.policy import acting_part
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def test_blocks_of_seeds_are_jobs(lines):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_size_of_a_kept_policy_is_that_of_its_tensors(name):
     agent, (tensors,) = make_learner(name, [0])
-    kept = acting_part(agent, tensors)
+    kept = agent.acting_part(tensors)
     stored = {key.split("/", 1)[1]: t for key, t in kept.items() if key.startswith(("online/", "target/"))}
     assert plan._kept_bytes(agent) == sum(4 * t.numel() for t in stored.values())
 

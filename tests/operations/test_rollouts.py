@@ -112,13 +112,13 @@ def test_a_kept_policy_is_the_one_that_was_trained(here, method, stage):
     rng = np.random.default_rng(0)
     observations = rng.uniform(0, 20, (1, 3, 2)).astype(np.float32)
     noise = rng.standard_normal((1, 3, trainer.agent.noise_size), np.float32)
-    expected = trainer.policy.act(trainer.state, observations, noise)
+    expected = trainer.policy.act(observations, noise)
     np.testing.assert_allclose(policy.act(observations, noise), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_chunk_is_one_row_of_acting_with_noise_from_the_generator(here):
     policy = load(here, cell_of(here, POINT, "trqam", 0).path)
-    noise = np.random.default_rng(1).standard_normal((1, 1, policy.policy.agent.noise_size), np.float32)
+    noise = np.random.default_rng(1).standard_normal((1, 1, policy.policy.noise_size), np.float32)
     chunk = policy.chunk([3.0, 4.0], np.random.default_rng(1))
     assert chunk.shape == (policy.run.horizon, policy.action_size)
     np.testing.assert_array_equal(chunk.ravel(), policy.act(np.array([[[3.0, 4.0]]], np.float32), noise)[0, 0])

@@ -13,82 +13,88 @@ from trqam.agents import make_agent
 from trqam.agents.base import Agent
 from trqam.config import load as config
 from trqam.data import on_device
+from trqam.data.dataset import UNCHANGED, Normaliser
 from trqam.data.on_device import Resident
 from trqam.experiment.run import cell_of
 from trqam.networks.replicas import assemble
 from trqam.training.batches import FromDevice, FromHost, Streamed
 from trqam.training.blocks import pretrain, train
 from trqam.training.experience import Offline
-from trqam.training.learner import Learner
-from trqam.training.policy import Policy
+from trqam.training.learner import Learner, Policy
 from trqam.training.stop import Stop
 from trqam.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
 
-def learner(feed, seeds=(0, 1), device=CPU, name="trqam", **values):
-    """A learner that draws from a small dataset, its state and its feed."""
+def learner(kind, seeds=(0, 1), device=CPU, name="trqam", normalised=False, **values):
+    """A learner on a small dataset, its state, its batches and its policy."""
     run = msgspec.structs.replace(config.load("tests/tiny.yaml", {"methods": [name]}).run(POINT, name), **values)
     dataset = dataset_of_lengths([30, 10, 20, 40], shards=(1, 2, 1))
-    dataset.observation_mean += np.float32([1, 50])
-    dataset.observation_std *= np.float32([2, 30])
+    if normalised:
+        dataset.normaliser = Normaliser(np.float32([1, 50]), np.float32([2, 30]))
     agent = make_agent(run, 2, 3)
-    policy = Policy(agent, dataset, device)
     experience = Offline(run, dataset, list(seeds), "offline")
-    if feed is FromDevice:
-        made = FromDevice(policy, experience, Resident(dataset, device), 0)
-    else:
-        made = feed(policy, experience)
+    placed = (Resident(dataset, device), 0) if kind is FromDevice else ()
+    batches = kind(agent, experience, device, *placed)
     state = assemble([agent.initialise(seed, None) for seed in seeds], device)
-    return Learner(agent, state, made, "eager", device), state, made
+    policy = Policy(agent, state, dataset.normaliser, device)
+    return Learner(agent, state, batches, "eager", device), state, batches, policy
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "shards"])
-@pytest.mark.parametrize("normalise", [False, True])
-def test_batches_of_the_device_are_normalised_chunks(sampling, normalise):
-    _, _, feed = learner(FromDevice, sampling=sampling, normalise_observations=normalise, batch_size=64)
-    experience, policy = feed._experience, feed._policy
+@pytest.mark.parametrize("kind", [FromHost, Streamed, FromDevice])
+@pytest.mark.parametrize("normalised", [False, True])
+def test_batches_are_normalised_chunks(sampling, kind, normalised):
+    _, _, batches, _ = learner(kind, sampling=sampling, normalised=normalised, batch_size=64)
+    experience = batches._experience
     for step in (1, 999, 1000, 3001):
-        feed.prepare(step)
-        batch, _ = feed()
-        rows = batch["observations"] * (torch.tensor([2.0, 30.0]) if normalise else 1)
-        rows = (rows + (torch.tensor([1.0, 50.0]) if normalise else 0)).round()
+        batches.prepare(step)
+        batch, _ = batches()
+        rows = batch["observations"] * (torch.tensor([2.0, 30.0]) if normalised else 1)
+        rows = (rows + (torch.tensor([1.0, 50.0]) if normalised else 0)).round()
         start, stop = experience.window(step)
         everything_there = experience.dataset.gather(np.arange(start, stop))["observations"]
         assert {tuple(r) for r in rows.flatten(0, 1).tolist()} <= {tuple(r) for r in everything_there.tolist()}
         assert batch["observations"].shape == (2, 64, 2)
-        if not normalise:
-            assert torch.equal(policy.tensor(rows.numpy()), batch["observations"])
+        assert normalised or torch.equal(rows, batch["observations"])
+
+
+def test_a_policy_sees_observations_as_batches_hold_them():
+    rng = np.random.default_rng(0)
+    given = [rng.normal(size=(2, 4, size)).astype(np.float32) for size in (2, 15)]
+    (*_, plain), (*_, normalising) = learner(FromHost), learner(FromHost, normalised=True)
+    shifted = given[0] * np.float32([2, 30]) + np.float32([1, 50])
+    np.testing.assert_allclose(normalising.act(shifted, given[1]), plain.act(*given), rtol=1e-4, atol=1e-5)
 
 
 def test_streamed_batches_are_the_hosts_sampled_once_and_ahead():
-    _, _, host = learner(FromHost)
-    _, _, feed = learner(Streamed)
+    _, _, host, _ = learner(FromHost)
+    _, _, streamed, _ = learner(Streamed)
     sampled = []
-    original = feed._experience.batch
-    feed._experience.batch = lambda step: (sampled.append(step), original(step))[1]
+    original = streamed._experience.batch
+    streamed._experience.batch = lambda step: (sampled.append(step), original(step))[1]
     places = None
     for step in (5, 6, 7):
-        for each in (host, feed):
+        for each in (host, streamed):
             each.prepare(step)
-        (expected, _), (batch, _) = host(), feed()
+        (expected, _), (batch, _) = host(), streamed()
         for key, tensor in expected.items():
             assert torch.equal(tensor, batch[key])
         places = places or {key: t.data_ptr() for key, t in batch.items()}
         assert places == {key: t.data_ptr() for key, t in batch.items()}
-        feed.after(step)
+        streamed.after(step)
     assert sampled == [5, 6, 7, 8]
 
 
-@pytest.mark.parametrize("feed", [FromDevice, Streamed])
-def test_a_seed_is_the_same_alone_and_when_it_starts_in_between(feed):
-    stack, state, _ = learner(feed, seeds=(3, 1, 2))
+@pytest.mark.parametrize("kind", [FromDevice, Streamed])
+def test_a_seed_is_the_same_alone_and_when_it_starts_in_between(kind):
+    stack, state, *_ = learner(kind, seeds=(3, 1, 2))
     for step in (1, 2, 3):
         stack.update(step)
-    alone, own, _ = learner(feed, seeds=(1,))
+    alone, own, *_ = learner(kind, seeds=(1,))
     alone.update(1)
-    again, resumed, _ = learner(feed, seeds=(1,))  # another object, as after a restart
+    again, resumed, *_ = learner(kind, seeds=(1,))  # another object, as after a restart
     for (_, there), (_, here) in zip(own.named(), resumed.named(), strict=True):
         with torch.no_grad():
             here.copy_(there)
@@ -102,15 +108,16 @@ def test_a_seed_is_the_same_alone_and_when_it_starts_in_between(feed):
 
 
 def test_means_are_those_of_the_metrics_and_begin_anew():
-    stack, _, _ = learner(FromHost)
-    _, other, same = learner(FromHost)
+    stack, *_ = learner(FromHost)
+    _, other, same, _ = learner(FromHost)
+    agent = same._agent
     assert stack.means() == {}
     for steps in ([1, 2, 3], [4]):
         expected = []
         for step in steps:
             stack.update(step)
             same.prepare(step)
-            expected.append(stack._agent.update(other, *same()))
+            expected.append(agent.update(other, *same()))
         for name, means in stack.means().items():
             total = sum(metrics[name] for metrics in expected)
             assert means == (total / len(steps)).tolist(), name
@@ -136,13 +143,12 @@ class Watch(TorchDispatchMode):
 def test_a_step_stays_on_its_device(name):
     """On torch's device without values every look at a value is an error, and so is a tensor of the CPU: what can run
     there can be captured."""
-    stack, state, feed = learner(FromDevice, device=torch.device("meta"), name=name)
-    feed.prepare(1)
-    agent = feed._policy.agent
-    given = [torch.empty(2, 3, size, device="meta") for size in (agent.observation_size, agent.noise_size)]
+    stack, _, batches, policy = learner(FromDevice, device=torch.device("meta"), name=name)
+    batches.prepare(1)
+    given = [torch.empty(2, 3, size, device="meta") for size in (2, policy.noise_size)]
     with Watch() as watch:
         stack._launch()
-        agent.act(state, *given)
+        policy._act(*given)
     assert watch.elsewhere == []
 
 
@@ -152,8 +158,8 @@ def test_a_device_launches_as_much_for_many_replicas_as_for_one(name):
     launched = []
     for seeds in ([0], list(range(8))):
         sizes = {"hidden_width": 512, "batch_size": 256}
-        stack, _, feed = learner(FromDevice, seeds, device=torch.device("meta"), name=name, **sizes)
-        feed.prepare(1)
+        stack, _, batches, _ = learner(FromDevice, seeds, device=torch.device("meta"), name=name, **sizes)
+        batches.prepare(1)
         with Watch() as watch:
             stack._launch()
         launched.append(watch.count)
@@ -161,16 +167,20 @@ def test_a_device_launches_as_much_for_many_replicas_as_for_one(name):
 
 
 def test_a_policy_that_is_captured_acts_as_one_that_is_not():
-    _, state, feed = learner(FromHost)
-    _, other, _ = learner(FromHost, seeds=(2, 3))
-    eager, rng = feed._policy, np.random.default_rng(0)
-    captured = Policy(eager.agent, feed._experience.dataset, CPU, "captured")
-    assert captured._kind == "eager"  # without a GPU
-    captured._kind = "captured"
-    for rows, actor in ((1, state), (5, state), (1, state), (1, other), (1, state)):
-        shapes = [(2, rows, size) for size in (eager.agent.observation_size, eager.agent.noise_size)]
-        given = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
-        np.testing.assert_array_equal(captured.act(actor, *given), eager.act(actor, *given))
+    _, state, batches, eager = learner(FromHost)
+    captured, rng = Policy(batches._agent, state, UNCHANGED, CPU, "captured"), np.random.default_rng(0)
+    assert not captured._captured  # without a GPU
+    captured._captured = True
+    for rows in (1, 5, 1, 1):
+        given = [rng.normal(size=(2, rows, size)).astype(np.float32) for size in (2, eager.noise_size)]
+        np.testing.assert_array_equal(captured.act(*given), eager.act(*given))
+
+
+def test_a_policy_acts_with_nothing_but_what_its_agent_names():
+    _, state, batches, _ = learner(FromHost)
+    batches._agent.proposes_with = ("online/base",)
+    with pytest.raises(KeyError, match="finetuned"):
+        Policy(batches._agent, state, UNCHANGED, CPU).act(np.zeros((2, 1, 2)), np.zeros((2, 1, 15)))
 
 
 def test_the_watch_sees_a_constant_from_the_cpu():

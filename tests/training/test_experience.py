@@ -17,16 +17,12 @@ EPISODES = [30, 10, 20, 40]
 
 
 @dataclass
-class Learner:
-    """What `Online` asks of a policy."""
+class Policy:
+    """What `Online` asks for."""
 
     noise_size: int = 10
 
-    @property
-    def agent(self):
-        return self
-
-    def act(self, state, observations, noise):
+    def act(self, observations, noise):
         return noise
 
 
@@ -85,7 +81,7 @@ def test_online_the_shard_changes_and_new_transitions_stay(tmp_path):
     online = Online(run, dataset, [0], [tmp_path / "replay.bin"], None)
     try:
         for step in range(1, 41):
-            online.advance(step, Learner(noise_size=2), None)
+            online.advance(step, Policy(noise_size=2))
         new = online.source(0).gather(np.arange(100, 140))["observations"]
         for step, episode, length in ((41, 3, 40), (1000, 0, 30)):  # after two shards offline the third, then the first
             observed = online.batch(step)["observations"][0]

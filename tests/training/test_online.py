@@ -34,16 +34,9 @@ class Scripted:
 
     def __init__(self):
         self.observations, self.chunks = [], []
+        self.noise_size = HORIZON * 2
 
-    @property
-    def agent(self):
-        return self
-
-    @property
-    def noise_size(self):
-        return HORIZON * 2
-
-    def act(self, state, observations, noise):
+    def act(self, observations, noise):
         self.observations.append(observations[:, 0])
         self.chunks.append(noise[:, 0].reshape(len(noise), HORIZON, 2))
         return noise
@@ -80,7 +73,7 @@ def explore(load, tiny_data, tmp_path):
 def advance(online, steps, policy=None):
     policy = policy or Scripted()
     for step in steps:
-        online.advance(step, policy, None)
+        online.advance(step, policy)
     return policy
 
 

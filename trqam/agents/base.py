@@ -1,6 +1,5 @@
-"""What agents share: initial state, one update, the critic's and the cloned flow's losses, and how noise is named."""
+"""What agents share: initial state, one update, the losses of the critic and of the cloned flow."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,9 +17,9 @@ Network = MLP | LogScalar
 class Agent:
     """An agent is its networks, its losses and how it acts; this class does backward, clip, step and average.
 
-    Subclasses set `targets` (networks with a moving average) and `clip_gradient`, and define `build_networks`,
-    `noise_shapes`, `losses` and `act`; `dual_step` only where there is a multiplier to learn. `ActorCritic` does most
-    of that for a method with a critic. docs/library.md shows a whole agent.
+    Subclasses set `targets` (networks with a moving average), `acts_with` and `clip_gradient`, and define
+    `build_networks`, `noise_shapes`, `losses` and `act`; `dual_step` only where there is a multiplier to learn.
+    `ActorCritic` does most of that for a method with a critic. docs/library.md shows a whole agent.
 
     The first axis of every tensor is the replica's: R seeds of one stack, which must not touch each other, so no sum,
     mean, norm or maximum may run over it.
@@ -40,6 +39,7 @@ class Agent:
     """
 
     targets: tuple[str, ...] = ()
+    acts_with: tuple[str, ...]  # what `act` reads, such as "online/base", and `keep: policy` keeps; no more is there
     clip_gradient = True
     initial_multiplier = 1.0
     samples = 1  # proposals for an action, of which the critic picks one
@@ -111,14 +111,10 @@ class Agent:
         tensors["step"] = torch.tensor(0.0)
         return tensors
 
-    def draw_noise(self, seeds: list[int], purpose: str, step: int, batch: int) -> Tensors:
-        """The noise of one update, [R, ...] float32: each replica's from its own stream, whatever its neighbours."""
-        shapes = self.noise_shapes(batch)
-        draws = []
-        for seed in seeds:
-            rng = stream(seed, purpose, step)
-            draws.append({k: _draw(rng, k, shape) for k, shape in shapes.items()})
-        return {k: torch.from_numpy(np.stack([d[k] for d in draws])) for k in shapes}
+    def acting_part(self, tensors: Tensors) -> Tensors:
+        """Of one replica's ``tensors`` those that acting reads, with the step and the dual state."""
+        prefixes = ("step", "dual/", *(f"{name}/" for name in self.acts_with))
+        return {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
 
     def update(self, state: State, batch: Tensors, noise: Tensors) -> Tensors:
         """One gradient step on the total loss, in place; returns metrics, [R] each and detached: those of `losses`,
@@ -178,6 +174,12 @@ class ActorCritic(Agent):
     """
 
     targets = ("critic",)
+    proposes_with: tuple[str, ...]  # what `propose` reads, in the manner of `acts_with`
+
+    @property
+    def acts_with(self) -> tuple[str, ...]:
+        """The policy's networks, and the critic that chooses among its proposals where there are several."""
+        return self.proposes_with + ("online/critic",) * (self.samples > 1)
 
     def build_networks(self) -> dict[str, Network]:
         """Critic ensemble and base field."""
@@ -243,9 +245,3 @@ def entropy_terms(log_temperature: Tensor, log_prob: Tensor, target: float) -> t
     temperature, entropy = log_temperature.squeeze(-1).exp(), -log_prob.detach().mean(-1)
     bonus = temperature.detach() * log_prob.mean(-1)
     return bonus, temperature * (entropy - target), {"entropy": entropy, "temperature": temperature}
-
-
-def _draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    if name.endswith("_t"):
-        return rng.random(shape, np.float32)
-    return rng.standard_normal(shape, np.float32)

@@ -11,6 +11,8 @@ from trqam.networks.replicas import State
 class BehaviourCloning(Agent):
     """L_BC alone; no averaging, no critic, no dual step."""
 
+    acts_with = ("online/base",)
+
     def build_networks(self) -> dict[str, MLP]:
         """The velocity field."""
         return {"base": self.field_network()}

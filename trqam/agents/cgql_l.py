@@ -34,6 +34,7 @@ class CGQL(ActorCritic):
 
     targets = ("critic", "base")
     clip_gradient = False
+    proposes_with = ("target/base", "online/critic")
 
     def build_networks(self) -> dict[str, Network]:
         """A critic that is told the flow time, and the base field."""

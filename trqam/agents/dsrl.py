@@ -29,6 +29,7 @@ class DSRL(ActorCritic):
 
     targets = ("critic", "base")
     clip_gradient = False
+    proposes_with = ("target/base", "online/noise_policy")
 
     def build_networks(self) -> dict[str, Network]:
         """Critics on actions and on noise, base field, noise policy and its temperature."""

@@ -25,6 +25,7 @@ class FQL(ActorCritic):
     """L_Q + L_BC + distillation - Q."""
 
     clip_gradient = False
+    proposes_with = ("online/one_step",)
 
     def build_networks(self) -> dict[str, Network]:
         """Critic ensemble, base field and one-step policy."""

@@ -29,6 +29,7 @@ class IFQL(ActorCritic):
     """L_Q + L_BC + L_V."""
 
     clip_gradient = False
+    proposes_with = ("online/base",)
 
     def __init__(self, run: Run, observation_size: int, action_size: int, **switches):
         super().__init__(run, observation_size, action_size, **switches)

@@ -28,6 +28,8 @@ class Parameters(Strict):
 class QAMEdit(QAM):
     """L_Q + L_BC + L_AM + a soft actor's losses for the edit."""
 
+    proposes_with = (*QAM.proposes_with, "online/edit")
+
     @property
     def noise_size(self) -> int:
         """Each proposal takes the flow's noise and the edit's."""

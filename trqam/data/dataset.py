@@ -10,7 +10,7 @@ it wants; ``benchmarks/memory.py`` measures it.
 """
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -34,6 +34,21 @@ class Source(Protocol):
         rewards, masks and terminals [...]; float32."""
 
 
+class Normaliser(NamedTuple):
+    """Observations as every agent sees them, in batches and when it acts: of zero mean and unit variance over a
+    dataset. ``mean`` and ``std`` are [O] or scalars, of NumPy for its arrays, or tensors for tensors."""
+
+    mean: Any
+    std: Any
+
+    def __call__(self, observations: Any) -> Any:
+        """``observations`` [..., O], normalised."""
+        return (observations - self.mean) / self.std
+
+
+UNCHANGED = Normaliser(np.float32(0), np.float32(1))
+
+
 class Arrays:
     """The same interface over arrays in memory, with explicit ``next_observations``."""
 
@@ -48,14 +63,16 @@ class Arrays:
 
 
 class Dataset:
-    """The transitions of a store, with the rewards of one task. Make one with ``Dataset.open``."""
+    """The transitions of a store, with the rewards of one task. Make one with ``Dataset.open``.
 
-    def __init__(self, arrays: dict[str, np.ndarray], card: dict):
+    ``normaliser`` is what the observations of training batches go through; what is gathered is raw.
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray], card: dict, normalised: bool = False):
         """``arrays``: observations, actions, terminals, rewards and masks, [rows, ...], in the raw layout."""
         self._arrays = arrays
         self.card = card
-        self.observation_mean = np.array(card["observation_mean"], dtype=np.float32)
-        self.observation_std = np.array(card["observation_std"], dtype=np.float32)
+        self.normaliser = normaliser_of(card) if normalised else UNCHANGED
         last_rows = np.flatnonzero(arrays["terminals"])
         # The number of transitions up to the end of each episode: each episode before has one row more than those.
         self._ends = last_rows - np.arange(len(last_rows))
@@ -79,7 +96,7 @@ class Dataset:
                 raise UserError(f"{path}: {key}: holds {self.card[key]}, and {config} says {value}; {fix}")
 
     @classmethod
-    def open(cls, directory: Path | str, task: str) -> "Dataset":
+    def open(cls, directory: Path | str, task: str, normalised: bool = False) -> "Dataset":
         """Map the store in ``directory`` for ``task``; a UserError names the missing or damaged file and the fix.
 
         Each version of the files is read once and compared with their card (``trqam.data.verified``).
@@ -98,7 +115,7 @@ class Dataset:
         if not len(ends) or ends[-1] != 1 or not (ends[np.flatnonzero(ends)] == 1).all():
             raise UserError(f"{directory / 'terminals.npy'}: no episode ends in the last row, or not all by 1; {fix}")
         verified.ensure(directory, card, fix)
-        return cls(arrays, card)
+        return cls(arrays, card, normalised)
 
     @property
     def raw(self) -> dict[str, np.ndarray]:
@@ -122,6 +139,12 @@ class Dataset:
             "terminals": arrays["terminals"][rows + 1],
             "next_observations": arrays["observations"][rows + 1],
         }
+
+
+def normaliser_of(card: dict) -> Normaliser:
+    """By the mean and standard deviation that a dataset's card holds; what never changes is not divided."""
+    mean, std = (np.array(card[f"observation_{name}"], np.float32) for name in ("mean", "std"))
+    return Normaliser(mean, np.where(std > 0, std, np.float32(1)))
 
 
 class Window:
@@ -178,12 +201,12 @@ def sample_chunks(source: Source, indices: np.ndarray, horizon: int, discount: f
     }
 
 
-def training_batch(chunks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What an update needs of ``sample_chunks``, float32: observations and next_observations [..., O], actions
-    [..., L*A], and the last rewards (the discounted sum), masks and valid [...]."""
+def training_batch(chunks: dict[str, np.ndarray], normaliser: Normaliser = UNCHANGED) -> dict[str, np.ndarray]:
+    """What an update needs of ``sample_chunks``, float32: normalised observations and next_observations [..., O],
+    actions [..., L*A], and the last rewards (the discounted sum), masks and valid [...]."""
     actions = chunks["actions"]
     batch = {key: chunks[key][..., -1] for key in ("rewards", "masks", "valid")}
-    batch["observations"] = chunks["observations"]
-    batch["next_observations"] = chunks["next_observations"][..., -1, :]
+    batch["observations"] = normaliser(chunks["observations"])
+    batch["next_observations"] = normaliser(chunks["next_observations"][..., -1, :])
     batch["actions"] = actions.reshape(*actions.shape[:-2], -1)
     return {key: array.astype(np.float32, copy=False) for key, array in batch.items()}

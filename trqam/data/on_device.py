@@ -1,6 +1,6 @@
 """A dataset and the stack's new transitions as tensors of the device, and batches made there.
 
-`Resident.batch` gives what `trqam.data.dataset.training_batch(sample_chunks(...))` gives, to the bit on a CPU, without
+`Resident.batch` gives what `trqam.data.dataset.training_batch` gives, normalised as there, to the bit on a CPU, without
 reading from the device: it can be part of a captured step. Which transitions it draws from is said by tensors, too:
 
     index < length                    transition start + index of the dataset: all of it, or one shard
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trqam.data.dataset import ACTION_BOUND, Dataset
+from trqam.data.dataset import ACTION_BOUND, Dataset, Normaliser
 from trqam.data.replay import Replay
 
 DEVICES = ("cuda",)  # those with memory of their own; they draw their random numbers themselves, too
@@ -70,7 +70,7 @@ class Resident:
 
     def __init__(self, dataset: Dataset, device: torch.device):
         self.device = device
-        self._size = dataset.size
+        self._normaliser = Normaliser(*(torch.from_numpy(np.array(part)).to(device) for part in dataset.normaliser))
         self._ends = torch.from_numpy(dataset.ends).to(device)
         self._old = {key: _upload(array, device) for key, array in dataset.raw.items()}
         self._old["actions"].clamp_(-ACTION_BOUND, ACTION_BOUND)
@@ -105,12 +105,12 @@ class Resident:
         rewards = self._take("rewards", chunk) * powers * valid
         last = valid.sum(-1).long() - 1
         return {
-            "observations": self._take("observations", chunk.at(torch.zeros_like(last))),
+            "observations": self._normaliser(self._take("observations", chunk.at(torch.zeros_like(last)))),
             "actions": self._take("actions", chunk).flatten(-2),
             "rewards": rewards.double().cumsum(-1)[..., -1].float(),
             "masks": torch.where(valid > 0, self._take("masks", chunk), 1.0).amin(-1),
             "valid": valid[..., -1],
-            "next_observations": self._take("next_observations", chunk.at(last)),
+            "next_observations": self._normaliser(self._take("next_observations", chunk.at(last))),
         }
 
     def _places(self, index: Tensor, window: Window) -> _Places:

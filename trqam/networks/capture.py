@@ -9,6 +9,7 @@ import gc
 import sys
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,20 +29,21 @@ def kind_of(setting: str, device: torch.device) -> str:
 
 
 def launcher(
-    update: Callable[[], dict[str, Tensor]],
-    account: Callable[[dict[str, Tensor]], None],
+    function: Callable[..., Any],
+    given: Callable[[], tuple],
+    account: Callable[[Any], None],
     kind: str,
     device: torch.device,
 ) -> Callable[[], None]:
-    """What runs ``account(update())`` once a call, launched as ``kind`` says.
+    """What runs ``account(function(*given()))`` once a call, launched as ``kind`` says.
 
-    "compiled" compiles ``update`` with Inductor, for minutes at the first call; on CUDA the result is captured, too.
+    "compiled" compiles all but ``account`` with Inductor, for minutes at the first call; on CUDA the result is
+    captured, too.
     """
-    if kind == "compiled":
-        update = torch.compile(update)
+    compiled = torch.compile(lambda: function(*given())) if kind == "compiled" else None
 
     def step() -> None:
-        account(update())
+        account(compiled() if compiled else function(*given()))
 
     return Captured(step) if device.type == "cuda" and kind != "eager" else step
 
@@ -54,7 +56,7 @@ class Call:
         nothing."""
         self._inputs: tuple[Tensor, ...] = ()
         self._result = torch.empty(0)
-        self._launch = launcher(lambda: {"result": function(*self._inputs)}, self._keep, kind, device)
+        self._launch = launcher(function, lambda: self._inputs, self._keep, kind, device)
 
     def __call__(self, *given: Tensor) -> Tensor:
         """The function of ``given``; the next call may write over it."""
@@ -65,8 +67,8 @@ class Call:
         self._launch()
         return self._result
 
-    def _keep(self, results: dict[str, Tensor]) -> None:
-        self._result = results["result"]  # of a graph: where every replay will write it
+    def _keep(self, result: Tensor) -> None:
+        self._result = result  # of a graph: where every replay will write it
 
 
 class Captured:

@@ -16,7 +16,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import torch
 
@@ -31,7 +30,7 @@ from trqam.environments import ogbench_tasks
 from trqam.experiment.resources import DEFAULTS, Request, Requests
 from trqam.maths.streams import stream
 from trqam.networks.replicas import assemble, device_of, replicas_at_once
-from trqam.training.policy import acting_part
+from trqam.training.batches import draw_noise
 
 FLOAT = 4  # bytes
 LABELS = 2 * ogbench_tasks.TASKS + 1  # a row's rewards and masks of every task, and its terminal
@@ -284,7 +283,7 @@ def _time_updates(agent: Agent, run: Run, at_once: int, device: torch.device) ->
     times, clock = [], time.process_time if device.type == "cpu" else time.perf_counter
     for step in range(3):
         began = clock()
-        noise = agent.draw_noise(seeds, "plan", step, run.batch_size)
+        noise = draw_noise(agent, seeds, "plan", step)
         metrics = agent.update(state, batch, {k: v.to(device) for k, v in noise.items()})
         metrics["loss"].sum().item()  # waits for a GPU
         times.append(clock() - began)
@@ -302,12 +301,9 @@ def _policy_bytes(agent: Agent) -> float:
 
 
 def _kept_bytes(agent: Agent) -> float:
-    """What `keep: policy` leaves of one seed, learnt from a narrow copy of the agent."""
-    run = msgspec.structs.replace(agent.run, hidden_width=4, critics=2)
-    narrow = make_agent(run, agent.observation_size, agent.chunk_size // agent.chunk)
-    names = {tuple(name.split("/")[1:]) for name in acting_part(narrow, narrow.initialise(0, None)) if "/" in name}
-    shapes = {(name, part): s for name, network in agent.networks.items() for part, s in network.shapes().items()}
-    return FLOAT * _numbers(shape for key, shape in shapes.items() if key in names)
+    """What `keep: policy` leaves of one seed."""
+    kept = (agent.networks[name.partition("/")[2]] for name in agent.acts_with)
+    return FLOAT * _numbers(shape for network in kept for shape in network.shapes().values())
 
 
 def _numbers(shapes: Iterable[tuple[int, ...]]) -> int:

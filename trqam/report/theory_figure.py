@@ -37,8 +37,7 @@ STYLES = ("-", "-.", ":")
 
 
 class Measured(NamedTuple):
-    """The tables of `trqam.report.theory_experiments`: dual descent on the training's and on finer steps, and the other
-    two."""
+    """The tables of `trqam.report.theory_experiments`: dual descent on the training's and finer steps, and the rest."""
 
     training: pd.DataFrame
     fine: pd.DataFrame

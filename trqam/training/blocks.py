@@ -26,10 +26,8 @@ from trqam.experiment.run import (
     pretraining_cell,
     publish,
 )
-from trqam.networks.replicas import device_of, replicas_at_once
-from trqam.training.allocator import keep_freed_memory
+from trqam.networks.replicas import device_of, keep_freed_memory, replicas_at_once
 from trqam.training.experience import REPLAY, check_saved
-from trqam.training.policy import acting_part
 from trqam.training.profiling import Request
 from trqam.training.stop import Stop
 from trqam.training.trainer import Trainer, title
@@ -111,7 +109,7 @@ def _keep_policy(config: Config, run: Run, cell: Cell) -> None:
             tensors, record = checkpoint.load(directory, step)
             if record.get("kept") != "policy":
                 agent = make_agent(run.at(stage), sizes["observations"][1], sizes["actions"][1])
-                kept = acting_part(agent, tensors)
+                kept = agent.acting_part(tensors)
                 checkpoint.save(directory, step, kept, {**record, "kept": "policy", "experience": {}}, keep=1)
         with writing(replay := directory / REPLAY):
             replay.unlink(missing_ok=True)

@@ -16,8 +16,7 @@ from trqam.data.replay import Replay, check
 from trqam.environments.pool import Fleet, Position, Reply
 from trqam.experiment.files import writing
 from trqam.maths.streams import episode_seed, stream
-from trqam.networks.replicas import State
-from trqam.training.policy import Policy
+from trqam.training.learner import Policy
 from trqam.training.profiling import region
 
 REPLAY = "replay.bin"  # beside the checkpoints of the online stage, which share it
@@ -65,17 +64,18 @@ class Offline:
         """The seeds' new transitions; none offline."""
         return []
 
-    def advance(self, step: int, policy: Policy, state: State) -> None:
+    def advance(self, step: int, policy: Policy) -> None:
         """Nothing happens in an environment."""
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
-        """The batch of one update, [R, B, ...], each seed's from its own stream."""
+        """The batch of one update, [R, B, ...] float32, each seed's from its own stream."""
         run, parts = self.run, []
         for position, seed in enumerate(self.seeds):
             source = self.sampled(position, step)
             rng = stream(seed, f"batches/{self.stage}", step)
             indices = draw_indices(rng, source.size, run.horizon, run.batch_size)
-            parts.append(training_batch(sample_chunks(source, indices, run.horizon, run.discount)))
+            chunks = sample_chunks(source, indices, run.horizon, run.discount)
+            parts.append(training_batch(chunks, self.dataset.normaliser))
         return {key: np.stack([part[key] for part in parts]) for key in parts[0]}
 
     def save(self, position: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -157,17 +157,17 @@ class Online(Offline):
         """Every seed's."""
         return [explorer.replay for explorer in self.explorers]
 
-    def advance(self, step: int, policy: Policy, state: State) -> None:
+    def advance(self, step: int, policy: Policy) -> None:
         """One environment step of every seed; the policy is asked when a seed has finished its chunk.
 
         It is always asked for all seeds, so that a row's arithmetic does not depend on who needs an action.
         """
         if any(not len(explorer.chunk) for explorer in self.explorers):
-            size = policy.agent.noise_size
-            noise = [stream(seed, "exploration", step).standard_normal((1, size), np.float32) for seed in self.seeds]
+            size = (1, policy.noise_size)
+            noise = [stream(seed, "exploration", step).standard_normal(size, np.float32) for seed in self.seeds]
             observations = np.stack([explorer.observation[None] for explorer in self.explorers])
             with region("acting"):
-                actions = policy.act(state, observations, np.stack(noise))
+                actions = policy.act(observations, np.stack(noise))
             for explorer, action in zip(self.explorers, actions, strict=True):
                 if not len(explorer.chunk):
                     explorer.chunk = action.reshape(self.run.horizon, -1)

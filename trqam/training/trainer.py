@@ -27,10 +27,9 @@ from trqam.experiment.progress import Progress
 from trqam.experiment.run import Cell, finished, new_record, note_environment
 from trqam.networks.capture import kind_of
 from trqam.networks.replicas import all_finite, assemble, device_of
-from trqam.training.batches import feed_of
+from trqam.training.batches import batches_of
 from trqam.training.experience import REPLAY, Offline, Online
-from trqam.training.learner import Learner
-from trqam.training.policy import Policy
+from trqam.training.learner import Learner, Policy
 from trqam.training.profiling import Profile, Request, region, window
 from trqam.training.stop import Stop
 
@@ -56,13 +55,12 @@ class Trainer:
         self.config, self.run, self.stage, self.total = config, run, stage, total
         self.cells, self.start, self.stop = cells, start, stop
         self.device = device_of(config.scale.device)
-        self.dataset = Dataset.open(config.data_directory(run.domain), run.task)
+        self.dataset = Dataset.open(config.data_directory(run.domain), run.task, run.normalise_observations)
         self.dataset.check_belongs(run, config.data_directory(run.domain), config.path)
         sizes = self.dataset.card["shapes"]
         self.action_size = sizes["actions"][1]
         self.agent = make_agent(run.at(stage), sizes["observations"][1], self.action_size)
         self.kind = kind_of(config.scale.step, self.device)
-        self.policy = Policy(self.agent, self.dataset, self.device, self.kind)
         self.evaluator: Evaluator | None = None
         block = [cell.seed for cell in cells]
         if start is None:
@@ -78,7 +76,7 @@ class Trainer:
         self.step = start or 0
         replays = len(self.experience.replays)
         self.resident = place(self.dataset, replays, total, self.device)
-        self.learner = self._learner()
+        self._stack()
         self._resume_interval()
         # Later than what the seeds have in common: of a save that was cut short. Kept until there is another, but not
         # counted, or the next save cut short could leave the seeds without a step in common.
@@ -158,7 +156,7 @@ class Trainer:
             self.within_interval = True
             if self.profile:
                 self.profile.begin_step(self.step)
-            self.experience.advance(self.step, self.policy, self.state)
+            self.experience.advance(self.step, self.policy)
             if self.step > self.experience.warm_up:
                 self.learner.update(self.step)
             self.progress.advance()
@@ -194,10 +192,11 @@ class Trainer:
             record["rows"].append({"step": self.step, "status": "DIVERGED"})
             write_json(cell.diverged, record)
 
-    def _learner(self) -> Learner:
-        """What updates the stack as it is now."""
-        feed = feed_of(self.policy, self.experience, self.resident, self.total)
-        return Learner(self.agent, self.state, feed, self.kind, self.device)
+    def _stack(self) -> None:
+        """What updates the stack as it is now, and what acts with it."""
+        batches = batches_of(self.agent, self.experience, self.device, self.resident, self.total)
+        self.learner = Learner(self.agent, self.state, batches, self.kind, self.device)
+        self.policy = Policy(self.agent, self.state, self.dataset.normaliser, self.device, self.kind)
 
     def _profile(self, request: Request) -> Profile:
         """Of some steps; its files are named by what trains, or simply where they lie with it."""
@@ -228,7 +227,7 @@ class Trainer:
         def act(observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
             if self.stop.due() and interruptible:
                 raise Interrupted
-            return self.policy.act(self.state, observations, noise)
+            return self.policy.act(observations, noise)
 
         with region("evaluation"):
             outcomes = self.evaluator.evaluate(act, step)
@@ -256,7 +255,7 @@ class Trainer:
         if self.evaluator:
             self.evaluator.keep(kept)
         if kept:
-            self.learner = self._learner()
+            self._stack()
         return casualties
 
     def _log(self, means: dict[str, list[float]], evaluate: bool, interruptible: bool) -> None:

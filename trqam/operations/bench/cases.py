@@ -18,7 +18,6 @@ import numpy as np
 from trqam.config.schema import Run
 from trqam.config.strict import Strict
 from trqam.maths.streams import stream
-from trqam.training.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     import torch
@@ -100,6 +99,8 @@ class Updates:
     def __call__(self, message: float | str) -> Any:
         """See above."""
         if message == "prepare":
+            from trqam.networks.replicas import keep_freed_memory
+
             keep_freed_memory()  # as training does
             use_precision(self.case.precision)
             before = resident_peak()
@@ -121,9 +122,9 @@ class Updates:
         agent = make_agent(size.run, size.observation, size.action)
         state = assemble([agent.initialise(seed, None) for seed in range(case.replicas)], case.device)
         device = torch.device(case.device)
-        feed = Same(agent, case.replicas, device)
-        self._parts = {"agent": agent, "state": state, "feed": feed, "step": 0}
-        self._parts["learner"] = Learner(agent, state, feed, case.mode, device)
+        batches = Same(agent, case.replicas, device)
+        self._parts = {"agent": agent, "state": state, "batches": batches, "step": 0}
+        self._parts["learner"] = Learner(agent, state, batches, case.mode, device)
         for _ in range(2 if case.mode == "eager" else WARM_UP + 1):
             self._update()
 
@@ -142,22 +143,21 @@ class Updates:
         from trqam.operations.bench import operators
         from trqam.operations.bench.flops import update_flops
 
-        agent, state, feed = (self._parts[key] for key in ("agent", "state", "feed"))
+        agent, state, batches = (self._parts[key] for key in ("agent", "state", "batches"))
         peak = resident_peak() if self.case.device == "cpu" else torch.cuda.max_memory_allocated()
         flops = self.case.replicas * update_flops(agent)
-        counts = operators.count(agent.update, state, *feed())  # as if eager: a graph's launch is one call
+        counts = operators.count(agent.update, state, *batches())  # as if eager: a graph's launch is one call
         return {"peak": peak, "operators": counts.total, "flops": flops, "multiplied": counts.products.total()}
 
 
 class Same:
-    """A `trqam.training.batches.Feed` whose batch, of random numbers, stays; noise is drawn as in training, where it
-    is."""
+    """A `trqam.training.learner.Batches` whose batch, of random numbers, stays; noise is drawn as in training."""
 
     def __init__(self, agent: "Agent", replicas: int, device: "torch.device"):
         import torch
 
         from trqam.data.on_device import DEVICES
-        from trqam.maths.philox import Draws
+        from trqam.training.batches import Draws
 
         self._agent, self._seeds, rows = agent, list(range(replicas)), agent.run.batch_size
         self._batch = random_batch(agent, replicas, device)
@@ -170,13 +170,15 @@ class Same:
 
     def prepare(self, step: int) -> None:
         """Draws, or tells the device the step."""
+        from trqam.training.batches import draw_noise
+
         if self._draws:
             self._clock.fill_(step)
         else:
-            self._noise = self._agent.draw_noise(self._seeds, "bench", step, self._agent.run.batch_size)
+            self._noise = draw_noise(self._agent, self._seeds, "bench", step)
 
     def __call__(self) -> tuple[dict[str, "Tensor"], dict[str, "Tensor"]]:
-        """See `trqam.training.batches.Feed`."""
+        """See `trqam.training.learner.Batches`."""
         noise = self._draws(self._clock, self._range)[1] if self._draws else self._noise
         return self._batch, noise
 

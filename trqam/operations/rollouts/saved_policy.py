@@ -7,7 +7,7 @@ results/{scale}/pretrained/{domain}        behaviour cloning of a domain, for an
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -20,11 +20,12 @@ from trqam.config.load import STAGES, Run, agent_parameters, domain_of
 from trqam.config.schema import Layers, Natural, Small, Width
 from trqam.config.strict import Strict, check, convert
 from trqam.data.card import read
+from trqam.data.dataset import UNCHANGED, Normaliser, normaliser_of
 from trqam.environments import ogbench_tasks
 from trqam.experiment import checkpoint
 from trqam.experiment.run import Cell
-from trqam.networks.replicas import State, assemble
-from trqam.training.policy import Policy, acting_part
+from trqam.networks.replicas import assemble
+from trqam.training.learner import Policy
 
 EXAMPLE = "results/small/TASK/METHOD/seed0"
 # Rows of a batch of observations, always: the arithmetic of a row may depend on how many there are, in its last bit.
@@ -54,13 +55,6 @@ class Acting(Strict):
     critics: Annotated[int, msgspec.Meta(ge=0, le=1000)]
 
 
-class Normalisation(NamedTuple):
-    """The part of a dataset that acting needs; [O] float32."""
-
-    observation_mean: np.ndarray
-    observation_std: np.ndarray
-
-
 @dataclass(frozen=True)
 class Kept:
     """A run's policy as it was at the end of training step ``step`` of ``stage``; it acts on ``run.task``."""
@@ -71,7 +65,6 @@ class Kept:
     record: dict[str, Any]
     run: Run
     policy: Policy
-    state: State
     action_size: int
 
     @property
@@ -91,7 +84,7 @@ class Kept:
         """
         slots = observations.shape[1]
         padding = ((0, 0), (0, ROWS - slots), (0, 0))
-        return self.policy.act(self.state, np.pad(observations, padding), np.pad(noise, padding))[:, :slots]
+        return self.policy.act(np.pad(observations, padding), np.pad(noise, padding))[:, :slots]
 
     def chunk(self, observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The actions [H, A] in [-1, 1] to take one after another from ``observation`` [O]; ``rng`` draws their noise.
@@ -99,7 +92,7 @@ class Kept:
         For a loop of one's own. `trqam.operations.rollouts.episodes.evaluate` plays the episodes that two policies can
         be compared on.
         """
-        noise = rng.standard_normal((1, 1, self.policy.agent.noise_size), np.float32)
+        noise = rng.standard_normal((1, 1, self.policy.noise_size), np.float32)
         observations = np.asarray(observation, np.float32)[None, None]
         return self.act(observations, noise).reshape(self.run.horizon, self.action_size)
 
@@ -132,10 +125,10 @@ def load(
     tensors = {k: v for k, v in tensors.items() if not k.startswith("environment/")}
     expected = agent.initialise(0, None)
     if record.get("kept") == "policy":
-        expected = acting_part(agent, expected)
+        expected = agent.acting_part(expected)
     _check_fit(tensors, expected, run.agent, directory)
-    policy = Policy(agent, _normalisation(run, folder, stage, data), torch.device("cpu"))
-    return Kept(folder, stage, step, record, run, policy, assemble([tensors]), action_size)
+    policy = Policy(agent, assemble([tensors]), _normaliser(run, folder, stage, data), torch.device("cpu"))
+    return Kept(folder, stage, step, record, run, policy, action_size)
 
 
 def _last_stage(folder: Path) -> str:
@@ -189,10 +182,10 @@ def _check_fit(tensors: Tensors, expected: Tensors, agent: str, directory: Path)
         raise UserError(f"{directory}: {broken[0]}: holds what is not a finite number; train the run again")
 
 
-def _normalisation(run: Run, folder: Path, stage: str, data: Path | None) -> Normalisation | None:
-    """Mean and standard deviation from the card of the dataset that the run was trained on; None if not used."""
+def _normaliser(run: Run, folder: Path, stage: str, data: Path | None) -> Normaliser:
+    """From the card of the dataset that the run was trained on, where its domain asks for it."""
     if not run.normalise_observations:
-        return None
+        return UNCHANGED
     if data is None:  # results/{scale}/pretrained/{domain} or results/{scale}/{task}/{method}/{seed}
         results = Path(os.path.abspath(folder / ("../.." if stage == "pretrain" else "../../..")))
         data = results.parents[1] / "data" / results.name
@@ -207,4 +200,4 @@ def _normalisation(run: Run, folder: Path, stage: str, data: Path | None) -> Nor
     for key, value in trained.items():
         if card.get(key) != value:
             raise UserError(f"{path}: {key}: {card.get(key)!r}, but the run was trained on {value!r}; give --data")
-    return Normalisation(*(np.array(card[f"observation_{name}"], np.float32) for name in ("mean", "std")))
+    return normaliser_of(card)
