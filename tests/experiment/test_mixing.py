@@ -172,19 +172,21 @@ def test_the_digest_sees_code_and_not_prose(tmp_path, monkeypatch):
         (package / name).write_text(text + content.replace(old, new, 1))
 
     before = digests()
-    insert("flow.py", "# A comment.\n\n", '"""', '"""Otherwise said: ')
-    insert("progress.py", "import os\n", "", "")
+    insert("maths/flow.py", "# A comment.\n\n", '"""', '"""Otherwise said: ')
+    insert("training/progress.py", "import os\n", "", "")
     assert digests() == before
     insert("agents/fql.py", "import os\n", "", "")
     assert [a == b for a, b in zip(digests(), before, strict=True)] == [True, False]
-    insert("td.py", "import os\n", "", "")
+    insert("maths/td.py", "import os\n", "", "")
     assert [a == b for a, b in zip(digests(), before, strict=True)] == [False, False]
     digests()
 
 
 def test_the_digest_covers_what_makes_numbers():
     found = set(sources.sources("trqam"))
-    wanted = "trainer training learner replicas networks sde adjoint dual td streams envs fleet evaluation experience"
+    wanted = "training.trainer training.blocks training.batches training.learner training.experience networks.replicas"
+    wanted += " networks.mlp maths.sde maths.adjoint maths.dual maths.td maths.streams environments.ogbench_tasks"
+    wanted += " environments.pool environments.evaluator"
     assert {f"trqam.{name}" for name in wanted.split()} <= found
     assert {"trqam.agents.trqam", "trqam.agents.base", "trqam.data.dataset"} <= found
     assert "trqam.agents.fql" not in found
