@@ -105,7 +105,7 @@ class Stack:
     @property
     def flops(self) -> int:
         """Of an update of the whole stack."""
-        return update_flops(self.agent) * self.replicas
+        return (update_flops(self.agent) or 0) * self.replicas
 
 
 class Bench:

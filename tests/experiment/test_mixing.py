@@ -173,7 +173,8 @@ def test_the_digest_sees_code_and_not_prose(tmp_path, monkeypatch):
 
     before = digests()
     insert("maths/flow.py", "# A comment.\n\n", '"""', '"""Otherwise said: ')
-    insert("training/progress.py", "import os\n", "", "")
+    for beside in ("experiment/progress.py", "config/parameters.py"):
+        insert(beside, "import os\n", "", "")
     assert digests() == before
     insert("agents/fql.py", "import os\n", "", "")
     assert [a == b for a, b in zip(digests(), before, strict=True)] == [True, False]

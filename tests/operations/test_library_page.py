@@ -48,8 +48,9 @@ def test_every_block_of_the_page_runs(tmp_path):
         file.write(method)
     program = []  # at the page's own lines, so that a traceback names them
     for line, code in blocks("python"):
-        if path := re.match(r"# (trqam/agents/\w+\.py)\n", code):
-            (folder / path[1]).write_text(code)
+        if path := re.match(r"# (trqam/[\w/]+\.py)\b", code):
+            with (folder / path[1]).open("a") as file:  # a new file, or the end of one
+                file.write(f"\n\n{code}")
         else:
             program += [""] * (line - len(program)) + code.splitlines()
     (folder / "page.py").write_text("\n".join(program))

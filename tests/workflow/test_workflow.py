@@ -15,6 +15,7 @@ import pandas
 import pytest
 
 from tests.conftest import ROOT
+from tests.helpers.toy import add_toy
 from trqam.__main__ import parsed
 from trqam.config.load import from_command, load
 from trqam.experiment.lock import standing
@@ -478,41 +479,9 @@ def test_each_seed_is_trained_exactly_once(finished):
     assert "Nothing to be done" in blocks.make(range(8), 2, "-n")  # other blocks of a complete grid
 
 
-TOY_AGENT = '''"""QAM that follows the critic at a temperature of its own."""
-
-from trqam.agents.qam import QAM
-from trqam.config.load import Strict
-
-
-class Parameters(Strict):
-    warmth: float
-    clip_adjoint: bool
-
-
-class Toy(QAM):
-    def inverse_temperature(self) -> float:
-        return self.parameters.warmth
-
-
-AGENT = Toy
-'''
-TOY_BLOCK = """
-toy:
-  agent: toy
-  label: Toyland
-  group: Ours
-  colour: "#123456"
-  stages: [pretrain, offline, online]
-  parameters: {warmth: 0.5, clip_adjoint: true}
-  domains: {}
-"""
-
-
-def test_a_method_is_one_file_and_one_block_and_a_task_one_line(tmp_path):
+def test_a_method_is_one_file_one_class_and_one_block_and_a_task_one_line(tmp_path):
     folder = copy_of_the_project(tmp_path)
-    (folder / "trqam/agents/toy.py").write_text(TOY_AGENT)
-    with (folder / "config/methods.yaml").open("a") as file:
-        file.write(TOY_BLOCK)
+    add_toy(folder)
     added = POINT.replace("task2", "task5")
     tasks, methods = f"tasks=[{POINT},{added}]", "methods=[behaviour_cloning,toy]"
     table = "results/tiny/paper/tables/success.tex"

@@ -1,4 +1,4 @@
-"""Agents, one a file; each file's `AGENT` is its class and its class `Parameters` its hyper-parameters."""
+"""Agents, one a file; each file's `AGENT` is its class. Their hyper-parameters stand in `trqam.config.parameters`."""
 
 import importlib
 from typing import TYPE_CHECKING

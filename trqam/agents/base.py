@@ -1,5 +1,7 @@
 """What agents share: initial state, one update, the losses of the critic and of the cloned flow."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -32,8 +34,8 @@ class Agent:
     * ``state.step``: Adam's count, one float32 tensor [] for the whole stack: updates that this learner has made, 0 in
       the first call of `losses`. Online it goes on from the offline stage; pretraining's updates do not count.
     * metrics: a dict of [R] tensors, of the same names in every update. The trainer averages each over a logging
-      interval; a seed of which one is not finite has diverged. Those that `trqam.experiment.run.METRICS` names become
-      columns of the csv files; others are kept in the checkpoint's record only.
+      interval; a seed of which one is not finite has diverged. Each is a column of the csv files: those that
+      `trqam.experiment.run.METRICS` names in every method's, the others behind them in this one's.
 
     An update may become a CUDA graph: it changes tensors in place, and looks at no value (no `item`, no `if` on one).
     """
@@ -50,7 +52,7 @@ class Agent:
     def __init__(self, run: Run, observation_size: int, action_size: int, **switches):
         """``switches`` replace attributes: options that only the authors' reference numbers use."""
         self.run = run
-        self.parameters = agent_parameters(run.agent, run.parameters, {}, run.method)
+        self.parameters: Any = agent_parameters(run.agent, run.parameters, {}, run.method)  # trqam.config.parameters
         self.observation_size = observation_size
         self.actor_hidden = self.critic_hidden = (run.hidden_width,) * run.hidden_layers
         vars(self).update(switches)

@@ -12,21 +12,10 @@ import torch
 from torch import Tensor
 
 from trqam.agents.base import ActorCritic, Network, Tensors
-from trqam.config.schema import NotNegative, Positive
-from trqam.config.strict import Strict
 from trqam.maths.flow import interpolate
 from trqam.maths.td import action_gradient, linex_loss
 from trqam.networks.mlp import VelocityField, frozen
 from trqam.networks.replicas import State
-
-
-class Parameters(Strict):
-    """CGQL-L's hyper-parameters."""
-
-    inverse_temperature: Positive
-    guidance: NotNegative
-    noisy_weight: NotNegative  # of the loss on noised actions
-    exponent_clip: Positive  # beyond it LinEx is linear
 
 
 class CGQL(ActorCritic):

@@ -11,17 +11,8 @@ import torch
 from torch import Tensor
 
 from trqam.agents.base import ActorCritic, Network, Tensors, entropy_terms
-from trqam.config.schema import Positive
-from trqam.config.strict import Strict
 from trqam.networks.mlp import Critic, LogScalar, frozen
 from trqam.networks.replicas import State
-
-
-class Parameters(Strict):
-    """DSRL's hyper-parameters."""
-
-    noise_scale: Positive
-    entropy_per_dimension: float  # target entropy over D
 
 
 class DSRL(ActorCritic):

@@ -9,23 +9,7 @@ from torch import Tensor
 
 from trqam.agents.base import Tensors
 from trqam.agents.trqam import TrustRegion
-from trqam.config.schema import Fraction, NotNegative, Positive
-from trqam.config.strict import Strict
 from trqam.networks.replicas import State
-
-
-class Parameters(Strict):
-    """QAM's inverse temperature (assumed: the domain's) and TRQAM's dual step, without its multiplier_scale."""
-
-    inverse_temperature: Positive
-    clip_adjoint: bool
-    kl_budget: Positive
-    initial_multiplier: NotNegative
-    dual_rate: NotNegative
-    kl_ema_rate: Fraction
-    kl_clip: Positive
-    multiplier_min: NotNegative
-    multiplier_max: Positive
 
 
 class ExternalKL(TrustRegion):

@@ -9,16 +9,8 @@ import torch
 from torch import Tensor
 
 from trqam.agents.base import ActorCritic, Network, Tensors
-from trqam.config.schema import NotNegative
-from trqam.config.strict import Strict
 from trqam.networks.mlp import MLP, frozen
 from trqam.networks.replicas import State
-
-
-class Parameters(Strict):
-    """FQL's hyper-parameter."""
-
-    distillation: NotNegative  # alpha
 
 
 class FQL(ActorCritic):

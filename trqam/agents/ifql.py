@@ -11,18 +11,9 @@ from torch import Tensor
 
 from trqam.agents.base import ActorCritic, Network, Tensors
 from trqam.config.load import Run
-from trqam.config.schema import Fraction, Small
-from trqam.config.strict import Strict
 from trqam.maths.td import expectile_loss, pessimistic_value
 from trqam.networks.mlp import MLP
 from trqam.networks.replicas import State
-
-
-class Parameters(Strict):
-    """IFQL's hyper-parameters."""
-
-    expectile: Fraction  # kappa
-    samples: Small  # N
 
 
 class IFQL(ActorCritic):

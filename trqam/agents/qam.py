@@ -10,19 +10,10 @@ import torch
 from torch import Tensor
 
 from trqam.agents.base import ActorCritic, Network, Tensors
-from trqam.config.schema import Positive
-from trqam.config.strict import Strict
 from trqam.maths.adjoint import adjoint_matching_loss, lean_adjoint, path_kl, terminal_adjoint
 from trqam.maths.sde import memoryless_schedule, sample_trajectory, time_grid
 from trqam.networks.mlp import RecordedField, along_path
 from trqam.networks.replicas import State
-
-
-class Parameters(Strict):
-    """QAM's hyper-parameters."""
-
-    inverse_temperature: Positive
-    clip_adjoint: bool
 
 
 class AdjointSamples(NamedTuple):

@@ -10,19 +10,8 @@ from torch import Tensor
 from trqam.agents.base import Network, Tensors, entropy_terms
 from trqam.agents.qam import QAM
 from trqam.config.load import Run
-from trqam.config.schema import NotNegative, Positive
-from trqam.config.strict import Strict
 from trqam.networks.mlp import LogScalar, frozen
 from trqam.networks.replicas import State
-
-
-class Parameters(Strict):
-    """QAM's hyper-parameters and the edit policy's."""
-
-    inverse_temperature: Positive
-    clip_adjoint: bool
-    edit_scale: NotNegative
-    entropy_per_dimension: float  # target entropy over D
 
 
 class QAMEdit(QAM):

@@ -13,27 +13,10 @@ from torch import Tensor
 from trqam.agents.base import Tensors
 from trqam.agents.qam import AdjointSamples
 from trqam.agents.trqam import TRQAM
-from trqam.config.schema import Fraction, NotNegative, Positive
-from trqam.config.strict import Strict
 from trqam.maths.flow import euler
 from trqam.maths.sde import squared_diffusion, time_grid
 from trqam.networks.mlp import RecordedField, along_path
 from trqam.networks.replicas import State
-
-
-class Parameters(Strict):
-    """TRQAM's hyper-parameters and the weight c of the value penalty."""
-
-    value_penalty: NotNegative
-    clip_adjoint: bool
-    kl_budget: Positive
-    initial_multiplier: Positive
-    multiplier_scale: NotNegative
-    dual_rate: NotNegative
-    kl_ema_rate: Fraction
-    kl_clip: Positive
-    multiplier_min: NotNegative
-    multiplier_max: Positive
 
 
 class SQAM(TRQAM):

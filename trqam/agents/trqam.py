@@ -11,24 +11,8 @@ from torch import Tensor
 from trqam.agents.base import Tensors
 from trqam.agents.qam import QAM
 from trqam.config.load import Run
-from trqam.config.schema import Fraction, NotNegative, Positive
-from trqam.config.strict import Strict
 from trqam.maths.dual import dual_descent
 from trqam.networks.replicas import State
-
-
-class Parameters(Strict):
-    """TRQAM's hyper-parameters; kl_budget is the domain's unless the method sets it."""
-
-    clip_adjoint: bool
-    kl_budget: Positive
-    initial_multiplier: Positive
-    multiplier_scale: NotNegative
-    dual_rate: NotNegative
-    kl_ema_rate: Fraction
-    kl_clip: Positive
-    multiplier_min: NotNegative
-    multiplier_max: Positive
 
 
 class TrustRegion(QAM):

@@ -7,7 +7,6 @@ of one cell: what trained, what the manifest records, and what the digest is tak
 Every mistake raises `UserError`, one line that names file, key and fix.
 """
 
-import ast
 import json
 import os
 import re
@@ -19,6 +18,7 @@ import msgspec
 
 from trqam.config import schema
 from trqam.config.errors import UserError
+from trqam.config.parameters import OF_AGENT
 from trqam.config.schema import Domain, Method, Run, Scale
 from trqam.config.strict import Strict, at_home, check_key, convert, parse_yaml, read_yaml, shown
 
@@ -152,20 +152,14 @@ def expanded(names: list[str]) -> list[str]:
     return [task for group in groups for task in group]
 
 
-def agent_parameters(agent: str, given: dict, inherited: dict, where: str) -> msgspec.Struct:
-    """``given`` as the `Parameters` of the agent; ``inherited`` fills what the agent asks for and ``given`` lacks.
-
-    An agent's file imports torch, which Snakemake must not wait for, so only its class `Parameters` is compiled here,
-    with the types of `trqam.config.schema`.
-    """
-    path = AGENTS / f"{agent}.py"
-    if not path.is_file() or agent in ("__init__", "base"):
-        known = ", ".join(sorted(p.stem for p in AGENTS.glob("*.py") if p.stem not in ("__init__", "base")))
+def agent_parameters(agent: str, given: dict, inherited: dict, where: str) -> Strict:
+    """``given`` as the hyper-parameters of the agent; ``inherited`` fills what it asks for and ``given`` lacks."""
+    if not (AGENTS / f"{agent}.py").is_file() or agent in ("__init__", "base"):
+        known = ", ".join(sorted(OF_AGENT))
         raise UserError(f"{where}: agent: no file trqam/agents/{agent}.py of an agent; agents are {known}")
-    classes = [n for n in ast.parse(path.read_bytes()).body if isinstance(n, ast.ClassDef) and n.name == "Parameters"]
-    namespace: dict[str, Any] = {"Strict": Strict, **vars(schema)}
-    exec(compile(ast.Module(classes, []), str(path), "exec"), namespace)
-    struct = namespace.get("Parameters", Strict)
+    if agent not in OF_AGENT:
+        raise UserError(f"{where}: agent: no class of {agent} in trqam/config/parameters.py; add one there")
+    struct = OF_AGENT[agent]
     wanted = {key: value for key, value in inherited.items() if key in struct.__struct_fields__}
     parameters = convert({**wanted, **given}, struct, f"{where}: parameters")
     for low, high in RISING:

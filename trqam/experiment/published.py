@@ -1,5 +1,6 @@
 """What runs have published, read back: each file proves that it is what was published in this place.
 
+
 A manifest carries a seal of its own content and the checksum of its metrics, and says of which seed, stage and
 configuration it is. So a byte that has changed, a row that is missing or there twice, and a file copied from another
 run are found; each mistake is one line.
@@ -7,6 +8,7 @@ run are found; each mistake is one line.
 
 import hashlib
 import io
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -93,7 +95,9 @@ def verify_run(cell: Cell, run: Run, stage: str) -> dict[str, Any]:
 
 
 def read_run(cell: Cell, run: Run, stage: str) -> tuple[dict[str, Any], "pandas.DataFrame"]:
-    """Manifest and metrics (columns `run.COLUMNS`) of a published run; a UserError names what is wrong."""
+    """Manifest and metrics (columns `run.COLUMNS`, then its agent's own) of a published run.
+
+    A UserError names what is wrong."""
     manifest, content = _verified(cell, run, stage)
     path = cell.path / f"{stage}.csv"
     table = _table(content, path)
@@ -117,7 +121,7 @@ def _table(content: bytes, path: Path) -> "pandas.DataFrame":
     import pandas  # only here: it takes long to import, and who only verifies runs needs no table
 
     try:
-        table = pandas.read_csv(io.BytesIO(content), dtype={c: str if c == "status" else float for c in COLUMNS})
+        table = pandas.read_csv(io.BytesIO(content), dtype=defaultdict(lambda: float, status=str))
     except (ValueError, OverflowError):
         raise UserError(f"{path}: damaged, not a table of numbers; {AGAIN}") from None
     if lacking := [column for column in COLUMNS if column not in table]:

@@ -138,7 +138,8 @@ def publish(cell: Cell, run: Run, stage: str, record: dict[str, Any]) -> None:
     if record["stage"] != stage:  # diverged in an earlier stage: this one never began
         rows, timing = [{"step": 0, "status": "DIVERGED"}], []
         record = {**record, "configuration": run.resolved(stage), "digest": run.digest(stage)}
-    metrics = _table(rows, COLUMNS)
+    own = sorted({name for row in rows for name in row}.difference(COLUMNS))  # metrics that only this agent has
+    metrics = _table(rows, [*COLUMNS, *own])
     manifest = {key: value for key, value in record.items() if key not in ("rows", "timing", "experience", "kept")}
     speeds = [row["updates_per_second"] for row in timing if row["updates_per_second"] > 0]
     manifest |= {

@@ -16,8 +16,8 @@ PACKAGE = Path(__file__).parents[1]
 BESIDE = frozenset(
     f"trqam.{name}"
     for name in (
-        "config.errors", "config.load", "config.reading", "config.schema", "config.strict", "data.card",
-        "data.exclusive", "data.record", "data.store", "data.verified", "data.watch",
+        "config.errors", "config.load", "config.parameters", "config.reading", "config.schema", "config.strict",
+        "data.card", "data.exclusive", "data.record", "data.store", "data.verified", "data.watch",
         "environments.processes", "experiment.checkpoint", "experiment.files", "experiment.folder",
         "experiment.lock", "experiment.progress", "experiment.provenance", "experiment.published",
         "experiment.run", "experiment.sources", "training.profiling", "training.stop",

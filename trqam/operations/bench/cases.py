@@ -90,7 +90,8 @@ class Updates:
     """Updates of a case, launched as in training, noise included; only the batch is always the same.
 
     "prepare" sets up and answers how many bytes of memory that took; "facts" asks for what no turn changes: peak memory
-    in bytes; operators, FLOPs counted and FLOPs multiplied by one update.
+    in bytes; operators, FLOPs counted from the equations and FLOPs multiplied by one update (both the latter for an
+    agent that `trqam.operations.bench.flops` does not know).
     """
 
     case: Case
@@ -145,9 +146,10 @@ class Updates:
 
         agent, state, batches = (self._parts[key] for key in ("agent", "state", "batches"))
         peak = resident_peak() if self.case.device == "cpu" else torch.cuda.max_memory_allocated()
-        flops = self.case.replicas * update_flops(agent)
         counts = operators.count(agent.update, state, *batches())  # as if eager: a graph's launch is one call
-        return {"peak": peak, "operators": counts.total, "flops": flops, "multiplied": counts.products.total()}
+        multiplied, one = counts.products.total(), update_flops(agent)
+        flops = multiplied if one is None else self.case.replicas * one
+        return {"peak": peak, "operators": counts.total, "flops": flops, "multiplied": multiplied}
 
 
 class Same:

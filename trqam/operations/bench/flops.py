@@ -49,11 +49,13 @@ PASSES: dict[str, Callable[[int], Passes]] = {
 }
 
 
-def update_flops(agent: Agent) -> int:
-    """Of one update of one replica."""
+def update_flops(agent: Agent) -> int | None:
+    """Of one update of one replica; None for an agent whose equations nobody has counted."""
     name = agent.run.agent
     if name == "qam_e" and "edit" not in agent.networks:
         name = "qam"  # where the edit's scale is zero
+    if name not in PASSES:
+        return None
     passes = _sum(CLONED if name == "behaviour_cloning" else TRAINED, PASSES[name](agent.run.flow_steps))
     return sum(2 * agent.run.batch_size * weights(agent, network) * count for network, count in passes.items())
 

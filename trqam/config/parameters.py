@@ -1,0 +1,110 @@
+"""The hyper-parameters of every agent: a class each, which may inherit from another's. Free of torch.
+
+`config/methods.yaml` gives the values; the agent's file, trqam/agents/NAME.py, says what they do.
+"""
+
+from collections.abc import Callable
+
+from trqam.config.schema import Fraction, NotNegative, Positive, Small
+from trqam.config.strict import Strict
+
+OF_AGENT: dict[str, type[Strict]] = {}
+
+
+def of(agent: str) -> Callable[[type[Strict]], type[Strict]]:
+    """Makes a class that of an agent, by the name of its file."""
+
+    def known(struct: type[Strict]) -> type[Strict]:
+        OF_AGENT[agent] = struct
+        return struct
+
+    return known
+
+
+@of("behaviour_cloning")
+class NoParameters(Strict):
+    """Behaviour cloning has none."""
+
+
+@of("fql")
+class FQLParameters(Strict):
+    """FQL's."""
+
+    distillation: NotNegative  # alpha
+
+
+@of("ifql")
+class IFQLParameters(Strict):
+    """IFQL's."""
+
+    expectile: Fraction  # kappa
+    samples: Small  # N
+
+
+@of("cgql_l")
+class CGQLParameters(Strict):
+    """CGQL-L's."""
+
+    inverse_temperature: Positive
+    guidance: NotNegative
+    noisy_weight: NotNegative  # of the loss on noised actions
+    exponent_clip: Positive  # beyond it LinEx is linear
+
+
+@of("dsrl")
+class DSRLParameters(Strict):
+    """DSRL's."""
+
+    noise_scale: Positive
+    entropy_per_dimension: float  # target entropy over D
+
+
+@of("qam")
+class QAMParameters(Strict):
+    """QAM's."""
+
+    inverse_temperature: Positive
+    clip_adjoint: bool
+
+
+@of("qam_e")
+class QAMEditParameters(QAMParameters):
+    """QAM's and the edit policy's."""
+
+    edit_scale: NotNegative
+    entropy_per_dimension: float  # target entropy over D
+
+
+class TrustRegionParameters(Strict):
+    """Of the dual step; kl_budget is the domain's unless the method sets it."""
+
+    clip_adjoint: bool
+    kl_budget: Positive
+    initial_multiplier: NotNegative
+    dual_rate: NotNegative
+    kl_ema_rate: Fraction
+    kl_clip: Positive
+    multiplier_min: NotNegative
+    multiplier_max: Positive
+
+
+@of("trqam")
+class TRQAMParameters(TrustRegionParameters):
+    """TRQAM's: its multiplier, which divides, is not zero."""
+
+    initial_multiplier: Positive
+    multiplier_scale: NotNegative
+
+
+@of("sqam")
+class SQAMParameters(TRQAMParameters):
+    """TRQAM's and the weight c of the value penalty."""
+
+    value_penalty: NotNegative
+
+
+@of("external_kl")
+class ExternalKLParameters(TrustRegionParameters):
+    """The dual step's and QAM's inverse temperature (assumed: the domain's)."""
+
+    inverse_temperature: Positive
