@@ -23,6 +23,7 @@ from trqam.config import load as config
 from trqam.config.errors import UserError
 from trqam.config.reading import read_json
 from trqam.environments import ogbench_tasks
+from trqam.data.dataset import UNCHANGED
 from trqam.experiment import checkpoint
 from trqam.experiment.run import cell_of, pretraining_cell
 from trqam.operations.rollouts import camera, episodes, film_strip, saved_policy
@@ -152,11 +153,11 @@ class Spy:
     """A policy that remembers what it saw."""
 
     def __init__(self, policy):
-        self.agent, self.seen, self._policy = policy.agent, [], policy
+        self.noise_size, self.seen, self._policy = policy.noise_size, [], policy
 
-    def act(self, state, observations, noise):
+    def act(self, observations, noise):
         self.seen.append(np.concatenate([observations, noise], axis=-1)[0])
-        return self._policy.act(state, observations, noise)
+        return self._policy.act(observations, noise)
 
 
 def test_an_episode_is_the_same_alone_and_among_others(here):
@@ -275,11 +276,11 @@ def test_a_run_of_other_settings_or_another_version_still_loads(here, run, tiny_
     resave(run, learning_rate=0.5, kl_temper=3, normalise_observations=False)
     policy = saved_policy.load(run)  # without normalisation no dataset is needed
     assert policy.run.horizon == 5
-    assert policy.policy.mean.tolist() == [0, 0]
+    assert policy.policy.normaliser is UNCHANGED
     resave(run, normalise_observations=True)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/tiny").symlink_to(tiny_data)  # beside results/tiny
-    assert saved_policy.load(run).policy.mean.tolist() != [0, 0]
+    assert saved_policy.load(run).policy.normaliser.mean.tolist() != [0, 0]
 
 
 def test_a_diverged_run_says_so(here, run):

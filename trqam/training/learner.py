@@ -89,7 +89,7 @@ class Policy:
     def __init__(self, agent: Agent, state: State, normaliser: Normaliser, device: torch.device, kind: str = "eager"):
         """``kind``: how updates are launched; on a GPU acting is captured unless they are eager."""
         self.noise_size = agent.noise_size
-        self._act, self._normaliser, self._device = partial(agent.act, state.only(agent.acts_with)), normaliser, device
+        self._act, self.normaliser, self._device = partial(agent.act, state.only(agent.acts_with)), normaliser, device
         self._captured = device.type == "cuda" and kind != "eager"
         self._calls: dict[tuple[int, ...], Call] = {}  # by the shape of the observations
 
@@ -100,7 +100,7 @@ class Policy:
             if observations.shape not in self._calls:
                 self._calls[observations.shape] = Call(self._act, "captured", self._device)
             act = self._calls[observations.shape]
-        return act(self._tensor(self._normaliser(observations)), self._tensor(noise)).cpu().numpy()
+        return act(self._tensor(self.normaliser(observations)), self._tensor(noise)).cpu().numpy()
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)

@@ -45,7 +45,7 @@ def evaluate(kept: Kept, episodes: int, seed: int = 0) -> list[Episode]:
         workers=0,
         horizon=run.horizon,
         action_size=kept.action_size,
-        noise_size=kept.policy.agent.noise_size,
+        noise_size=kept.policy.noise_size,
         purpose=PURPOSE,
     ) as evaluator:
         (outcome,) = evaluator.evaluate(kept.act, step=0)
@@ -62,7 +62,7 @@ def play(kept: Kept, number: int, seed: int = 0, watch: Watch = lambda env, step
         observation = ogbench_tasks.reset(env, episode_seed(seed, PURPOSE, 0, number))
         watch(env, 0)
         observations = np.zeros((1, ROWS, len(observation)), np.float32)
-        noise = np.zeros((1, ROWS, kept.policy.agent.noise_size), np.float32)
+        noise = np.zeros((1, ROWS, kept.policy.noise_size), np.float32)
         steps, total = 0, 0.0
         while True:
             observations[0, row] = observation
