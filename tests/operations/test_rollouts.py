@@ -22,8 +22,8 @@ from trqam.__main__ import main
 from trqam.config import load as config
 from trqam.config.errors import UserError
 from trqam.config.reading import read_json
-from trqam.environments import ogbench_tasks
 from trqam.data.dataset import UNCHANGED
+from trqam.environments import ogbench_tasks
 from trqam.experiment import checkpoint
 from trqam.experiment.run import cell_of, pretraining_cell
 from trqam.operations.rollouts import camera, episodes, film_strip, saved_policy
