@@ -1,18 +1,21 @@
 """A restricted unpickler: reads a dict of arrays of numbers, and runs nothing that the file says.
 
-A pickle is a program for a small stack machine. `pickletools.genops` only decodes it; the machine below knows the
-instructions that a dict of arrays needs and no other, and what a pickle calls a global is one of a few stand-ins: the
-real function or class is never looked up, let alone called. Everything else is refused by name, as a UserError of one
-line. An array's bytes must lie in the file in full, so that nothing can declare itself large.
+Python's own unpickler with the instructions that a dict of arrays needs and no other; what a pickle calls a global is
+one of a few stand-ins, so that the real function or class is never looked up, let alone called. Everything else is
+refused by name, as a UserError of one line. An array's bytes must lie in the file in full, so that nothing can declare
+itself large. It is the implementation in Python: that in C hashes a key before anybody can look at it, which a file
+of 300 bytes keeps busy for ever, and allots memory for numbers that a file merely names.
 """
 
+import io
 import math
+import pickle
 import pickletools
 import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +31,6 @@ MAGIC = {
     b"PK": "a zip or npz file; give the pickle itself",
     b"\x93NUMPY": "an npy file; give a pickle of one dict",
 }
-MARK = object()
 
 
 class Refused(Exception):
@@ -45,7 +47,7 @@ def read_arrays(path: str | Path) -> dict[tuple[str, str], np.ndarray]:
     if problem := problem or (not content and "empty; give a pickle"):
         raise UserError(f"{path}: {problem}")
     try:
-        return _arrays(Machine().run(content))
+        return _arrays(unpickled(content))
     except Refused as error:
         fix = "give a pickle of one dict {(task, method): array of (evaluations, seeds)}"
         raise UserError(f"{path}: {error}; nothing of it was run: {fix}") from None
@@ -151,179 +153,137 @@ def _encoded(text: Any, encoding: Any) -> bytes:
     return text.encode("latin-1")
 
 
-class Global(NamedTuple):
-    """A name that a pickle may call, what stands for it, and the numbers of arguments that it takes."""
+class Global:
+    """A function that a pickle may call: what stands for it, and the numbers of arguments that it takes."""
 
-    stand_in: Callable
-    arguments: tuple[int, ...] = ()
+    def __init__(self, stand_in: Callable, *counts: int):
+        self._stand_in, self._counts = stand_in, counts
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What the stand-in makes of them."""
+        if len(arguments) not in self._counts:
+            raise Refused(f"calls a part of an array with {len(arguments)} arguments")
+        return self._stand_in(*arguments)
 
 
-GLOBALS = {
-    "numpy.ndarray": Global(Array),
-    "numpy.dtype": Global(Dtype, (1, 2, 3)),
-    "_codecs.encode": Global(_encoded, (2,)),
+GLOBALS: dict[str, Any] = {
+    "numpy.ndarray": Array,
+    "numpy.dtype": Global(Dtype, 1, 2, 3),
+    "_codecs.encode": Global(_encoded, 2),
 }
 for _core in ("numpy.core", "numpy._core"):
-    GLOBALS[f"{_core}.multiarray._reconstruct"] = Global(_empty, (3,))
-    GLOBALS[f"{_core}.multiarray.scalar"] = Global(_scalar, (2,))
-    GLOBALS[f"{_core}.numeric._frombuffer"] = Global(_from_buffer, (4, 5))
+    GLOBALS[f"{_core}.multiarray._reconstruct"] = Global(_empty, 3)
+    GLOBALS[f"{_core}.multiarray.scalar"] = Global(_scalar, 2)
+    GLOBALS[f"{_core}.numeric._frombuffer"] = Global(_from_buffer, 4, 5)
+
+NAMES = (
+    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
+    "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 PUT BINPUT LONG_BINPUT MEMOIZE GET "
+    "BINGET LONG_BINGET PROTO FRAME STOP NONE NEWTRUE NEWFALSE MARK EMPTY_TUPLE EMPTY_DICT TUPLE TUPLE1 TUPLE2 TUPLE3 "
+    "DICT SETITEM SETITEMS POP POP_MARK GLOBAL STACK_GLOBAL REDUCE BUILD"
+)
+ALLOWED = frozenset(NAMES.split())
 
 
-class Machine:
-    """The stack machine. An instruction that is not in `INSTRUCTION` is refused."""
+class Instructions(dict):
+    """What an unpickler does, by the number of the instruction; counts them, and refuses what is not there."""
 
-    def __init__(self) -> None:
-        """Empty."""
-        self.stack: list[Any] = []
-        self.memo: dict[int, Any] = {}
+    seen = 0
+
+    def __getitem__(self, number: int) -> Callable:
+        self.seen += 1
+        if self.seen > INSTRUCTIONS:
+            raise Refused(f"holds more than {INSTRUCTIONS} instructions")
+        return super().__getitem__(number)
+
+    def __missing__(self, number: int) -> Callable:
+        opcode = pickletools.code2op.get(chr(number))
+        if opcode is None:
+            raise Refused("damaged or no pickle (an unknown instruction)")
+        raise Refused(f"holds the instruction {opcode.name}, which no array needs")
+
+
+class Reader(pickle._Unpickler):  # type: ignore[name-defined, misc]
+    """Reads one object of stand-ins; `load` raises Refused, or one of `DAMAGE`."""
+
+    def __init__(self, content: bytes):
+        self.file = io.BytesIO(content)
+        super().__init__(self.file, encoding="latin-1")
+        own = {"SETITEM": Reader.set_item, "SETITEMS": Reader.set_items, "DICT": Reader.make_dict}
+        own |= {"REDUCE": Reader.call, "BUILD": Reader.build, "BYTEARRAY8": pickle._Unpickler.load_binbytes8}  # type: ignore[attr-defined]
+        numbers = {op.name: ord(op.code) for op in pickletools.opcodes if op.name in ALLOWED}
+        self.dispatch = Instructions({n: own.get(name, self.dispatch[n]) for name, n in numbers.items()})
         self.bytes = 0  # in all arrays and encoded strings, some of which a file may repeat by reference
 
-    def run(self, content: bytes) -> Any:
-        """The object that the pickle leaves; raises Refused."""
-        end = 0
-        try:
-            for number, (opcode, argument, position) in enumerate(pickletools.genops(content)):
-                if number == INSTRUCTIONS:
-                    raise Refused(f"holds more than {INSTRUCTIONS} instructions")
-                if opcode.name not in INSTRUCTION:
-                    named = f" of {shown(str(argument))}" if argument is not None else ""
-                    raise Refused(f"holds the instruction {opcode.name}{named}, which no array needs")
-                INSTRUCTION[opcode.name](self, argument)
-                end = (position or 0) + 1
-        except (ValueError, OverflowError, struct.error) as error:
-            raise Refused(f"damaged or no pickle ({shown(str(error))})") from None
-        if end != len(content):
-            raise Refused(f"{len(content) - end} bytes follow the first object")
-        found = self.pop()
-        if self.stack:
-            raise Refused("damaged (more than one object)")
-        return found
+    def find_class(self, module: str, name: str) -> Any:
+        """A stand-in."""
+        if f"{module}.{name}" not in GLOBALS:
+            raise Refused(f"asks for {shown(f'{module}.{name}')}, which is no part of an array")
+        return GLOBALS[f"{module}.{name}"]
 
-    def pop(self) -> Any:
-        """The topmost value."""
-        if not self.stack or self.stack[-1] is MARK:
-            raise Refused("damaged (a value is missing)")
-        return self.stack.pop()
+    def call(self) -> None:
+        """A stand-in with its arguments."""
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if not isinstance(function, Global) or not isinstance(arguments, tuple):
+            raise Refused(f"calls {kind(function)} with {kind(arguments)}")
+        self._made(function(*arguments))
 
-    def pop_mark(self) -> list[Any]:
-        """The values above the last mark, which goes too."""
-        for depth in range(len(self.stack) - 1, -1, -1):
-            if self.stack[depth] is MARK:
-                values = self.stack[depth + 1 :]
-                del self.stack[depth:]
-                return values
-        raise Refused("damaged (a mark is missing)")
+    def build(self) -> None:
+        """The state of an array or a dtype."""
+        state, target = self.stack.pop(), self.stack.pop()
+        if not isinstance(target, Array | Dtype):
+            raise Refused(f"sets the state of {kind(target)}")
+        target.build(state)
+        self._made(target)
 
-    def push(self, value: Any) -> None:
-        """Onto the stack."""
-        self.stack.append(value)
+    def set_item(self) -> None:
+        """One key and value."""
+        value, key = self.stack.pop(), self.stack.pop()
+        self._fill([key, value])
 
-    def tuple_of(self, count: int) -> None:
-        """A tuple of the topmost values."""
-        self.push(tuple(reversed([self.pop() for _ in range(count)])))
+    def set_items(self) -> None:
+        """Those above the mark."""
+        self._fill(self.pop_mark())
 
-    def put(self, index: int | None) -> None:
-        """Remember the topmost value."""
-        value = self.pop()
-        self.push(value)
-        self.memo[len(self.memo) if index is None else index] = value
+    def make_dict(self) -> None:
+        """A dict of what is above the mark."""
+        items = self.pop_mark()
+        self.append({})
+        self._fill(items)
 
-    def get(self, index: int) -> None:
-        """Push a remembered value."""
-        if index not in self.memo:
-            raise Refused("damaged (a remembered value is missing)")
-        self.push(self.memo[index])
-
-    def set_items(self, values: list[Any]) -> None:
+    def _fill(self, items: list[Any]) -> None:
         """Keys and values into the dict beneath them; keys are pairs of strings, each once."""
-        target = self.stack[-1] if self.stack else None
-        if not isinstance(target, dict) or len(values) % 2:
+        target = self.stack[-1]
+        if not isinstance(target, dict) or len(items) % 2:
             raise Refused("damaged (keys without a dict)")
-        for key, value in zip(values[::2], values[1::2], strict=True):
+        for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, tuple) or len(key) != 2 or not all(isinstance(name, str) for name in key):
                 raise Refused(f"holds a key that is {kind(key)}, not a pair of strings")
             if key in target:
                 raise Refused(f"holds the key {shown(key)} twice")
             target[key] = value
 
-    def dictionary(self) -> None:
-        """A dict of the values above the mark."""
-        values = self.pop_mark()
-        self.push({})
-        self.set_items(values)
-
-    def set_item(self) -> None:
-        """One key and value."""
-        value, key = self.pop(), self.pop()
-        self.set_items([key, value])
-
-    def find(self, name: str) -> None:
-        """A stand-in, by its dotted name."""
-        if name not in GLOBALS:
-            raise Refused(f"asks for {shown(name)}, which is no part of an array")
-        entry = GLOBALS[name]
-        self.push(entry if entry.arguments else entry.stand_in)
-
-    def find_on_stack(self) -> None:
-        """A stand-in whose module and name lie on the stack."""
-        name, module = self.pop(), self.pop()
-        if not isinstance(name, str) or not isinstance(module, str):
-            raise Refused("damaged (a name is no string)")
-        self.find(f"{module}.{name}")
-
-    def call(self) -> None:
-        """A stand-in with its arguments."""
-        arguments, function = self.pop(), self.pop()
-        if not isinstance(function, Global) or not isinstance(arguments, tuple):
-            raise Refused(f"calls {kind(function)} with {kind(arguments)}")
-        if len(arguments) not in function.arguments:
-            raise Refused(f"calls a part of an array with {len(arguments)} arguments")
-        self.push(function.stand_in(*arguments))
-        self.account()
-
-    def build(self) -> None:
-        """The state of an array or a dtype."""
-        state, target = self.pop(), self.pop()
-        if not isinstance(target, Array | Dtype):
-            raise Refused(f"sets the state of {kind(target)}")
-        target.build(state)
-        self.push(target)
-        self.account()
-
-    def account(self) -> None:
-        """Count what was just made: a small file must not become a large one by repetition."""
-        made = self.stack[-1].values if isinstance(self.stack[-1], Array) else self.stack[-1]
+    def _made(self, value: Any) -> None:
+        """Onto the stack, counted: a small file must not become a large one by repetition."""
+        self.append(value)
+        made = value.values if isinstance(value, Array) else value
         self.bytes += made.nbytes if isinstance(made, np.ndarray) else len(made) if isinstance(made, bytes) else 0
         if self.bytes > 2 * LARGEST:  # twice: protocols before 3 have each array's bytes as a string and as bytes
             raise Refused(f"unpacks to more than {2 * LARGEST >> 20} MiB")
 
 
-LITERALS = (
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE "
-    "BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8"
-)
-INSTRUCTION: dict[str, Callable[[Machine, Any], Any]] = {
-    **{name: Machine.push for name in LITERALS.split()},
-    **{name: Machine.put for name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")},
-    **{name: Machine.get for name in ("GET", "BINGET", "LONG_BINGET")},
-    **{name: lambda machine, _: None for name in ("PROTO", "FRAME", "STOP")},
-    "NONE": lambda machine, _: machine.push(None),
-    "NEWTRUE": lambda machine, _: machine.push(True),
-    "NEWFALSE": lambda machine, _: machine.push(False),
-    "MARK": lambda machine, _: machine.push(MARK),
-    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
-    "EMPTY_DICT": lambda machine, _: machine.push({}),
-    "TUPLE": lambda machine, _: machine.push(tuple(machine.pop_mark())),
-    "TUPLE1": lambda machine, _: machine.tuple_of(1),
-    "TUPLE2": lambda machine, _: machine.tuple_of(2),
-    "TUPLE3": lambda machine, _: machine.tuple_of(3),
-    "DICT": lambda machine, _: machine.dictionary(),
-    "SETITEM": lambda machine, _: machine.set_item(),
-    "SETITEMS": lambda machine, _: machine.set_items(machine.pop_mark()),
-    "POP": lambda machine, _: machine.pop(),
-    "POP_MARK": lambda machine, _: machine.pop_mark(),
-    "GLOBAL": lambda machine, name: machine.find(name.replace(" ", ".")),
-    "STACK_GLOBAL": lambda machine, _: machine.find_on_stack(),
-    "REDUCE": lambda machine, _: machine.call(),
-    "BUILD": lambda machine, _: machine.build(),
-}  # fmt: skip
+# What the unpickler ends in where a file is no pickle, or not all of one.
+DAMAGE = (pickle.UnpicklingError, IndexError, KeyError, ValueError, TypeError, EOFError, OverflowError, struct.error)
+
+
+def unpickled(content: bytes) -> Any:
+    """The object that the pickle leaves; raises Refused."""
+    reader = Reader(content)
+    try:
+        found = reader.load()
+    except DAMAGE as error:
+        missing = isinstance(error, IndexError | KeyError | EOFError)
+        raise Refused(f"damaged or no pickle ({'a value is missing' if missing else shown(str(error))})") from None
+    if left := len(content) - reader.file.tell():
+        raise Refused(f"{left} bytes follow the first object")
+    return found
