@@ -1,7 +1,12 @@
 # From per-seed files to the paper. Each figure and table is a rule of its own that names the code and style it is made
 # with as inputs, so that an edit redraws it and nothing more.
 
-from trqam.report.selection import figure_module, figure_names, imported_tables, table_names
+from trqam.report.selection import (
+    figure_module,
+    figure_names,
+    imported_tables,
+    table_names,
+)
 
 FIGURES = figure_names(CONFIG)
 TABLES = table_names(CONFIG)
