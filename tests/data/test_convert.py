@@ -149,7 +149,22 @@ def of_another_model(path, arrays):
     np.savez(path, **arrays | {"qpos": arrays["qpos"][:, :1]})
 
 
+def _packed_as(offset, value):
+    """The directory says something else of how the first member is packed."""
+
+    def write(path, arrays):
+        np.savez(path, **arrays)
+        content = bytearray(path.read_bytes())
+        for position, of_header in ((content.index(b"PK\x01\x02"), 0), (0, 2)):  # the header of the member, too
+            content[position + offset - of_header] = value
+        path.write_bytes(content)
+
+    return write
+
+
+encrypted, by_lzma = _packed_as(8, 1), _packed_as(10, 14)
 BAD = [truncated, damaged, without_a_key, without_an_end, with_an_object, with_fewer_actions, by_columns, without_rows]
+BAD += [encrypted, by_lzma]
 BAD += [with_a_column_of_ends, with_an_end_of_two, enormous, infinite, of_another_model]
 BAD += [a_web_page, lambda path, arrays: None]
 

@@ -91,6 +91,13 @@ def other_zip():
     return file.getvalue()
 
 
+def by_lzma():
+    """The directory says so of the first member, and its bytes do not."""
+    body = bytearray(npz(0))
+    body[8] = body[body.index(b"PK\x01\x02") + 10] = zipfile.ZIP_LZMA
+    return bytes(body)
+
+
 PAGE = b"<!DOCTYPE html><html>please log in</html>" * 5000
 
 
@@ -103,6 +110,7 @@ PAGE = b"<!DOCTYPE html><html>please log in</html>" * 5000
         (serve(BODY[:-100]), "not a whole npz file"),  # truncated at its source: the length agrees
         (serve(without(HALF)), "CRC|not a whole"),
         (serve(other_zip()), "without actions.npy"),
+        (serve(by_lzma()), "not a whole npz file"),
         (serve(npz(0, leave_out=["qpos"])), "without qpos.npy"),
         (serve(b""), "not a whole npz file"),
         (serve(Content_Encoding="gzip"), "compressed"),

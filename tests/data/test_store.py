@@ -204,6 +204,14 @@ def test_a_damaged_store_stays_until_it_is_made_again(whole, tmp_path, capsys):
     assert {name: (tmp_path / name).read_bytes() for name in whole} == whole
 
 
+def test_a_store_that_lost_an_array_is_made_again(whole, tmp_path, capsys):
+    store.write(Walks(), tmp_path)
+    (tmp_path / "masks-task2.npy").unlink()
+    store.write(Walks(), tmp_path)
+    assert f"{tmp_path}/masks-task2.npy: missing or damaged; making it again" in capsys.readouterr().err
+    assert contents(tmp_path) == whole
+
+
 OTHERS = [
     (lambda card: card.update(seed=7), "seed: holds 7, not 0"),
     (
@@ -270,7 +278,7 @@ def test_the_card_of_an_older_version_becomes_the_record(whole, tmp_path):
         blocks = Walks()
         store.write(blocks, tmp_path)
         assert (contents(tmp_path), blocks.made) == (whole, [])
-    for text in ("{", "[]", '{"dataset": 1}'):  # says nothing that is worth keeping
+    for text in ("{", "[]", '{"dataset": 1}', "[" * 100_000):  # says nothing that is worth keeping
         (tmp_path / "card.json").write_text(text)
         (tmp_path / "store.json").unlink(missing_ok=True)
         preserve(tmp_path)

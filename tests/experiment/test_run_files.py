@@ -16,7 +16,7 @@ from trqam.config.reading import read_json, seal
 from trqam.experiment import run as runs
 from trqam.experiment import verdict
 from trqam.experiment.files import write_json
-from trqam.experiment.folder import cell_of, pretraining_cell
+from trqam.experiment.folder import cell_of, pretraining_cell, refuse_lone
 from trqam.report import collection
 from trqam.report.collect import collect
 from trqam.report.collected import Collected
@@ -283,7 +283,7 @@ def test_results_are_drawn_for_their_own_configuration(key, finished, tiny_data)
     name, _, value = key.partition("=")
     other = load_with(tiny_data, **{name: ["qam"] if name == "methods" else json.loads(value)})
     pattern = r"collected.json: made for another configuration|metrics.csv: method: 'trqam' is not of tests/tiny.yaml"
-    with pytest.raises(UserError, match=rf"({pattern}).*; run `trqam collect` again"):
+    with pytest.raises(UserError, match=rf"({pattern}).*(;|, or) run `trqam collect` again"):
         Collected.load(other, PAPER)
     same = load_with(tiny_data, device="auto", env_workers=1, checkpoint_interval=10, mixed=True, seeds_per_job=1)
     Collected.load(same, PAPER)
@@ -366,6 +366,56 @@ def test_outdated_runs_are_listed_and_deleted_when_told(finished, monkeypatch, c
     assert not list(Path("results").rglob("seed*"))
     assert not list(Path("results").rglob("base.safetensors"))
     assert (PAPER / "metrics.csv").is_file()
+
+
+def test_runs_that_changed_while_the_user_was_asked_are_not_deleted(finished, monkeypatch, capsys):
+    def answer(prompt):
+        shutil.rmtree(path_of(finished, "offline", seed=1).parent)  # as somebody who cleans it to train it anew
+        return "yes"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", answer)
+    with pytest.raises(SystemExit):
+        clean(finished, monkeypatch, "--outdated", changes=["learning_rate=0.002"])
+    assert "runs have changed since they were listed; run the same command again" in capsys.readouterr().err
+    assert path_of(finished, "offline").is_file()
+
+
+def test_no_seed_is_deleted_if_one_has_a_foreign_file(finished, monkeypatch, capsys):
+    (path_of(finished, "offline", seed=1).parent / "notes.txt").touch()
+    with pytest.raises(SystemExit):
+        clean(finished, monkeypatch, POINT, "trqam")
+    assert "seed1/notes.txt: no file of a run; move it away" in capsys.readouterr().err
+    assert path_of(finished, "offline").is_file()
+
+
+def test_a_seed_that_diverged_is_outdated_once(finished, tiny_data):
+    cell, run = cell_of(finished, POINT, "trqam", 0), finished.run(POINT, "trqam")
+    write_json(cell.diverged, runs.new_record(run, "offline", 0, [0]) | {"rows": [{"step": 5}], "timing": []})
+    for stage in STAGES:
+        path_of(finished, stage).unlink()
+    found = {lost.cell.path: lost for lost in verdict.outdated(load_with(tiny_data, learning_rate=0.002))}
+    assert (found[cell.path].stages, found[cell.path].steps) == (["offline"], 5)
+
+
+def test_copies_of_checkpoints_are_no_checkpoints(finished):
+    """Training would begin at step 0 and replace what is published."""
+    cell = cell_of(finished, POINT, "trqam", 0)
+    refuse_lone(cell, "offline")
+    for path in cell.directory("offline").glob("step*.json"):
+        path.rename(path.with_stem(f"{path.stem} (conflicted copy)"))
+    with pytest.raises(UserError, match=r"offline.csv: is there without checkpoints"):
+        refuse_lone(cell, "offline")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_one_line(finished, monkeypatch):
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", denied)
+    for look in (lambda: collect(finished, PAPER), lambda: list(verdict.outdated(finished))):
+        with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); make it readable"):
+            look()
 
 
 def test_an_outdated_online_stage_leaves_the_offline_one(finished, monkeypatch, tiny_data, capsys):

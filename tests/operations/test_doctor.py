@@ -271,7 +271,9 @@ def test_why_the_commit_is_unknown(tmp_path, monkeypatch):
     programs(tmp_path, git='echo "fatal: detected dubious ownership; add it to safe.directory" >&2; exit 128')
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert doctor.source(tmp_path).text.endswith(f"; git config --global --add safe.directory {tmp_path}")
-    programs(tmp_path, git="echo 0123456789abcdef")
+    programs(tmp_path, git="echo /elsewhere; echo 0123456789abcdef; echo tree")  # of a repository around it
+    assert "no checkout of git" in doctor.source(tmp_path).text
+    programs(tmp_path, git=f"echo {tmp_path}; echo 0123456789abcdef; echo tree")
     assert doctor.source(tmp_path) == Finding(OK, "source", "commit 0123456789ab")
 
 

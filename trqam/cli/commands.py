@@ -50,6 +50,7 @@ def convert(arguments: argparse.Namespace, config: configuration.Config) -> None
     from trqam.data.card import describe
     from trqam.data.convert import convert
     from trqam.data.fetch import official_files, placed
+    from trqam.experiment.files import writing
 
     directory = arguments.out or config.data_directory(arguments.dataset)
     paths = [path for path in arguments.files if not path.name.endswith("-val.npz")]
@@ -65,7 +66,8 @@ def convert(arguments: argparse.Namespace, config: configuration.Config) -> None
     print(describe(card, directory))
     if arguments.delete_npz and paths:  # the store is complete and on disk
         for path in paths:
-            path.unlink()
+            with writing(path):
+                path.unlink()
         print(f"{directory}: stored; deleted {len(paths)} npz file(s)", file=sys.stderr)
 
 

@@ -3,8 +3,12 @@
 import errno
 import hashlib
 import json
+import lzma
 import os
 import stat
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +16,10 @@ from typing import BinaryIO
 
 from trqam.config.errors import UserError
 
+# What a damaged zip file raises as it is read; RuntimeError if it is encrypted, or packed in an unknown way.
+DAMAGED_ZIP = (
+    ValueError, OverflowError, EOFError, RuntimeError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
+)  # fmt: skip
 LARGEST = 2**30  # bytes of a file that is read whole; the largest of ours, a checkpoint's record, has some 10 MB
 
 

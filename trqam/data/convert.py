@@ -6,7 +6,6 @@ Members of an npz file are read side by side, a part of each at a time, so that 
 
 import os
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from trqam.config.errors import UserError
+from trqam.config.reading import DAMAGED_ZIP
 from trqam.data import verified
 from trqam.data.record import restore
 from trqam.data.store import Rows, standing, write
@@ -167,6 +167,6 @@ def _reporting(path: Path) -> Iterator[None]:
     except KeyError as error:
         name = str(error.args[0]).split("'")[1].removesuffix(".npy")
         raise UserError(f"{path}: key {name!r} is missing; give OGBench's own file, fetched again") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except (OSError, *DAMAGED_ZIP) as error:
         why = getattr(error, "strerror", None) or (str(error).splitlines() or ["empty"])[0]
         raise UserError(f"{path}: missing or damaged ({why}); fetch or copy it again") from error

@@ -13,7 +13,6 @@ next mirror asked.
 import itertools
 import os
 import zipfile
-import zlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from trqam.config.errors import UserError
-from trqam.config.reading import read_json
+from trqam.config.reading import DAMAGED_ZIP, read_json
 from trqam.config.schema import Name
 from trqam.config.strict import Strict, check, convert, read_yaml, shown
 from trqam.data.download import Patience, Refused, discard, download, origin_of, say, set_aside
@@ -267,7 +266,7 @@ def _check_npz(path: Path) -> None:
             if missing := MEMBERS - set(file.namelist()):
                 raise Refused(f"an npz file without {min(missing)}")
             damaged = file.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (OSError, *DAMAGED_ZIP) as error:
         raise Refused(f"not a whole npz file ({error})") from error
     if damaged:
         raise Refused(f"damaged npz file (CRC of {damaged})")

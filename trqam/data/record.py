@@ -26,7 +26,7 @@ def preserve(folder: Path) -> None:
         found = json.loads(content)
         if isinstance(found, dict) and "sha256" in found:
             write_atomically(record, content)
-    except ValueError:  # a damaged card says nothing that is worth keeping; whoever opens the store is told
+    except (ValueError, RecursionError):  # damaged, nothing worth keeping; whoever opens the store is told
         return
     except UserError:
         if os.access(folder, os.W_OK):  # where nothing can be written, nothing can be deleted

@@ -104,8 +104,9 @@ def _digest(card: dict[str, Any]) -> str:
 
 
 def _stamps(directory: Path, card: dict[str, Any]) -> dict[str, list[int]]:
-    """By file what changes when it is changed, replaced or copied."""
-    stats = {key: (directory / f"{key}.npy").stat() for key in card["shapes"]}
+    """By file that is there what changes when it is changed, replaced or copied."""
+    paths = {key: directory / f"{key}.npy" for key in card["shapes"]}
+    stats = {key: path.stat() for key, path in paths.items() if path.exists()}
     return {key: [s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for key, s in stats.items()}
 
 

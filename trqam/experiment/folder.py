@@ -47,13 +47,14 @@ def refuse_strangers(cell: Cell) -> None:
     """A UserError that names the first file in a cell which no training writes, for who deletes the whole folder."""
     for path in (cell.path, *sorted(cell.path.rglob("*"))):
         name = str(path.relative_to(cell.path))
-        if path.is_symlink() or not (path.is_dir() or (path.is_file() and OWN.fullmatch(name))):
+        ours = path.is_dir() or (path.is_file() and OWN.fullmatch(name)) or not os.path.lexists(path)
+        if path.is_symlink() or not ours:
             raise UserError(f"{cell.path}/{shown(name, 120)}: no file of a run; move it away, then clean again")
 
 
 def refuse_lone(cell: Cell, stage: str) -> None:
     """A UserError if what training would publish of ``stage`` is there without any checkpoint that it can be of."""
-    trained = any(cell.directory(stage).glob("step*.json")) or cell.diverged.exists()
+    trained = any(step_of(p.name) for p in cell.directory(stage).glob("step*.json")) or cell.diverged.exists()
     names = [f"{stage}.csv", f"{stage}.json", *(["base.safetensors"] if stage == "pretrain" else [])]
     for name in names:
         if os.path.lexists(cell.path / name) and not trained:

@@ -78,7 +78,17 @@ def parts(config: Config, task: str, method: str) -> list[Part]:
 
 
 def part_of(cell: Cell, run: Run, stage: str) -> Part | None:
-    """One stage of one seed: as it is published, else as its newest checkpoint or divergence says; None if neither."""
+    """One stage of one seed: as it is published, else as its newest checkpoint or divergence says; None if neither.
+
+    Raises UserError if a file is damaged, or a folder may not be looked into.
+    """
+    try:
+        return _part_of(cell, run, stage)
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); make it readable") from None
+
+
+def _part_of(cell: Cell, run: Run, stage: str) -> Part | None:
     total, manifest = getattr(run, f"{stage}_steps"), cell.path / f"{stage}.json"
     if manifest.exists() and (cell.path / f"{stage}.csv").exists():
         record = verify_run(cell, run, stage)
@@ -153,15 +163,12 @@ def check_pretraining(config: Config, domain: str) -> None:
 def check_everything(config: Config) -> list[Part]:
     """All parts of a scale; the UserError that keeps them from being trained to the end and collected, if any."""
     found = []
-    try:
-        for domain in config.task_domains:
-            check_pretraining(config, domain)
-        for task, method in config.cells:
-            here = parts(config, task, method)
-            mixed_because(config, here, config.scale.mixed, ahead=True)
-            found += here
-    except OSError as error:  # of a folder that may not be looked into
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); make it readable") from None
+    for domain in config.task_domains:
+        check_pretraining(config, domain)
+    for task, method in config.cells:
+        here = parts(config, task, method)
+        mixed_because(config, here, config.scale.mixed, ahead=True)
+        found += here
     return found
 
 
@@ -246,7 +253,7 @@ def _outdated(found: list[Part], reasons: dict[Path, str]) -> Iterator[Outdated]
     first, cell = late[0], found[0].cell
     if first and (newest := _newest(cell, found[0].stage)) and newest[1].kept == "policy":
         first = 0
-    going, paths = found[first:], [cell.path]
+    going, paths = list({part.where: part for part in found[first:]}.values()), [cell.path]
     if first:
         stage = going[0].stage
         paths = [cell.directory(stage), cell.path / f"{stage}.csv", cell.path / f"{stage}.json"]

@@ -17,7 +17,10 @@ def clean_runs(config: Config, task: str, method: str, seed: int | None) -> None
     """Deletes the runs of a task and method, all of the scale's seeds or one."""
     config.run(task, method)
     seeds = range(config.scale.seeds) if seed is None else [seed]
-    for cell in [cell_of(config, task, method, seed) for seed in seeds]:
+    cells = [cell_of(config, task, method, seed) for seed in seeds]
+    for cell in cells:  # before any goes
+        refuse_strangers(cell)
+    for cell in cells:
         _delete_cell(cell)
 
 
@@ -59,6 +62,8 @@ def clean_outdated(config: Config, yes: bool) -> None:
     for run in found:
         refuse_strangers(run.cell)
     with locked([run.cell for run in found]):
+        if list(verdict.outdated(config)) != found:
+            raise UserError(f"{config.results}: runs have changed since they were listed; run the same command again")
         for run in found:
             for path in run.paths:
                 _delete(path)

@@ -19,6 +19,7 @@ from trqam.config.installed import FAIL, OK, ROOT, WARN, Finding, packages
 from trqam.config.load import Config
 from trqam.config.reading import open_regular
 from trqam.config.wording import count, weight
+from trqam.experiment import provenance
 from trqam.experiment.folder import cell_of, pretraining_cell
 from trqam.experiment.lock import standing
 from trqam.experiment.survey import survey
@@ -68,13 +69,13 @@ def examine(config: Config, clear: bool = False) -> Iterator[Finding]:
 
 def source(checkout: Path) -> Finding:
     """Whether the commit can be told that a manifest and the paper name."""
+    if (commit := provenance.source(checkout)["git_commit"]) != "unknown":
+        return Finding(OK, "source", f"commit {commit[:12]}")
     command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.SubprocessError) as error:
         return Finding(WARN, "source", f"git does not answer ({_line(error)}): manifests will say: unknown commit")
-    if asked.returncode == 0:
-        return Finding(OK, "source", f"commit {asked.stdout.strip()[:12]}")
     if "safe.directory" in asked.stderr:
         fix = f"git config --global --add safe.directory {shlex.quote(str(checkout))}"
         return Finding(WARN, "source", f"{checkout}: another user's checkout, so git does not tell the commit; {fix}")

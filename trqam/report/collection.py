@@ -46,7 +46,8 @@ def check(config: Config, folder: Path) -> str:
         if said["files"].get(name) != hashlib.sha256(read_bytes(folder / name, fix=AGAIN)).hexdigest():
             raise UserError(f"{folder / name}: not what `trqam collect` wrote (checksum); {AGAIN}")
     if said["asked_for"] != asked_for(config):
-        raise UserError(f"{folder / RECORD}: made for another configuration than {config.path} has now; {AGAIN}")
+        other = f"give the --config and --set that it was made with, or {AGAIN}"
+        raise UserError(f"{folder / RECORD}: made for another configuration than {config.path} has now; {other}")
     return said["made_from"]
 
 
@@ -63,7 +64,7 @@ def made_from(config: Config, parts: Iterable[Part]) -> str:
     """A fingerprint of published manifests, which hold the checksums of their metrics, and of the datasets' cards."""
     seals = sorted({str(part.where): part.record["seal"] for part in parts if part.published}.items())
     cards = [config.data_directory(domain) / "card.json" for domain in config.task_domains]
-    content = [seals, [sha256(card) if card.is_file() else None for card in cards]]
+    content = [seals, [hashlib.sha256(read_bytes(card)).hexdigest() if card.is_file() else None for card in cards]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -38,6 +38,7 @@ def rebuild(path: str | Path, out: str | Path | None = None) -> tuple[Path, Path
     temporary = temporary_name(folder)
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)  # of a process of the same number that was killed
         temporary.mkdir()
     try:
         archive.unpack(path, temporary)

@@ -35,8 +35,8 @@ except UserError as error:
     sys.exit(error.exit_code)
 
 # By the one process that runs the jobs, not by theirs; a dry run looks, and changes nothing.
-DRY = {"-n", "--dry-run", "--dryrun"}
-if workflow.is_main_process and not DRY.intersection(sys.argv):
+DRY = re.compile("-[A-Za-z]*n[A-Za-z]*|--dry-?r(un|u)?")  # -np, too
+if workflow.is_main_process and not any(map(DRY.fullmatch, sys.argv)):
     leftovers.guard(Path())
 
 # Snakemake asks for a name, which a container's user may not have.
