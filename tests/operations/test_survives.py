@@ -129,7 +129,15 @@ def replaced(path, instead):
         aside.rename(path)
 
 
-UNREAD = ("timing.csv", "resources.json", "plan.json", "blocks.jsonl", "step000000005.json", "step000000020.json")
+UNREAD = (
+    ".verified.json",
+    "timing.csv",
+    "resources.json",
+    "plan.json",
+    "blocks.jsonl",
+    "step000000005.json",
+    "step000000020.json",
+)
 
 
 @pytest.mark.parametrize("instead", INSTEAD)

@@ -22,6 +22,8 @@ DAMAGED_ZIP = (
 )  # fmt: skip
 LARGEST = 2**30  # bytes of a file that is read whole; the largest of ours, a checkpoint's record, has some 10 MB
 
+IRREGULAR = "not a regular file"
+
 
 def read_bytes(path: Path | str, most: int = LARGEST, fix: str = "make it again or correct the path") -> bytes:
     """The content of a regular file of at most ``most`` bytes.
@@ -37,25 +39,13 @@ def read_bytes(path: Path | str, most: int = LARGEST, fix: str = "make it again 
 def opened(path: Path | str, most: int = LARGEST, fix: str = "make it again or correct the path") -> Iterator[BinaryIO]:
     """The same file, open for reading; a failure of the system to read it in the block is the same UserError."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer would block
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', error)}); {fix}") from None
-    try:
-        if problem := _no_file(os.fstat(descriptor), most):
-            raise UserError(f"{path}: {problem}; {fix}")
-        with open(descriptor, "rb", closefd=False) as file:
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > most:
+                raise UserError(f"{path}: larger than {most >> 20} MiB; {fix}")
             yield file
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {fix}") from None
-    finally:
-        os.close(descriptor)
-
-
-def _no_file(found: os.stat_result, most: int) -> str:
-    """Why this is not to be read; nothing if it is a regular file of at most ``most`` bytes."""
-    if stat.S_ISREG(found.st_mode):
-        return f"larger than {most >> 20} MiB" if found.st_size > most else ""
-    return "cannot be read (Is a directory)" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+        why = error.strerror or str(error)
+        raise UserError(f"{path}: {why if why == IRREGULAR else f'cannot be read ({why})'}; {fix}") from None
 
 
 def read_json(path: Path | str, most: int = LARGEST) -> object:
@@ -78,15 +68,18 @@ def sha256(path: Path | str) -> str:
 
 
 def seal(content: object) -> str:
-    """The SHA-256 that a record of ours carries of its other content."""
+    """The SHA-256 of what JSON can hold, whatever the order of its keys; records carry that of their content."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def open_regular(path: Path | str) -> BinaryIO:
     """A regular file, open for reading; an OSError if it is none, without waiting for a pipe's writer."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:  # a zero byte in the name
+        raise OSError(errno.EINVAL, str(error), str(path)) from None
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "Is a directory" if stat.S_ISDIR(mode) else "not a regular file", str(path))
+        raise OSError(errno.EINVAL, "Is a directory" if stat.S_ISDIR(mode) else IRREGULAR, str(path))
     return os.fdopen(descriptor, "rb")

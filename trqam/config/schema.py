@@ -1,11 +1,10 @@
 """What the configuration files may hold: one struct a file's block, and `Run`, what they come to for one cell."""
 
-import hashlib
-import json
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from trqam.config.reading import seal
 from trqam.config.strict import Strict
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
@@ -178,4 +177,4 @@ class Run(Strict):
 
 def digest(resolved: dict[str, Any]) -> str:
     """Sixteen hexadecimal digits of SHA-256 over what `Run.resolved` has given, or a manifest has recorded of it."""
-    return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()[:16]
+    return seal(resolved)[:16]

@@ -6,7 +6,6 @@ that the card says of the arrays is compared with them: sums, counts, rewards, m
 """
 
 import hashlib
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import msgspec
 import numpy as np
 
 from trqam.config.errors import UserError
+from trqam.config.reading import seal
 from trqam.config.strict import read_record
 from trqam.data.card import Statistics
 from trqam.data.exclusive import exclusive
@@ -82,7 +82,7 @@ def ensure(directory: Path, card: dict[str, Any], fix: str) -> None:
 
 def note(directory: Path, card: dict[str, Any], stamps: dict[str, list[int]] | None = None) -> None:
     """Remember that the store is right, as it is or as it was at ``stamps``."""
-    mark = {"card": _digest(card), "files": stamps or _stamps(directory, card)}
+    mark = {"card": seal(card), "files": stamps or _stamps(directory, card)}
     try:
         write_json(directory / MARK, mark)
     except UserError as error:
@@ -94,13 +94,9 @@ def is_noted(directory: Path, card: dict[str, Any]) -> bool:
     """Whether this version of the store was found right before."""
     try:
         mark = read_record(directory / MARK, Mark, "delete it")
-        return mark["card"] == _digest(card) and mark["files"] == _stamps(directory, card)
+        return mark["card"] == seal(card) and mark["files"] == _stamps(directory, card)
     except (UserError, OSError):  # no mark, or not ours: then the arrays themselves are asked
         return False
-
-
-def _digest(card: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
 
 
 def _stamps(directory: Path, card: dict[str, Any]) -> dict[str, list[int]]:

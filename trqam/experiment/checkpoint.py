@@ -9,7 +9,6 @@ step 0 what had begun is for people to decide.
 """
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Collection
@@ -21,7 +20,7 @@ import msgspec
 import safetensors
 
 from trqam.config.errors import UserError
-from trqam.config.reading import read_json, sha256
+from trqam.config.reading import read_json, seal, sha256
 from trqam.experiment.files import write_atomically, write_json, writing
 from trqam.experiment.folder import step_file, step_of
 
@@ -56,7 +55,7 @@ def save(
 
     weights, sealed = _paths(directory, step)
     content = serialise({name: tensor.contiguous() for name, tensor in tensors.items()})
-    new = {"tensors": hashlib.sha256(content).hexdigest(), "seal": _seal(record), "record": record}
+    new = {"tensors": hashlib.sha256(content).hexdigest(), "seal": seal(record), "record": record}
     if old := _replaced(sealed, new):  # a kill between the next two writes must not part a record from its tensors
         write_json(sealed, {**old, "tensors": f"{old['tensors']} {new['tensors']}"})
     write_atomically(weights, content)
@@ -154,17 +153,13 @@ def _replaced(sealed: Path, new: dict[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-def _seal(record: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
 def _damage(directory: Path, step: int) -> str | None:
     """What is wrong with a checkpoint, naming the file; None if nothing is."""
     weights, sealed = _paths(directory, step)
     try:
         content = read_json(sealed)
         msgspec.convert(content, Sealed)
-        if content["seal"] != _seal(content["record"]):
+        if content["seal"] != seal(content["record"]):
             return f"{sealed}: damaged (checksum)"
         if sha256(weights) not in content["tensors"].split():
             return f"{weights}: damaged (checksum)"

@@ -21,7 +21,8 @@ import msgspec
 from trqam.config.errors import UserError
 from trqam.config.load import STAGES, Run
 from trqam.config.reading import read_json, seal
-from trqam.config.strict import check
+from trqam.config.schema import Natural
+from trqam.config.strict import read_record
 from trqam.experiment import checkpoint, lock
 from trqam.experiment.files import write_atomically, write_json
 from trqam.experiment.folder import Cell, cell_of, pretraining_cell  # noqa: F401 (the whole of a run is to be had here)
@@ -87,6 +88,7 @@ def check_same(record: dict[str, Any], run: Run, stage: str, where: Path, clean:
         raise UserError(f"{message}; restore it, or run {clean} to train anew")
 
 
+RESTORE = "restore it, or `trqam clean` the run to train it anew"
 BELONGS = "put back what belongs here, or `trqam clean` this run to train it anew"
 
 
@@ -100,7 +102,7 @@ def check_place(record: dict[str, Any], cell: Cell, stage: str, where: Path, fix
 class Row(msgspec.Struct):
     """What is read of a row of metrics."""
 
-    step: int
+    step: Natural
 
 
 class Diverged(msgspec.Struct):
@@ -116,8 +118,7 @@ class Diverged(msgspec.Struct):
 def finished(cell: Cell, run: Run, stage: str, total: int) -> dict[str, Any] | None:
     """The record of a stage that has ended, by reaching ``total`` or by diverging; None if it has not."""
     if cell.diverged.exists():
-        record = read_json(cell.diverged)
-        check(record, Diverged, str(cell.diverged), "restore it, or `trqam clean` the run to train it anew")
+        record = read_record(cell.diverged, Diverged, RESTORE)
         check_place(record, cell, record["stage"], cell.diverged)
         if STAGES.index(record["stage"]) <= STAGES.index(stage):
             check_same(record, run, record["stage"], cell.diverged)

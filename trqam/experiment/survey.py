@@ -22,11 +22,11 @@ from trqam.config.strict import read_record
 from trqam.experiment import checkpoint, progress
 from trqam.experiment.folder import Cell, cell_of, pretraining_cell, step_file
 from trqam.experiment.holders import Holder, holder_of
+from trqam.experiment.published import AGAIN
+from trqam.experiment.run import RESTORE, Diverged
 
 DONE, RUNNING, WAITING, DIVERGED = "done", "running", "waiting", "diverged"
 TAIL = 4096  # bytes at the end of a metrics file, where its last evaluation is
-AGAIN = "delete it and run the same `snakemake` command, which publishes it again"
-RESTORE = "restore it, or `trqam clean` the run to train it anew"
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 Block = Annotated[list[Natural], msgspec.Meta(min_length=1)]
@@ -64,19 +64,6 @@ class Manifest(msgspec.Struct):
     status: Literal["OK", "DIVERGED"]
     block: Block
     seconds: Seconds | None = None
-
-
-class Reached(msgspec.Struct):
-    """What is read of a diverged seed's row."""
-
-    step: Natural
-
-
-class Diverged(msgspec.Struct):
-    """What is read of the record that a diverged seed leaves."""
-
-    stage: Literal["pretrain", "offline", "online"]
-    rows: Annotated[list[Reached], msgspec.Meta(min_length=1)]
 
 
 class Timing(msgspec.Struct):
@@ -157,7 +144,7 @@ def _finished(run: Run, stage: str, cell: Cell, total: int) -> Standing | None:
     if not (os.path.lexists(manifest) and os.path.lexists(metrics)):
         return None
     try:
-        record, success = _manifest(manifest), _last_success(metrics)
+        record, success = read_record(manifest, Manifest, AGAIN), _last_success(metrics)
     except UserError:
         if os.path.lexists(manifest) and os.path.lexists(metrics):
             raise
@@ -169,11 +156,6 @@ def _finished(run: Run, stage: str, cell: Cell, total: int) -> Standing | None:
     if seconds and total:
         pace = seconds / (total * len(record["block"]))
     return Standing(run, stage, cell, DONE, total, pace=pace, success=success, **common)
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    """What is recorded of a finished stage."""
-    return read_record(path, Manifest, AGAIN)
 
 
 def _unfinished(run: Run, stage: str, cell: Cell, total: int, holder: Holder | None) -> Standing:

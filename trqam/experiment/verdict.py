@@ -22,11 +22,11 @@ from trqam.config.reading import read_bytes
 from trqam.config.schema import Run, Scale
 from trqam.config.strict import convert, read_record, read_yaml
 from trqam.experiment import checkpoint
-from trqam.experiment.folder import Cell, cell_of, pretraining_cell
+from trqam.experiment.folder import Cell, cell_of, pretraining_cell, step_file
 from trqam.experiment.mixing import SHAPE, TODAY, made_by, mixture
 from trqam.experiment.provenance import provenance
 from trqam.experiment.published import Environment, verify_run
-from trqam.experiment.run import Diverged, changes, check_same
+from trqam.experiment.run import RESTORE, Diverged, changes, check_same
 from trqam.experiment.sources import code_digest
 
 
@@ -95,12 +95,12 @@ def _part_of(cell: Cell, run: Run, stage: str) -> Part | None:
         trained = record["configuration"].get(f"{stage}_steps", total)
         return Part(cell, run, stage, manifest, record, trained, ended=True, published=True)
     if cell.diverged.exists():
-        record = read_record(cell.diverged, Diverged, "restore it, or `trqam clean` the run to train it anew")
+        record = read_record(cell.diverged, Diverged, RESTORE)
         if (at := STAGES.index(record["stage"])) <= STAGES.index(stage):
             return Part(cell, run, STAGES[at], cell.diverged, record, record["rows"][-1]["step"], True, False)
     if newest := _newest(cell, stage):
         step, record = newest
-        where = cell.directory(stage) / f"step{step:09d}.json"
+        where = cell.directory(stage) / step_file(step)
         ended = step == total and record.interval is None
         return Part(cell, run, stage, where, msgspec.to_builtins(record), step, ended, published=False)
     return None
@@ -110,7 +110,7 @@ def _newest(cell: Cell, stage: str) -> tuple[int, Begun] | None:
     """Step and record of the newest checkpoint; None if there is none, or it is damaged: its training will say so."""
     try:
         for step in checkpoint.recorded(cell.directory(stage))[:1]:
-            content = read_bytes(cell.directory(stage) / f"step{step:09d}.json")
+            content = read_bytes(cell.directory(stage) / step_file(step))
             return step, msgspec.json.decode(content, type=Sealed).record
     except (UserError, msgspec.DecodeError, RecursionError):
         pass

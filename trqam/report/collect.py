@@ -1,7 +1,5 @@
 """From per-seed files to one tidy table, refusing to mix results of different configurations."""
 
-import hashlib
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import pandas
 
 from trqam.config.errors import UserError
 from trqam.config.load import Config, domain_of
+from trqam.config.reading import seal
 from trqam.data.card import read
 from trqam.experiment import verdict
 from trqam.experiment.files import write_atomically, write_json
@@ -107,7 +106,7 @@ def _run(
     """One line about a run: what it was and how long it took; what it shares with others goes to ``manifests``."""
     known = ("git_commit", "git_changes", "versions", "hardware", "code", "resumed")
     environment = {key: manifest[key] for key in known if key in manifest}
-    named = hashlib.sha256(json.dumps(environment, sort_keys=True).encode()).hexdigest()[:16]
+    named = seal(environment)[:16]
     manifests["configurations"][manifest["digest"]] = manifest["configuration"]
     manifests["environments"][named] = environment
     return {

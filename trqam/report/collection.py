@@ -5,7 +5,6 @@ the manifests and dataset cards that were read. Whoever prints a number checks t
 """
 
 import hashlib
-import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +14,7 @@ import msgspec
 
 from trqam.config.errors import UserError
 from trqam.config.load import Config
-from trqam.config.reading import read_bytes, sha256
+from trqam.config.reading import read_bytes, seal, sha256
 from trqam.config.strict import read_record
 from trqam.experiment.files import write_json
 from trqam.experiment.verdict import Part
@@ -57,7 +56,7 @@ def asked_for(config: Config) -> str:
     for task, method in config.cells:
         run = config.run(task, method)
         asked.append([task, method, *((stage, run.digest(stage)) for stage in config.stages(method))])
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    return seal(asked)
 
 
 def made_from(config: Config, parts: Iterable[Part]) -> str:
@@ -65,7 +64,7 @@ def made_from(config: Config, parts: Iterable[Part]) -> str:
     seals = sorted({str(part.where): part.record["seal"] for part in parts if part.published}.items())
     cards = [config.data_directory(domain) / "card.json" for domain in config.task_domains]
     content = [seals, [hashlib.sha256(read_bytes(card)).hexdigest() if card.is_file() else None for card in cards]]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return seal(content)
 
 
 def outdated_stamp(config: Config, folder: Path, parts: list[Part]) -> list[str]:
