@@ -56,6 +56,10 @@ def test_how_long_it_takes_comes_from_the_first_speeds(followed, monkeypatch):
         "offline": {"state": WAITING, "step": 10, "pace": 1.0},
     }
     surveyed(monkeypatch, config, **changes)
+    without = {"offline": changes["offline"]}  # methods that start from scratch train before cloning
+    surveyed(monkeypatch, config, **without)
+    assert followed.left() is not None
+    surveyed(monkeypatch, config, **changes)
     stages = [standing.stage for standing in real_survey(config) if standing.total]
     offline, online = stages.count("offline"), stages.count("online")
     training = offline * (10 + screen.START) + online * (20 + screen.START)

@@ -46,14 +46,16 @@ class Progress:
     def __init__(self, title: str, total: int, start: int, directories: list[Path]):
         self.title, self.total = title, total
         self.bar = tqdm(total=total, initial=start, desc=title, disable=not sys.stderr.isatty())
-        self._directories, self._start, self._step = directories, start, start
-        self._began = self._noted = time.monotonic()
+        self._directories, self._start, self._step = directories, None, start
 
     def advance(self) -> None:
         """One step further."""
         self.bar.update()
         self._step += 1
-        if time.monotonic() - self._noted > EVERY:
+        if self._start is None:  # timed from here on: before it the untrained policy may have been evaluated
+            self._start, self._began = self._step, time.monotonic()
+            self._noted = self._began
+        elif time.monotonic() - self._noted > EVERY:
             self._note()
 
     def _note(self) -> None:

@@ -155,6 +155,9 @@ class Screen(logging.Handler):
             if number is not None and standing.left:
                 jobs[number].append(standing)
         training = [paces.left(job) for job in jobs.values()]
+        if any(training):  # then none of cloning is waited for, which is cheap: what starts from scratch trains before
+            cloning = [job[0].stage == "pretrain" for job in jobs.values()]
+            training = [left or 0 if cheap else left for left, cheap in zip(training, cloning, strict=True)]
         at_once = self.workflow.cores if self.workflow.local_exec else len(self.running)
         if None in training or not at_once:
             return None
