@@ -1,6 +1,7 @@
 """Who trained what, when and how it ended: a `python` first on PATH writes a line when a trainer starts and ends."""
 
 import os
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -35,7 +36,7 @@ class Ledger:
         programs.mkdir()
         conf = cluster.environment["SLURM_CONF"]
         wrapper = programs / "python"
-        wrapper.write_text(PYTHON.format(conf=conf, python=sys.executable, ledger=self.path))
+        wrapper.write_text(PYTHON.format(conf=conf, python=shlex.quote(sys.executable), ledger=self.path))
         wrapper.chmod(0o755)
         self.environment = {**cluster.environment, "PATH": f"{programs}{os.pathsep}{cluster.environment['PATH']}"}
 
