@@ -129,15 +129,8 @@ def replaced(path, instead):
         aside.rename(path)
 
 
-UNREAD = (
-    ".verified.json",
-    "timing.csv",
-    "resources.json",
-    "plan.json",
-    "blocks.jsonl",
-    "step000000005.json",
-    "step000000020.json",
-)
+UNREAD = {".verified.json", "store.json", "timing.csv", "resources.json", "plan.json", "blocks.jsonl"}
+UNREAD |= {"step000000005.json", "step000000020.json"}
 
 
 @pytest.mark.parametrize("instead", INSTEAD)
