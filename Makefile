@@ -13,6 +13,9 @@
 
 CORES ?= all
 
+# These change what is made: they count on the command line alone, not where another program has exported such a name.
+$(foreach name,FROM CONFIG CLEAR,$(if $(filter environment,$(firstword $(origin $(name)))),$(eval override undefine $(name))))
+
 # A word that nothing reads, or that is empty, would be obeyed by nobody: it is refused.
 KNOWN = CONFIG CORES FROM CLEAR PYTHON PYTEST
 GOALS = $(or $(MAKECMDGOALS),help)

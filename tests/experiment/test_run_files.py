@@ -389,6 +389,12 @@ def test_no_seed_is_deleted_if_one_has_a_foreign_file(finished, monkeypatch, cap
     assert path_of(finished, "offline").is_file()
 
 
+def test_what_is_accepted_as_mixed_is_not_outdated(finished, tiny_data):
+    assert list(verdict.outdated(load_with(tiny_data, learning_rate=0.002)))
+    assert not list(verdict.outdated(load_with(tiny_data, learning_rate=0.002, mixed=True)))
+    assert list(verdict.outdated(load_with(tiny_data, log_interval=10, mixed=True)))
+
+
 def test_a_seed_that_diverged_is_outdated_once(finished, tiny_data):
     cell, run = cell_of(finished, POINT, "trqam", 0), finished.run(POINT, "trqam")
     write_json(cell.diverged, runs.new_record(run, "offline", 0, [0]) | {"rows": [{"step": 5}], "timing": []})

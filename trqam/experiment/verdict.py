@@ -225,10 +225,11 @@ def outdated(config: Config) -> Iterator[Outdated]:
             continue
         run, made = found[0].run, [(part.where, part.record) for part in found]
         today = _today(run.agent)
-        mixed = mixture(made if _complete(config, found) else [*made, (TODAY, today)], [])
+        accepted = config.scale.mixed  # as far as runs can share a table
+        mixed = not accepted and mixture(made if _complete(config, found) else [*made, (TODAY, today)], [])
         reasons = {}
         for part in found:
-            reasons[part.where] = _differences(part, run)
+            reasons[part.where] = _differences(part, run, accepted)
             if mixed and not reasons[part.where] and (differing := set(made_by(part.record)) - set(made_by(today))):
                 reasons[part.where] = f"made by other {min(differing)[0]}"
         for cell in dict.fromkeys(part.cell for part in found if part.cell not in seen):
@@ -236,8 +237,8 @@ def outdated(config: Config) -> Iterator[Outdated]:
             yield from _outdated([part for part in found if part.cell == cell], reasons)
 
 
-def _differences(part: Part, run: Run) -> str:
-    changed = changes(part.record, run, part.stage)
+def _differences(part: Part, run: Run, accepted: bool) -> str:
+    changed = [change for change in changes(part.record, run, part.stage) if not accepted or change.key in SHAPE]
     return ", ".join(f"{key} {old!r}, now {new!r}" for key, old, new in changed[:3])
 
 
