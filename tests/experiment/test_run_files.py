@@ -392,7 +392,7 @@ def test_no_seed_is_deleted_if_one_has_a_foreign_file(finished, monkeypatch, cap
 def test_what_is_accepted_as_mixed_is_not_outdated(finished, tiny_data):
     assert list(verdict.outdated(load_with(tiny_data, learning_rate=0.002)))
     assert not list(verdict.outdated(load_with(tiny_data, learning_rate=0.002, mixed=True)))
-    assert list(verdict.outdated(load_with(tiny_data, log_interval=10, mixed=True)))
+    assert list(verdict.outdated(load_with(tiny_data, offline_steps=40, mixed=True)))
 
 
 def test_a_seed_that_diverged_is_outdated_once(finished, tiny_data):
