@@ -145,7 +145,7 @@ def parser() -> Parser:
     added.add_argument("--out", type=path, metavar="FOLDER", help="default: results/SCALE-rebuilt")
     added = command(import_)
     added.add_argument(
-        "file", type=path, help="a pickle of one dict {(task, domain or 'all', method): (evaluations, seeds)}"
+        "file", type=path, help="a pickle of one dict {(task or domain or 'all', method): (evaluations, seeds)}"
     )
     added.add_argument("--as", dest="name", required=True, metavar="NAME", help="of the source, as the report names it")
     added.add_argument(

@@ -161,7 +161,7 @@ def test_packages_against_the_pins(tmp_path):
     requirements.write_text(f"torch=={version}\nfilelock==0.0.1\n# checks\nno-such-package==1\n")
     assert [finding.verdict for finding in doctor.packages(requirements)] == [OK, WARN]
     requirements.write_text(f"torch=={version}\nno-such-package==1\n")
-    assert Finding(FAIL, "packages", "missing: no-such-package; make, or pip install -r requirements.txt") in [
+    assert Finding(FAIL, "packages", "missing: no-such-package; make install, or pip install -r requirements.txt") in [
         *doctor.packages(requirements)
     ]
     requirements.write_text(f"torch=={version}\n# checks\nno-such-package==1\n")
@@ -216,9 +216,9 @@ def test_what_is_missing_is_said_by_the_standard_library_alone(tmp_path):
     assert (done.returncode, done.stderr) == (1, "")
     assert python.split()[:2] == ["ok", "python"]
     assert missing.startswith("FAIL  packages     missing: torch, numpy, ")
-    assert missing.endswith("; make, or pip install -r requirements.txt")
+    assert missing.endswith("; make install, or pip install -r requirements.txt")
     done = subprocess.run([*bare, code.format(str(ROOT), ["status"])], capture_output=True, text=True)
-    line = "trqam: error: package msgspec: missing; make, or pip install -r requirements.txt\n"
+    line = "trqam: error: package msgspec: missing; make install, or pip install -r requirements.txt\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
 
 
@@ -230,7 +230,9 @@ def test_a_package_that_a_command_alone_needs(monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         __main__.main()
     assert ended.value.code == 2
-    assert capsys.readouterr().err.endswith("error: package torch: missing; make, or pip install -r requirements.txt\n")
+    assert capsys.readouterr().err.endswith(
+        "error: package torch: missing; make install, or pip install -r requirements.txt\n"
+    )
     with pytest.raises(ModuleNotFoundError):
         installed.end(ModuleNotFoundError(name="trqam.lost"))
 

@@ -153,7 +153,7 @@ def test_calls_are_refused_by_name(refuse):
         (b"\x80\x04}(\x8c\x01a\x8c\x01b\x86K\x01u.", r"\('a', 'b'\) holds an integer, not an array of numbers"),
         (b"\x80\x04}(\x8c\x01a\x8c\x01b\x86}u.", "holds a dict"),
         (b"\x80\x04}(\x8c\x01aK\x01u.", "holds a key that is a string, not a pair"),
-        (b"\x80\x04}(K\x01K\x02\x86K\x01u.", "holds a key that is a tuple, not a pair"),
+        (b"\x80\x04}(K\x01K\x02\x86K\x01u.", "holds a key that is a tuple of 2, not a pair"),
         (b"", "empty; give a pickle"),
         (gzip.compress(pickle.dumps(CURVES)), "compressed by gzip; unpack it first"),
         (b"\x93NUMPY\x01\x00", "an npy file"),

@@ -187,7 +187,7 @@ def clean(arguments: argparse.Namespace, config: configuration.Config) -> None:
         raise UserError("clean: the name is missing; give a task and method, a domain, or --outdated")
     if arguments.method is None:
         return cleaning.clean_pretraining(config, arguments.name, arguments.yes)
-    cleaning.clean_runs(config, arguments.name, arguments.method, arguments.seed)
+    cleaning.clean_runs(config, arguments.name, arguments.method, arguments.seed, arguments.yes)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from typing import Iterator, NamedTuple, NoReturn  # noqa: UP035 (an older Pytho
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 ROOT = Path(__file__).resolve().parents[2]
 BOUNDS = ">=3.11"  # where pyproject.toml is not here to say it
-FIX = "make, or pip install -r requirements.txt"
+FIX = "make install, or pip install -r requirements.txt"
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "imageio_ffmpeg": "imageio-ffmpeg"}
 
 

@@ -73,7 +73,7 @@ def read_manifest(cell: Cell, run: Run, stage: str) -> dict[str, Any]:
     check(manifest, Manifest, str(path), AGAIN)
     if seal({key: value for key, value in manifest.items() if key != "seal"}) != manifest["seal"]:
         raise UserError(f"{path}: damaged (checksum); {AGAIN}")
-    check_place(manifest, cell, stage, path, AGAIN)
+    check_place(manifest, cell, stage, path, f"{AGAIN}, or `trqam clean` the run if all of it was copied here")
     recorded, here = manifest["configuration"], run.resolved(stage)
     for key in ("domain", "task", "method"):
         if recorded.get(key) != here.get(key):

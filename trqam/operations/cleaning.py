@@ -13,13 +13,16 @@ from trqam.experiment.folder import Cell, cell_of, pretraining_cell, refuse_stra
 from trqam.experiment.run import locked
 
 
-def clean_runs(config: Config, task: str, method: str, seed: int | None) -> None:
-    """Deletes the runs of a task and method, all of the scale's seeds or one."""
+def clean_runs(config: Config, task: str, method: str, seed: int | None, yes: bool) -> None:
+    """Deletes the runs of a task and method, all of the scale's seeds or one; on a terminal it asks first."""
     config.run(task, method)
     seeds = range(config.scale.seeds) if seed is None else [seed]
     cells = [cell_of(config, task, method, seed) for seed in seeds]
     for cell in cells:  # before any goes
         refuse_strangers(cell)
+    if (there := [cell.path for cell in cells if cell.path.exists()]) and sys.stdin.isatty() and not yes:
+        print(*there, sep="\n")
+        _ask()
     for cell in cells:
         _delete_cell(cell)
 

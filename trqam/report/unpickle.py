@@ -258,7 +258,8 @@ class Reader(pickle._Unpickler):  # type: ignore[name-defined, misc]
             raise Refused("damaged (keys without a dict)")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, tuple) or len(key) != 2 or not all(isinstance(name, str) for name in key):
-                raise Refused(f"holds a key that is {kind(key)}, not a pair of strings")
+                size = f" of {len(key)}" if isinstance(key, tuple) else ""
+                raise Refused(f"holds a key that is {kind(key)}{size}, not a pair of strings")
             if key in target:
                 raise Refused(f"holds the key {shown(key)} twice")
             target[key] = value
