@@ -371,9 +371,14 @@ def test_a_user_without_a_name_may_start_it(finished, tmp_path):
 
 
 def started(folder, command):
-    """As in a terminal of its own."""
+    """As in a terminal of its own, also where the tests were started without one, which ignores these signals."""
+
+    def heed():
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, start_new_session=True, **pipes)
+    return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, start_new_session=True, preexec_fn=heed, **pipes)
 
 
 @pytest.mark.parametrize(("number", "group"), [(signal.SIGKILL, False), (signal.SIGHUP, True)])
