@@ -47,7 +47,11 @@ REASONS = {
 def may_mount() -> bool:
     """Whether this process has the right, tried on a folder of its own."""
     with tempfile.TemporaryDirectory() as place:
-        if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "none", place], capture_output=True).returncode:
+        if (
+            os.geteuid()
+            or not shutil.which("mount")
+            or subprocess.run(["mount", "-t", "tmpfs", "none", place], capture_output=True).returncode
+        ):
             return False
         subprocess.run(["umount", place], check=True)
     return True
