@@ -135,7 +135,7 @@ def test_two_jobs_take_half_as_long(tiny, monkeypatch):
     left = 3600 * 2 * (100 - 50 + 20)  # offline and online
     assert survey_left(loaded) == left
     text = screen._time(found, screen.Paces(found), now)
-    assert text.endswith(f"; with 2 jobs at a time, as now, until {screen._clock(now + left / 2, now)}")
+    assert text.endswith(f"; with 2 jobs at a time, as now, until {screen.clock(now + left / 2, now)}")
 
 
 def survey_left(loaded):

@@ -22,7 +22,7 @@ from trqam.config.load import Config
 from trqam.config.strict import read_record
 from trqam.config.wording import count
 from trqam.experiment.survey import survey
-from trqam.operations.status import Paces, _clock, _span
+from trqam.operations.status import Paces, clock, span
 
 KINDS = {"dataset": "dataset", "pretrain": "pretraining", "offline": "training", "online": "training"}
 HIDDEN = {LogEvent.JOB_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED, LogEvent.PROGRESS}
@@ -68,7 +68,7 @@ class Screen(logging.Handler):
             seconds = time.monotonic() - begun
             if not name.startswith(tuple(KINDS)):
                 self.others.append(seconds)
-            say(f"{self.done} of {self.total} jobs done: {name}, {_span(seconds)}")
+            say(f"{self.done} of {self.total} jobs done: {name}, {span(seconds)}")
         elif event == LogEvent.JOB_ERROR:
             self.failed[record.jobid] = _name(record.log, record.rule_name), list(record.log)
         elif record.msg == NOTHING_TO_BE_DONE_MSG and self.workflow.is_main_process and not self.workflow.dryrun:
@@ -138,9 +138,9 @@ class Screen(logging.Handler):
             if left is None and now - told < TELL:
                 continue
             known, told = left is not None, now
-            text = f"{self.done} of {self.total} jobs done after {_span(now - begun)}"
+            text = f"{self.done} of {self.total} jobs done after {span(now - begun)}"
             if left is not None:
-                text += f"; about {_span(left)} left, until {_clock(time.time() + left, time.time())}"
+                text += f"; about {span(left)} left, until {clock(time.time() + left, time.time())}"
             say(text)
 
     def left(self) -> float | None:

@@ -96,7 +96,7 @@ def _headline(config: Config, runs: list[Standing], now: float) -> str:
     counts = _counts(runs)
     parts = [f"{counts[state]} {state}" for state in STATES[1:] if counts[state]]
     done = f"{counts[DONE]} of {len(runs)} done"
-    return f"{config.results} ({config.path}), {_clock(now, now)}: {', '.join([done, *parts])}"
+    return f"{config.results} ({config.path}), {clock(now, now)}: {', '.join([done, *parts])}"
 
 
 def _counts(runs: Iterable[Standing]) -> dict[str, int]:
@@ -160,10 +160,10 @@ def _jobs(config: Config, runs: list[Standing], paces: Paces, now: float) -> lis
             f"{method} {what}{seeds}, {stage}: {100 * done // max(total, 1)} %, step {done // len(group)}/{first.total}"
         )
         saved, seen = (max((at for at in of if at), default=None) for of in times)
-        text += f", saved {_span(max(now - saved, 0))} ago" if saved else ", not yet saved"
+        text += f", saved {span(max(now - saved, 0))} ago" if saved else ", not yet saved"
         if first.pace and seen:
-            text += f", ready in {_span(max(paces.left(group) - max(now - seen, 0), 0))}"
-        text += f"; {holder.host}:{holder.pid}" + (f" since {_clock(holder.since, now)}" if holder.since else "")
+            text += f", ready in {span(max(paces.left(group) - max(now - seen, 0), 0))}"
+        text += f"; {holder.host}:{holder.pid}" + (f" since {clock(holder.since, now)}" if holder.since else "")
         lines.append(text)
     more = len(lines) - SHOWN_JOBS
     return lines[:SHOWN_JOBS] + ([f"and {count(more, 'more job')}"] if more > 0 else [])
@@ -235,16 +235,16 @@ def _data(config: Config) -> str:
 
 def _time(runs: list[Standing], paces: Paces, now: float) -> str:
     spent = sum(standing.pace * standing.step for standing in runs if standing.pace)
-    text = f"{_span(spent)} of training so far" if spent else "nothing is timed yet"
+    text = f"{span(spent)} of training so far" if spent else "nothing is timed yet"
     if not any(standing.left for standing in runs):
         return text
     left, jobs = paces.left(runs), len({standing.holder for standing in runs if standing.holder})
     if left is None:
         return f"{text}; `trqam plan` measures what all of it will take"
     if not jobs:
-        return f"{text}, {_span(left)} left for one job at a time"
-    until = _clock(now + left / jobs, now)
-    return f"{text}, {_span(left)} left; with {count(jobs, 'job')} at a time, as now, until {until}"
+        return f"{text}, {span(left)} left for one job at a time"
+    until = clock(now + left / jobs, now)
+    return f"{text}, {span(left)} left; with {count(jobs, 'job')} at a time, as now, until {until}"
 
 
 def _disk(config: Config) -> str:
@@ -312,7 +312,7 @@ def _changed(path: Path) -> float:
         return 0.0
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """A time span for people: 45 s, 12 min, 3.4 h, 12 days."""
     for unit, length, most in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 48)):
         if seconds < most * length:
@@ -320,7 +320,7 @@ def _span(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
-def _clock(moment: float, now: float) -> str:
+def clock(moment: float, now: float) -> str:
     """The local time, with its day unless that is today's."""
     at, today = time.localtime(min(moment, FAR)), time.localtime(now)
     return time.strftime("%H:%M" if at[:3] == today[:3] else "%a %d %b %H:%M", at)
