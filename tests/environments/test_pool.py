@@ -82,19 +82,24 @@ def test_a_hanging_worker_is_replaced(monkeypatch, capfd):
 
 @pytest.mark.parametrize("method", ["begin", "run"])
 def test_the_third_loss_is_an_error_that_leaves_nobody(monkeypatch, capfd, method):
-    pids, original = set(), Process.receive
+    pids, send, receive = set(), Process.send, Process.receive
 
-    def receive(process, limit):
+    def stopped(process, message):  # or it might answer before it is killed
         pids.add(process.pid)
+        os.kill(process.pid, signal.SIGSTOP)
+        send(process, message)
+
+    def killed(process, limit):
         os.kill(process.pid, signal.SIGKILL)
-        return original(process, limit)
+        return receive(process, limit)
 
     remote = Fleet(TASK, PLACES, 1)
     work = lambda: remote.begin({place: Position(0, []) for place in PLACES})  # noqa: E731
     if method == "run":
         work()
         work = lambda: remote.run(chunks(0))  # noqa: E731
-    monkeypatch.setattr(Process, "receive", receive)
+    monkeypatch.setattr(Process, "send", stopped)
+    monkeypatch.setattr(Process, "receive", killed)
     with pytest.raises(UserError, match=r"environment worker 0 was killed by SIGKILL: .*memory; 3 losses.*env_workers"):
         work()
     assert len(pids) == 3
