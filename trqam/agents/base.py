@@ -1,19 +1,20 @@
 """What agents share: initial state, one update, the losses of the critic and of the cloned flow."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trqam.config.load import Run, agent_parameters
-from trqam.maths.flow import euler, flow_matching_loss
+from trqam.maths.flow import Field, euler, flow_matching_loss
 from trqam.maths.streams import stream
 from trqam.maths.td import critic_loss, pessimistic_value, td_target
-from trqam.networks.mlp import MLP, Critic, LogScalar, TanhGaussian, VelocityField
+from trqam.networks.mlp import MLP, Critic, TanhGaussian, VelocityField
 from trqam.networks.replicas import State, adam_step, clip_per_replica, leaves, polyak, replica_norm
 
 Tensors = dict[str, Tensor]
-Network = MLP | LogScalar
+Network = Any  # MLP, TanhGaussian or LogScalar: a method knows which of its names is which
 
 
 class Agent:
@@ -41,7 +42,6 @@ class Agent:
     """
 
     targets: tuple[str, ...] = ()
-    acts_with: tuple[str, ...]  # what `act` reads, such as "online/base", and `keep: policy` keeps; no more is there
     clip_gradient = True
     initial_multiplier = 1.0
     samples = 1  # proposals for an action, of which the critic picks one
@@ -59,6 +59,11 @@ class Agent:
         self.chunk = run.horizon if self.chunked else 1
         self.chunk_size = self.chunk * action_size  # D
         self.networks = self.build_networks()
+
+    @property
+    def acts_with(self) -> tuple[str, ...]:
+        """What `act` reads, such as "online/base", and `keep: policy` keeps; a method may set it as an attribute."""
+        raise NotImplementedError
 
     @property
     def noise_size(self) -> int:
@@ -141,7 +146,7 @@ class Agent:
         s, a, valid = batch["observations"], batch["actions"], batch["valid"]
         return flow_matching_loss(self.field(state.online["base"]), s, a, noise["bc_x0"], noise["bc_t"], valid)
 
-    def flow_action(self, field: VelocityField, s: Tensor, noise: Tensor) -> Tensor:
+    def flow_action(self, field: Field, s: Tensor, noise: Tensor) -> Tensor:
         """The end point of a flow started at ``noise`` [R, B, D], clipped to the action box."""
         return euler(field, s, noise, self.run.flow_steps).clamp(-1, 1)
 
@@ -175,7 +180,7 @@ class ActorCritic(Agent):
     which networks and noise it adds; acting, best-of-n and the critic's target follow from that.
     """
 
-    targets = ("critic",)
+    targets: tuple[str, ...] = ("critic",)
     proposes_with: tuple[str, ...]  # what `propose` reads, in the manner of `acts_with`
 
     @property
@@ -236,7 +241,7 @@ class ActorCritic(Agent):
         """One number [R, B] from the ensemble's values [R, E, B], by which the best proposal is chosen."""
         return q.mean(1)
 
-    def critic(self, parameters: Tensors) -> Critic:
+    def critic(self, parameters: Tensors) -> Callable[..., Tensor]:
         """The critic ensemble with these parameters, as a function of observations and actions."""
         return Critic(self.networks["critic"], parameters)
 

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from trqam.agents.base import Agent, Tensors
-from trqam.networks.mlp import MLP
+from trqam.agents.base import Agent, Network, Tensors
 from trqam.networks.replicas import State
 
 
@@ -13,7 +12,7 @@ class BehaviourCloning(Agent):
 
     acts_with = ("online/base",)
 
-    def build_networks(self) -> dict[str, MLP]:
+    def build_networks(self) -> dict[str, Network]:
         """The velocity field."""
         return {"base": self.field_network()}
 

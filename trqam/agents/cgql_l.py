@@ -51,7 +51,7 @@ class CGQL(ActorCritic):
         """The end point of the guided flow."""
         p, base, critic = self.parameters, self.reference_field(state), self.critic(frozen(state.online["critic"]))
 
-        def guided(s: Tensor, x: Tensor, t: float) -> Tensor:
+        def guided(s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
             if t == 0:
                 return base(s, x, t)
             score = action_gradient(lambda x: critic(s, x, t).mean(1), x)

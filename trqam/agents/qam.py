@@ -32,7 +32,7 @@ class QAM(ActorCritic):
     """L_Q + L_BC + L_AM, one optimiser over all three networks."""
 
     targets = ("critic", "base")
-    proposes_with = ("online/finetuned",)
+    proposes_with: tuple[str, ...] = ("online/finetuned",)
     gradient_critic = "target"  # which copy of the critic the terminal adjoint is the gradient of
 
     def build_networks(self) -> dict[str, Network]:

@@ -59,5 +59,5 @@ class QAMEdit(QAM):
 
 def AGENT(run: Run, observation_size: int, action_size: int, **switches) -> QAM:
     """QAM-E, or QAM itself where the domain's edit scale is 0: an idle edit policy would share in gradient clipping."""
-    agent = QAMEdit if run.parameters["edit_scale"] > 0 else QAM
+    agent = QAMEdit if float(run.parameters["edit_scale"]) > 0 else QAM
     return agent(run, observation_size, action_size, **switches)

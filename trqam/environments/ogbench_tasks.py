@@ -86,7 +86,9 @@ def make_registered(name: str, **options) -> gymnasium.Env:
 
 def max_episode_steps(env: gymnasium.Env) -> int:
     """Steps after which OGBench truncates an episode."""
-    return env.spec.max_episode_steps
+    limit = env.spec and env.spec.max_episode_steps
+    assert limit  # OGBench gives all of its tasks one
+    return limit
 
 
 def reset(env: gymnasium.Env, seed: int) -> np.ndarray:

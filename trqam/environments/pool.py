@@ -8,7 +8,7 @@ again: no outcome changes.
 
 import sys
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import gymnasium
 import numpy as np
@@ -17,7 +17,7 @@ from trqam.config.errors import UserError
 from trqam.environments import ogbench_tasks
 from trqam.environments.processes import Here, Lost, Process
 
-Place = Hashable
+Place = TypeVar("Place", bound=Hashable)
 
 LOSSES = 3  # this many before an episode has ended are an error: the next would not end either
 # Seconds that a process may take for an answer, and for each environment that it must first make or bring back. An
@@ -48,7 +48,7 @@ class _Order(NamedTuple):
     following: int | None  # the seed of the next episode, begun when this one ends
 
 
-class Fleet:
+class Fleet(Generic[Place]):
     """The environments at ``places``, in ``workers`` processes (0: in this one).
 
     A place keeps its environment, made when it is first needed, and its process. ``max_steps`` shortens episodes;
@@ -68,7 +68,7 @@ class Fleet:
         name: str = "environment worker",
     ):
         ogbench_tasks.task_number(task)  # a wrong name is reported here, not by a worker
-        self._host, self._name = _Host(task, max_steps), name
+        self._host, self._name = _Host[Place](task, max_steps), name
         self._workers: list[Here | Process] = [self._start(number) for number in range(min(workers, len(places)))]
         self._workers = self._workers or [Here(self._host)]
         self._worker_of = {place: index % len(self._workers) for index, place in enumerate(places)}
@@ -188,7 +188,7 @@ class Fleet:
         return Process(self._host, f"{self._name} {number}")
 
 
-class _Host:
+class _Host(Generic[Place]):
     """Some places' environments, and the execution of orders; a process has its own."""
 
     def __init__(self, task: str, max_steps: int | None):
@@ -210,7 +210,8 @@ class _Host:
     def _execute(self, place: Place, order: _Order) -> Reply:
         if place not in self._envs:
             self._envs[place] = self._make()
-        env, observation, steps = self._envs[place], None, []
+        env, observation = self._envs[place], np.empty(0, np.float32)
+        steps: list[ogbench_tasks.Step] = []
         if order.begin is not None:
             observation = ogbench_tasks.restore(env, *order.begin)
         for action in order.chunk:

@@ -57,6 +57,7 @@ class Process:
     @property
     def pid(self) -> int:
         """The process's number."""
+        assert self._process.pid is not None  # it was started
         return self._process.pid
 
     def send(self, message: Any) -> None:
@@ -114,6 +115,7 @@ def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
             message = pipe.recv()
         except (EOFError, OSError):
             return
+        answer: tuple[Exception | None, Any]
         try:
             answer = (None, function(message))
         except UserError as error:
@@ -129,5 +131,6 @@ def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
 
 def _end_with_parent() -> None:
     """A message can be a minute's work, which an orphan should not finish."""
-    multiprocessing.parent_process().join()
+    if parent := multiprocessing.parent_process():
+        parent.join()
     os._exit(1)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import wait
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from trqam.config.errors import UserError
 from trqam.environments.processes import Lost, Process
@@ -27,13 +27,14 @@ def in_processes(function: Callable[[Item], Result], items: Iterable[Item], work
     if workers == 1:
         yield from map(function, items)
         return
-    remaining, running = iter(items), []
+    remaining = iter(items)
+    running: list[Process] = []
     try:
         for number, item in zip(range(workers), remaining, strict=False):
             running.append(Process(function, f"worker {number}"))
             running[-1].send(item)
         while running:
-            for process in wait(running):
+            for process in cast(list[Process], wait(cast(list[int], running))):  # asks for a `fileno` only
                 yield process.receive()
                 try:
                     process.send(next(remaining))

@@ -12,10 +12,14 @@ adds h to numerator and denominator alike, which keeps it finite at t = 0 (it is
 TRQAM's trust region writes the total diffusion g as sqrt(lambda) sigma; the paths do not depend on lambda.
 """
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 from trqam.maths.flow import Field
+
+Time = TypeVar("Time", Tensor, float)
 
 
 def time_grid(steps: int, like: Tensor, first: int = 0) -> Tensor:
@@ -23,7 +27,7 @@ def time_grid(steps: int, like: Tensor, first: int = 0) -> Tensor:
     return torch.arange(first, first + steps, dtype=like.dtype, device=like.device) / steps
 
 
-def squared_diffusion(t: Tensor | float, h: float) -> Tensor | float:
+def squared_diffusion(t: Time, h: float) -> Time:
     """g^2 at time ``t`` of a grid of step ``h``."""
     return 2 * (1 - t + h) / (t + h)
 

@@ -11,6 +11,7 @@ Shapes: S is the stack (replicas, or replicas times members); x [S, B, in], weig
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -38,8 +39,8 @@ class Layer(NamedTuple):
         """The same of some members of the stack."""
         if stack.stop - stack.start == self.weight.shape[0]:
             return self
-        tensors = (tensor if tensor is None else tensor[stack] for tensor in self[:4])
-        return Layer(*tensors, self.activated)
+        scale, shift = (None if row is None else row[stack] for row in (self.scale, self.shift))
+        return Layer(self.weight[stack], self.bias[stack], scale, shift, self.activated)
 
 
 class Record(NamedTuple):
@@ -53,13 +54,13 @@ class Record(NamedTuple):
     def split(self, unit: int) -> list["Record"]:
         """Of every ``unit`` rows, for whoever needs no gradient of the parameters."""
         count = self.x.shape[1] // unit
-        slopes = [None] * count if self.slope is None else self.slope.split(unit, 1)
-        norms = [None] * count
+        slopes: Sequence[Tensor | None] = [None] * count if self.slope is None else self.slope.split(unit, 1)
+        norms: Sequence[tuple[Tensor, ...] | None] = [None] * count
         if self.norm is not None:
             # LayerNorm's backward kernel reads mean and 1/std as if they lay densely
             dense = ([part.contiguous() for part in tensor.split(unit, 1)] for tensor in self.norm)
             norms = list(zip(*dense, strict=True))
-        return [Record(self.x, *parts) for parts in zip(slopes, norms, strict=True)]
+        return [Record(self.x, slope, norm) for slope, norm in zip(slopes, norms, strict=True)]
 
 
 class Block(NamedTuple):
@@ -82,7 +83,7 @@ def forward(layers: list[Layer], x: Tensor, tape: bool, unit: int = 0) -> Pass:
     outputs, blocks = [], []
     whole = [(slice(0, x.shape[0]), slice(0, x.shape[1]))]
     width = max(layer.weight.shape[-1] for layer in layers)
-    for stack, rows in _blocks(*x.shape[:2], width, unit) if _in_caches(x) else whole:
+    for stack, rows in _blocks(x.shape[0], x.shape[1], width, unit) if _in_caches(x) else whole:
         records: list[Record] = []
         h = x if rows.stop - rows.start == x.shape[1] and stack.stop - stack.start == x.shape[0] else x[stack, rows]
         for layer in layers:
@@ -184,7 +185,7 @@ def _layer(layer: Layer, x: Tensor, records: list[Record] | None) -> Tensor:
         return z
     y, slope = _gelu_with_slope(z) if records is not None else (_gelu(z), None)
     norm, out = None, y
-    if layer.scale is not None:
+    if layer.scale is not None and layer.shift is not None:
         normalised, mean, inverse = torch.native_layer_norm(y, y.shape[-1:], None, None, EPSILON)
         norm, out = (y, normalised, mean, inverse), torch.addcmul(layer.shift, normalised, layer.scale)
     if records is not None:
@@ -192,18 +193,18 @@ def _layer(layer: Layer, x: Tensor, records: list[Record] | None) -> Tensor:
     return out
 
 
-def _layer_backward(layer: Layer, record: Record, g: Tensor, sums: list | None, further: bool) -> Tensor | None:
-    """Adds the parameters' gradients to ``sums``; returns the input's where it goes ``further``."""
+def _layer_backward(layer: Layer, record: Record, g: Tensor, sums: list | None, further: bool) -> Tensor:
+    """Adds the parameters' gradients to ``sums``; returns the input's where it goes ``further``, else z's."""
     g = _before_activation(layer, record, g, sums)
     if sums is not None:
         sums[0].baddbmm_(record.x.transpose(1, 2), g)
         sums[1] += g.sum(1, keepdim=True)
-    return torch.bmm(g, layer.weight.transpose(1, 2)) if further else None
+    return torch.bmm(g, layer.weight.transpose(1, 2)) if further else g
 
 
 def _before_activation(layer: Layer, record: Record, g: Tensor, sums: list | None) -> Tensor:
     """From the gradient of a layer's output to that of z."""
-    if record.norm is not None:
+    if record.norm is not None and layer.scale is not None:
         y, normalised, mean, inverse = record.norm
         if sums is not None:
             sums[2] += (g * normalised).sum(1, keepdim=True)

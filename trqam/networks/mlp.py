@@ -29,7 +29,8 @@ class MLP:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Parameter shapes of one replica, in layer order."""
         lead = (self.members,) if self.members else ()
-        shapes, last = {}, len(self.sizes) - 2
+        shapes: dict[str, tuple[int, ...]] = {}
+        last = len(self.sizes) - 2
         for i, (n_in, n_out) in enumerate(zip(self.sizes, self.sizes[1:], strict=False)):
             for name in self.heads if i == last else (str(i),):
                 shapes |= {f"{name}.weight": (*lead, n_in, n_out), f"{name}.bias": (*lead, n_out)}
@@ -66,8 +67,10 @@ class MLP:
         """All layers with the first head, or those of these names: replica and member axes as one, vectors as rows."""
         layers = []
         for name in names or [*self.body, self.heads[0]]:
-            weight, *rows = [p.flatten(0, 1) if self.members else p for p in self.ordered(parameters, [name])]
-            layers.append(Layer(weight, *(r.unsqueeze(1) for r in rows), activated=name not in self.heads))
+            weight, *vectors = [p.flatten(0, 1) if self.members else p for p in self.ordered(parameters, [name])]
+            bias, *norm = [vector.unsqueeze(1) for vector in vectors]
+            scale, shift = norm or (None, None)
+            layers.append(Layer(weight, bias, scale, shift, activated=name not in self.heads))
         return layers
 
     def ordered(self, parameters: Parameters, names: Sequence[str] = ()) -> list[Tensor]:

@@ -41,11 +41,9 @@ class State:
 
     def only(self, names: Collection[str]) -> "State":
         """The same tensors without networks that ``names`` lacks, such as "online/critic"."""
-        groups = {
-            group: {name: own for name, own in getattr(self, group).items() if f"{group}/{name}" in names}
-            for group in ("online", "target")
-        }
-        return replace(self, **groups)
+        online = {name: own for name, own in self.online.items() if f"online/{name}" in names}
+        target = {name: own for name, own in self.target.items() if f"target/{name}" in names}
+        return replace(self, online=online, target=target)
 
     def replica(self, index: int) -> dict[str, Tensor]:
         """One replica's tensors, detached copies, by name; with Adam's step."""
