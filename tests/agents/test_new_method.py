@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 from tests.helpers.toy import add_toy
 from trqam.config.load import load
 from trqam.config.parameters import OF_AGENT
-from trqam.experiment.run import COLUMNS
+from trqam.experiment.published import COLUMNS
 
 POINT = "pointmaze-medium-navigate-singletask-task2-v0"
 RUN = """

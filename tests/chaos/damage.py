@@ -102,7 +102,7 @@ def _choose(rng: np.random.Generator, place: Path, stage: str, newest_step: int,
     directory = cell / "run" / stage
     files = [directory / f"step{newest_step:09d}{suffix}" for suffix in (".safetensors", ".json")]
     if stage == "online" and rng.random() < 1 / 3:
-        replay = checkpoint.record(directory, before)["experience"]["replay"]
+        replay = checkpoint.read(directory, before).record["experience"]["replay"]
         return directory / REPLAY, replay["rows"] * replay["width"] * 4
     return files[rng.integers(2)], 0
 

@@ -126,7 +126,7 @@ def _poisoned(world: World, unpruned: Path, stage: str, dose: Dose) -> Event:
     event.survived, event.lost = not problems, max(0, noticed - SAVES - good)
     name = f"step{good:09d}.safetensors"
     kept, undisturbed = directory / name, directories(unpruned, stage)[dose.replica] / name
-    expected = checkpoint.record(undisturbed.parent, good)["rows"]
+    expected = checkpoint.read(undisturbed.parent, good).record["rows"]
     event.identical = kept.read_bytes() == undisturbed.read_bytes() and record["rows"][:-1] == expected
     event.why = "; ".join(problems)
     return event

@@ -11,7 +11,7 @@ from tests.training.test_training import POINT
 from trqam.__main__ import main
 from trqam.config.errors import Stopped, UserError
 from trqam.config.reading import read_json, seal
-from trqam.experiment import mixing, run, sources
+from trqam.experiment import provenance, run, verdict
 from trqam.experiment.files import write_json
 from trqam.experiment.run import cell_of, pretraining_cell
 from trqam.report import figures, run_list
@@ -120,7 +120,7 @@ def test_a_run_that_went_on_under_other_code_knows(load, monkeypatch):
     pretrain(config, domain)
     record = read_json(pretraining_cell(config, domain).path / "pretrain.json")
     assert (record["code"], [(r["step"], r["code"]) for r in record["resumed"]]) == ("first", [(7, "second")])
-    found = mixing.mixture([(manifest(config, 0), record | {"stage": "offline"})], [])
+    found = verdict.mixture([(manifest(config, 0), record | {"stage": "offline"})], [])
     assert found.reason == "code: first and second"
     assert "trained under first, later in the same run second; train anew" in found.refusal(POINT, "trqam", "clean")
 
@@ -158,13 +158,13 @@ def test_every_table_of_results_marks_the_cell():
 
 def test_the_digest_sees_code_and_not_prose(tmp_path, monkeypatch):
     package = tmp_path / "trqam"
-    shutil.copytree(sources.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(sources, "PACKAGE", package)
+    shutil.copytree(provenance.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "PACKAGE", package)
 
     def digests(agents=("trqam", "fql")):
-        sources._tree.cache_clear()
-        sources.code_digest.cache_clear()
-        return [sources.code_digest(agent) for agent in agents]
+        provenance._tree.cache_clear()
+        provenance.code_digest.cache_clear()
+        return [provenance.code_digest(agent) for agent in agents]
 
     def insert(name, text, old, new):
         content = (package / name).read_text()
@@ -184,11 +184,11 @@ def test_the_digest_sees_code_and_not_prose(tmp_path, monkeypatch):
 
 
 def test_the_digest_covers_what_makes_numbers():
-    found = set(sources.sources("trqam"))
+    found = set(provenance.sources("trqam"))
     wanted = "training.trainer training.blocks training.batches training.learner training.experience networks.replicas"
     wanted += " networks.mlp maths.sde maths.adjoint maths.dual maths.td maths.streams environments.ogbench_tasks"
     wanted += " environments.pool environments.evaluator"
     assert {f"trqam.{name}" for name in wanted.split()} <= found
     assert {"trqam.agents.trqam", "trqam.agents.base", "trqam.data.dataset"} <= found
     assert "trqam.agents.fql" not in found
-    assert all(sources._path(module) for module in sources.BESIDE)
+    assert all(provenance._path(module) for module in provenance.BESIDE)

@@ -415,10 +415,14 @@ def test_copies_of_checkpoints_are_no_checkpoints(finished):
 
 
 def test_a_folder_that_may_not_be_looked_into_is_one_line(finished, monkeypatch):
-    def denied(path):
-        raise PermissionError(13, "Permission denied", str(path))
+    lstat = os.lstat
 
-    monkeypatch.setattr(Path, "exists", denied)
+    def denied(path, **options):
+        if "results" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return lstat(path, **options)
+
+    monkeypatch.setattr(os, "lstat", denied)
     for look in (lambda: collect(finished, PAPER), lambda: list(verdict.outdated(finished))):
         with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); make it readable"):
             look()

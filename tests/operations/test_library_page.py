@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.workflow.test_workflow import ENVIRONMENT, POINT, copy_of_the_project
 from trqam.config.load import read_yaml
-from trqam.experiment.run import COLUMNS, TIMING_COLUMNS
+from trqam.experiment.published import COLUMNS, TIMING_COLUMNS
 
 PAGE = ROOT / "docs/library.md"
 # In one process, for what takes long here is to import PyTorch. The page sees nothing of these names.

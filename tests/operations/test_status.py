@@ -12,7 +12,7 @@ import torch
 from tests.conftest import ROOT
 from tests.helpers.fake_results import full_config, paper_config
 from trqam.config import load as config
-from trqam.experiment import checkpoint, survey
+from trqam.experiment import checkpoint, published, survey
 from trqam.experiment import run as runs
 from trqam.experiment.files import write_json
 from trqam.experiment.folder import cell_of, pretraining_cell
@@ -47,7 +47,7 @@ def save(cell, run, stage, step, total, block, success=0.5, seconds=100.0):
     record = runs.new_record(run, stage, cell.seed, block) | {"rows": rows, "timing": timing}
     checkpoint.save(cell.directory(stage), step, {"step": torch.zeros(1)}, record)
     if step == total:
-        runs.publish(cell, run, stage, record)
+        published.publish(cell, run, stage, record)
     return record
 
 
@@ -106,7 +106,7 @@ def test_every_state_is_seen(tiny):
     assert f":{pid} since " in said
     assert f"trqam clean {POINT} trqam --seed 2" in said
     assert "next wait; 1 run running" in said
-    runs.publish(cells[2], run, "offline", record)
+    published.publish(cells[2], run, "offline", record)
     assert {(s.stage, s.cell.seed): s.state for s in survey.survey(loaded)}["offline", 2] == DIVERGED
     assert row(status(loaded), "TRQAM", "Offline") == ["1", "·", "2", "1", "4", "50", "%"]  # let go of: interrupted
 
@@ -226,7 +226,7 @@ def test_a_checkpoint_that_is_replaced_meanwhile_is_looked_for_again(tiny, monke
     save(cell, run, "offline", 10, 20, [0])
     answers = [[5], [10]]
     monkeypatch.setattr(checkpoint, "recorded", lambda directory: answers.pop(0))
-    found = survey._saved(cell.directory("offline"))
+    found = survey.RunFolder(cell, run, "offline").newest
     assert (found.step, found.record.block, found.problem) == (10, [0], None)
 
 

@@ -13,8 +13,7 @@ import pytest
 from tests.operations.test_status import POINT, diverge, held, save
 from trqam.config import load
 from trqam.config.errors import UserError
-from trqam.experiment import checkpoint, resources, survey
-from trqam.experiment import run as runs
+from trqam.experiment import checkpoint, published, resources, survey
 from trqam.experiment.files import write_json
 from trqam.experiment.folder import cell_of
 from trqam.experiment.run import locked
@@ -72,7 +71,7 @@ def model(tiny_data, tmp_path_factory):
         run, ended = loaded.run(POINT, "trqam"), cell_of(loaded, POINT, "trqam", 1)
         save(cell_of(loaded, POINT, "qam", 0), loaded.run(POINT, "qam"), "offline", 5, 20, [0])
         save(cell_of(loaded, POINT, "qam", 0), loaded.run(POINT, "qam"), "offline", 10, 20, [0])
-        runs.publish(ended, run, "offline", diverge(ended, run, "offline", 10, [1]))
+        published.publish(ended, run, "offline", diverge(ended, run, "offline", 10, [1]))
         (folder / "data/tiny" / DOMAIN / ".unfinished").mkdir()
         for name in ("plan.json", "blocks.jsonl", "card.json"):
             write_json(folder / "data/tiny" / DOMAIN / ".unfinished" / name, {})

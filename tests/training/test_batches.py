@@ -15,7 +15,7 @@ from trqam.config import load as config
 from trqam.data import on_device
 from trqam.data.dataset import UNCHANGED, Normaliser
 from trqam.data.on_device import Resident
-from trqam.experiment.run import cell_of
+from trqam.experiment.run import RunFolder, cell_of
 from trqam.networks.replicas import assemble
 from trqam.training.batches import FromDevice, FromHost, Streamed
 from trqam.training.blocks import pretrain, train
@@ -226,7 +226,7 @@ def test_the_stack_goes_on_when_a_seed_is_dropped(load, monkeypatch):
     for seeds in ([0, 1], [1]):
         run = loaded.run(POINT, "trqam")
         cells = [cell_of(loaded, POINT, "trqam", seed) for seed in seeds]
-        trainer = Trainer(loaded, run, "online", 20, cells, None, Stop())
+        trainer = Trainer(loaded, [RunFolder(cell, run, "online") for cell in cells], None, Stop())
         if len(seeds) == 2:
             original = trainer.learner.update
             trainer.learner.update = lambda step, t=trainer, o=original: (o(step), spoil(t.state, step))

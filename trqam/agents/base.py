@@ -36,7 +36,7 @@ class Agent:
       the first call of `losses`. Online it goes on from the offline stage; pretraining's updates do not count.
     * metrics: a dict of [R] tensors, of the same names in every update. The trainer averages each over a logging
       interval; a seed of which one is not finite has diverged. Each is a column of the csv files: those that
-      `trqam.experiment.run.METRICS` names in every method's, the others behind them in this one's.
+      `trqam.experiment.published.METRICS` names in every method's, the others behind them in this one's.
 
     An update may become a CUDA graph: it changes tensors in place, and looks at no value (no `item`, no `if` on one).
     """

@@ -10,9 +10,10 @@ step 0 what had begun is for people to decide.
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Collection
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +22,14 @@ import safetensors
 
 from trqam.config.errors import UserError
 from trqam.config.reading import read_json, seal, sha256
+from trqam.config.strict import read_record
 from trqam.experiment.files import write_atomically, write_json, writing
-from trqam.experiment.folder import step_file, step_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 GENERATIONS = 2
+NAME = re.compile(r"step([0-9]{9,13})(\.json|\.safetensors)")
 
 
 class Sealed(msgspec.Struct):
@@ -36,6 +38,59 @@ class Sealed(msgspec.Struct):
     tensors: str
     seal: str
     record: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints in a directory at one moment: each of their files is read, and hashed, at most once."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self._records: dict[int, dict[str, Any]] = {}  # of those that are whole
+
+    @cached_property
+    def steps(self) -> list[int]:
+        """The steps of the undamaged ones, newest first; a damaged one is reported on stderr, once.
+
+        A UserError if there are some and all are damaged.
+        """
+        found = recorded(self.directory)
+        problems = {step: problem for step in found if (problem := self._damage(step))}
+        if problems and len(problems) == len(found):
+            fix = "restore one, or `trqam clean` the run to train it anew"
+            raise UserError(f"{problems[found[0]]}; no undamaged checkpoint is left in {self.directory}; {fix}")
+        for problem in problems.values():
+            warn(f"warning: {problem}; the checkpoint before it is used")
+        return [step for step in found if step not in problems]
+
+    def record(self, step: int) -> dict[str, Any]:
+        """What is recorded of a step; a UserError if its checkpoint is damaged."""
+        if step not in self._records and (problem := self._damage(step)):
+            raise UserError(f"{problem}; `trqam clean` the run and train it again")
+        return self._records[step]
+
+    def load(self, step: int) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
+        """Tensors and record of a step; a UserError if its checkpoint is damaged."""
+        record, path = self.record(step), _paths(self.directory, step)[0]
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path), record
+        except safetensors.SafetensorError:
+            raise UserError(f"{path}: damaged, not safetensors; `trqam clean` the run") from None
+
+    def _damage(self, step: int) -> str | None:
+        """What is wrong with a checkpoint, naming the file; None if nothing is."""
+        weights = _paths(self.directory, step)[0]
+        try:
+            sealed = read(self.directory, step)
+            if sha256(weights) not in sealed.tensors.split():
+                return f"{weights}: damaged (checksum)"
+        except UserError as error:
+            return str(error).partition("; ")[0]  # the fix depends on what there is beside it
+        except OSError as error:
+            return f"{weights}: damaged ({error.strerror})"
+        self._records[step] = sealed.record
+        return None
 
 
 def save(
@@ -70,7 +125,7 @@ def prune(directory: Path, step: int, keep: int, abandoned: Collection[int] = ()
     """
     found = recorded(directory)
     lasting = [other for other in found if other == step or (other < step and other not in abandoned)][:keep]
-    for other in sorted({*found, *_named(directory, ".safetensors")}):
+    for other in sorted({*found, *recorded(directory, ".safetensors")}):
         if other not in lasting:
             for path in reversed(_paths(directory, other)):  # first the record, which makes it count
                 with writing(path):
@@ -78,19 +133,16 @@ def prune(directory: Path, step: int, keep: int, abandoned: Collection[int] = ()
                         path.unlink(missing_ok=True)
 
 
-def steps(directory: Path) -> list[int]:
-    """The steps of the undamaged checkpoints, newest first; a damaged one is reported on stderr, once.
-
-    A UserError if there are checkpoints and all are damaged.
-    """
-    found = recorded(directory)
-    problems = {step: problem for step in found if (problem := _damage(directory, step))}
-    if problems and len(problems) == len(found):
-        fix = "restore one, or `trqam clean` the run to train it anew"
-        raise UserError(f"{problems[found[0]]}; no undamaged checkpoint is left in {directory}; {fix}")
-    for problem in problems.values():
-        warn(f"warning: {problem}; the checkpoint before it is used")
-    return [step for step in found if step not in problems]
+def read(directory: Path, step: int) -> Sealed:
+    """The record file of a checkpoint, by itself whole; a UserError if it is not."""
+    path = _paths(directory, step)[1]
+    try:
+        sealed = msgspec.convert(read_json(path), Sealed)
+        if sealed.seal == seal(sealed.record):
+            return sealed
+    except (msgspec.ValidationError, RecursionError):
+        raise UserError(f"{path}: damaged (not a checkpoint's record); restore it") from None
+    raise UserError(f"{path}: damaged (checksum); restore it")
 
 
 @cache
@@ -99,39 +151,31 @@ def warn(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def record(directory: Path, step: int) -> dict[str, Any]:
-    """The record of an undamaged checkpoint."""
-    return read_json(_paths(directory, step)[1])["record"]
+def steps(directory: Path) -> list[int]:
+    """As of `Checkpoints`."""
+    return Checkpoints(directory).steps
+
+
+def load(directory: Path, step: int) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
+    """As of `Checkpoints`."""
+    return Checkpoints(directory).load(step)
 
 
 def verify(directory: Path, step: int) -> None:
     """A UserError if the checkpoint is damaged."""
-    if problem := _damage(directory, step):
-        raise UserError(f"{problem}; `trqam clean` the run and train it again")
+    Checkpoints(directory).record(step)
 
 
-def load(directory: Path, step: int) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
-    """Tensors and record of one checkpoint; a UserError if it is damaged."""
-    verify(directory, step)
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(_paths(directory, step)[0]), record(directory, step)
-    except safetensors.SafetensorError:
-        raise UserError(f"{_paths(directory, step)[0]}: damaged, not safetensors; `trqam clean` the run") from None
+def step_file(step: int, suffix: str = ".json") -> str:
+    """The name of a checkpoint's record (`.json`) or tensors (`.safetensors`)."""
+    return f"step{step:09d}{suffix}"
 
 
-def _paths(directory: Path, step: int) -> tuple[Path, Path]:
-    return directory / step_file(step, ".safetensors"), directory / step_file(step)
+def recorded(directory: Path, suffix: str = ".json") -> list[int]:
+    """Steps that have a record, newest first, damaged or not. A UserError if ``directory`` cannot be looked into.
 
-
-def recorded(directory: Path) -> list[int]:
-    """Steps that have a record, newest first, damaged or not. A UserError if ``directory`` cannot be looked into."""
-    return sorted(_named(directory, ".json"), reverse=True)
-
-
-def _named(directory: Path, suffix: str) -> list[int]:
-    """Steps that have a file with this suffix."""
+    By exact names: what a synchroniser, an editor or a file manager left beside them is not ours.
+    """
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
@@ -139,34 +183,20 @@ def _named(directory: Path, suffix: str) -> list[int]:
     except OSError as error:
         fix = "restore it, or `trqam clean` the run"
         raise UserError(f"{directory}: cannot be read ({error.strerror}); {fix}") from None
-    return [step for name in names if (step := step_of(name, suffix)) is not None]
+    steps = [int(found[1]) for name in names if (found := NAME.fullmatch(name))]
+    return sorted({step for step in steps if step_file(step, suffix) in names}, reverse=True)
 
 
-def _replaced(sealed: Path, new: dict[str, Any]) -> dict[str, Any] | None:
-    """The record that is in the way of ``new``, if it has other tensors."""
-    if not sealed.exists():
+def _paths(directory: Path, step: int) -> tuple[Path, Path]:
+    return directory / step_file(step, ".safetensors"), directory / step_file(step)
+
+
+def _replaced(path: Path, new: dict[str, Any]) -> dict[str, Any] | None:
+    """The record file that is in the way of ``new``, if it is of other tensors."""
+    if not path.exists():
         return None
     try:
-        old = read_json(sealed)
-        return old if old["tensors"] != new["tensors"] else None
-    except (UserError, KeyError, TypeError):  # damaged: nothing to keep
+        old = read_record(path, Sealed, "")
+    except UserError:  # damaged: nothing to keep
         return None
-
-
-def _damage(directory: Path, step: int) -> str | None:
-    """What is wrong with a checkpoint, naming the file; None if nothing is."""
-    weights, sealed = _paths(directory, step)
-    try:
-        content = read_json(sealed)
-        msgspec.convert(content, Sealed)
-        if content["seal"] != seal(content["record"]):
-            return f"{sealed}: damaged (checksum)"
-        if sha256(weights) not in content["tensors"].split():
-            return f"{weights}: damaged (checksum)"
-    except UserError as error:
-        return str(error).partition("; ")[0]  # the fix depends on what there is beside it
-    except OSError as error:
-        return f"{weights}: damaged ({error.strerror})"
-    except (msgspec.ValidationError, RecursionError):
-        return f"{sealed}: damaged (not a checkpoint's record)"
-    return None
+    return old if old["tensors"] != new["tensors"] else None

@@ -97,7 +97,7 @@ def refuse_foreign(path: Path | str, ours: Callable[[Path], object], what: str, 
     if os.path.lexists(path):
         known = False
         with suppress(UserError):
-            known = not path.is_symlink() and ours(path)
+            known = not path.is_symlink() and bool(ours(path))
         if not known:
             raise UserError(f"{path}: exists and is no {what}; {fix}")
 

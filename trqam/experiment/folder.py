@@ -8,8 +8,7 @@ from pathlib import Path
 from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.config.strict import shown
-
-STEP = re.compile(r"step([0-9]{9,13})(\.json|\.safetensors)")
+from trqam.experiment import checkpoint
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def refuse_strangers(cell: Cell) -> None:
 
 def refuse_lone(cell: Cell, stage: str) -> None:
     """A UserError if what training would publish of ``stage`` is there without any checkpoint that it can be of."""
-    trained = any(step_of(p.name) for p in cell.directory(stage).glob("step*.json")) or cell.diverged.exists()
+    trained = checkpoint.recorded(cell.directory(stage)) or cell.diverged.exists()
     names = [f"{stage}.csv", f"{stage}.json", *(["base.safetensors"] if stage == "pretrain" else [])]
     for name in names:
         if os.path.lexists(cell.path / name) and not trained:
@@ -70,17 +69,3 @@ def cell_of(config: Config, task: str, method: str, seed: int) -> Cell:
 def pretraining_cell(config: Config, domain: str) -> Cell:
     """The cell of a domain's behaviour cloning, which has one seed."""
     return Cell(config.results / "pretrained" / domain, 0)
-
-
-def step_file(step: int, suffix: str = ".json") -> str:
-    """The name of a checkpoint's record (`.json`) or tensors (`.safetensors`)."""
-    return f"step{step:09d}{suffix}"
-
-
-def step_of(name: str, suffix: str = ".json") -> int | None:
-    """The step that a checkpoint's file is named by.
-
-    None for every other name: what a synchroniser, an editor or a file manager left beside it is not ours.
-    """
-    found = STEP.fullmatch(name)
-    return int(found[1]) if found and name == step_file(int(found[1]), suffix) else None

@@ -5,10 +5,10 @@
     {"host": "node17", "machine": "boot id/pid namespace", "pid": 4711, "started": 83172, "since": 1790000000.5,
      "token": "32 hexadecimal digits"}
 
-`started` is when the process started, in the kernel's ticks since boot, so that another process of the same number is
-not taken for it; `since` is when it took its first lock, in seconds since 1970. The heartbeat is the file's time of
-modification, renewed every `HEARTBEAT` seconds and compared with that of a file just written to the same folder, so
-that no two clocks are compared.
+`started` is when the process started, in the kernel's ticks since boot (psutil's time moves with the clock), so that
+another process of the same number is not taken for it; `since` is when it took its first lock, in seconds since 1970.
+The heartbeat is the file's time of modification, renewed every `HEARTBEAT` seconds and compared with that of a file
+just written to the same folder, so that no two clocks are compared.
 
 A lock is **stale** when its process was on this machine and has ended; or was on another and the heartbeat has not
 moved for `STALE` seconds, of which whoever wants the lock has watched two heartbeats; or when the file cannot be read
@@ -17,9 +17,12 @@ and is older than `UNREADABLE` seconds. A stale lock is taken over, which one li
 No file locks of the system are used (on network file systems they cannot be relied on), only two operations that are
 atomic there, too: a hard link, which fails if the name exists, and a rename. Whoever takes over a lock links its own
 beside it, as `lock.DIGEST` of the stale lock's content: exactly one succeeds. It then renames that over `lock`. If it
-dies in between, it is judged and succeeded in the same way: the last of the chain is the holder.
+dies in between, it is judged and succeeded in the same way: the last of the chain is the holder. A process that was
+stopped for longer than `STALE` seconds and taken for dead notices before it saves (`verify`).
 
-A process that was stopped for longer than `STALE` seconds and taken for dead notices before it saves (`verify`).
+Why not `filelock.SoftFileLease` (4.2.11): it takes a lock over by exchanging two names (renameat2), which NFS and SMB
+refuse. There a killed process's lock was never taken over, by its own host or another; here after 10 ms, or the lease.
+It also takes a dead process that its parent has not waited for to be alive.
 """
 
 import errno
@@ -35,9 +38,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import msgspec
 
@@ -61,50 +65,44 @@ class Owner(msgspec.Struct):
     since: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 
 
-class Mark(NamedTuple):
+@dataclass(frozen=True)
+class Mark:
     """A lock file, or what one that takes it over left beside it, as it was read."""
 
     path: Path
-    content: bytes
-    touched: float  # the last heartbeat, by the file system's clock
-    holder: dict[str, Any] | None  # as in the module's docstring; None: it cannot be read
+    content: bytes = b""
+    touched: float = 0.0  # the last heartbeat, by the file system's clock
+    holder: dict[str, Any] = field(default_factory=dict)  # as in the module's docstring; empty: it cannot be read
 
     @property
     def successor(self) -> Path:
         """Where whoever takes this over leaves its own."""
-        folder = self.path.parent
-        return folder / f"lock.{hashlib.sha256(self.content).hexdigest()[:32]}"
+        return self.path.with_name(f"lock.{hashlib.sha256(self.content).hexdigest()[:32]}")
 
     @property
     def here(self) -> bool:
         """Whether the process was on this machine, since its last start."""
-        return self.holder is not None and self.holder["machine"] == machine()
+        return self.holder.get("machine") == machine()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process, which was on this machine, is there; one that waits to be buried is not."""
+        try:
+            os.kill(self.holder["pid"], 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # there, and somebody else's
+            pass
+        state, started = _process(self.holder["pid"])
+        return state not in ("Z", "X") and started in (None, self.holder["started"])
 
     @property
     def who(self) -> str:
         """For people."""
-        return "somebody" if self.holder is None else f"process {self.holder['pid']} on {shown(self.holder['host'])}"
+        return f"process {self.holder['pid']} on {shown(self.holder['host'])}" if self.holder else "somebody"
 
 
-class Lock:
-    """A lock that this process holds."""
-
-    def __init__(self, path: Path, content: bytes):
-        self.path, self.content = path, content
-
-    @property
-    def mine(self) -> bool:
-        """Whether nobody has taken it over."""
-        mark = _read(self.path)
-        return mark is not None and mark.content == self.content and _read(mark.successor) is None
-
-    def release(self) -> None:
-        """Deletes the file, unless it is another's by now."""
-        if self.mine:
-            self.path.unlink(missing_ok=True)
-
-
-_held: dict[Path, Lock] = {}
+_held: dict[Path, bytes] = {}  # the locks of this process, and what it wrote into them
 
 
 @contextmanager
@@ -114,46 +112,44 @@ def held(paths: list[Path], look: Callable[[], None] = lambda: None) -> Iterator
     Raises Busy if a live process has one of them. While a lock of another host is watched, ``look`` is called, which
     may raise, too.
     """
-    locks: list[Lock] = []
-    ended, said = threading.Event(), set()
-    heart = threading.Thread(target=_beat, args=(locks, ended), name="lock heartbeat", daemon=True)
+    taken: list[Path] = []
+    said: set[str] = set()
+    ended = threading.Event()
+    heart = threading.Thread(target=_beat, args=(taken, ended), name="lock heartbeat", daemon=True)
     heart.start()
     try:
         for path in sorted(paths):  # so that of two that want the same ones, one gets them
             with writing(path):
-                locks.append(_acquire(path, look, said))
-                _held[path.absolute()] = locks[-1]
+                _held[path.absolute()] = _acquire(path, look, said)
+                taken.append(path)
         yield
     finally:
         ended.set()
         heart.join()
-        for lock in reversed(locks):
-            _held.pop(lock.path.absolute(), None)
+        for path in reversed(taken):
             with suppress(OSError, UserError):  # it would hide what ended this; what stays is taken over
-                lock.release()
+                if _mine(path):
+                    path.unlink(missing_ok=True)
+            del _held[path.absolute()]
 
 
 def verify(path: Path) -> None:
     """Raises Busy if the lock at ``path``, which this process took, has been taken over."""
-    lock = _held.get(path.absolute())
-    if lock is not None and not lock.mine:
-        chain = _chain(path)
-        who = chain[-1].who if chain else "somebody"
+    if path.absolute() in _held and not _mine(path):
+        who = (_chain(path) or [Mark(path)])[-1].who
         raise Busy(f"{path}: taken over by {who}, since this process gave no sign of life; it may go on instead")
 
 
-def standing(path: Path) -> tuple[str, Mark | None]:
+def standing(path: Path) -> tuple[str, Mark]:
     """ "free", "held" or "stale", and what is there, found without touching or watching anything.
 
     Raises UserError if something lies there that no process of ours wrote.
     """
-    chain = _chain(path)
-    if not chain:
-        return "free", None
-    last, age = chain[-1], time.time() - chain[-1].touched
-    if last.here:
-        return "held" if _alive(last) else "stale", last
-    return "held" if age <= (UNREADABLE if last.holder is None else STALE) else "stale", last
+    if not (chain := _chain(path)):
+        return "free", Mark(path)
+    last = chain[-1]
+    late = time.time() - last.touched > (STALE if last.holder else UNREADABLE)
+    return "stale" if (not last.alive if last.here else late) else "held", last
 
 
 def machine() -> str:
@@ -164,22 +160,28 @@ def machine() -> str:
         return platform.node()
 
 
-def _beat(locks: list[Lock], ended: threading.Event) -> None:
+def _mine(path: Path) -> bool:
+    """Whether nobody has taken over a lock of this process."""
+    chain = _chain(path)
+    return len(chain) == 1 and chain[0].content == _held[path.absolute()]
+
+
+def _beat(paths: list[Path], ended: threading.Event) -> None:
     """Renews the heartbeat of locks until ``ended``."""
     while not ended.wait(HEARTBEAT):
-        for lock in list(locks):
+        for path in list(paths):
             with suppress(OSError, UserError):  # a file system that fails for a while; the next beat tells
-                if lock.mine:
-                    os.utime(lock.path)
+                if _mine(path):
+                    os.utime(path)
 
 
-def _acquire(path: Path, look: Callable[[], None], said: set[str]) -> Lock:
-    """The lock at ``path``, or Busy; ``said`` are processes whose end has been told."""
+def _acquire(path: Path, look: Callable[[], None], said: set[str]) -> bytes:
+    """Takes the lock at ``path``, or raises Busy; what it wrote. ``said`` are processes whose end has been told."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = Lock(path, _signature())
+    content = _signature()
     watched: dict[bytes, tuple[float, float]] = {}  # content: since when, and the heartbeat then
     while True:
-        with _written(lock) as (temporary, now):
+        with _written(path, content) as (temporary, now):
             if _link(temporary, path):
                 break
             if not (chain := _chain(path)):
@@ -189,45 +191,33 @@ def _acquire(path: Path, look: Callable[[], None], said: set[str]) -> Lock:
             seconds = time.monotonic() - since
             why = _verdict(last, heartbeat, now - last.touched, seconds)
             if why and _link(temporary, last.successor):
-                if _is(path, chain[0]) and _rename(last.successor, path):
+                present = _read(path)
+                if present and present.content == chain[0].content and _rename(last.successor, path):
                     if last.who not in said:
                         print(f"{path}: {last.who} {why}; its lock is taken over", file=sys.stderr)
                         said.add(last.who)
                     break
                 last.successor.unlink(missing_ok=True)  # the lock is another by now
                 continue
-            if seconds < PATIENCE and not why and last.holder is not None:
+            if seconds < PATIENCE and not why and last.holder:
                 print(f"{path}: {last.who} has it; watching for its sign of life", file=sys.stderr)
         look()
         time.sleep(PATIENCE)
-    _sweep(lock)
-    return lock
+    _sweep(path)
+    return content
 
 
 def _verdict(last: Mark, heartbeat: float, age: float, watched: float) -> str:
     """Why a lock is stale; empty if that is not known yet. Raises Busy if it is not."""
-    if last.here and not _alive(last):
+    if last.here and not last.alive:
         return "has ended"
     if last.here or last.touched != heartbeat:
         sign = f"last sign of life {max(age, 0.0):.0f} s ago"
         lock = last.path.with_name("lock")
         raise Busy(f"{lock}: another process is training this run, {last.who} ({sign}); wait for it or stop it")
-    if last.holder is None:
+    if not last.holder:
         return "left something unreadable" if age > UNREADABLE else ""
     return f"has given no sign of life for {age:.0f} s" if age > STALE and watched > 2 * HEARTBEAT else ""
-
-
-def _alive(mark: Mark) -> bool:
-    """Whether the process of a lock of this machine is there; one that waits to be buried is not."""
-    pid = mark.holder["pid"]
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # there, and somebody else's
-        pass
-    state, started = _process(pid)
-    return state not in ("Z", "X") and started in (None, mark.holder["started"])
 
 
 def _process(pid: int) -> tuple[str, int | None]:
@@ -253,16 +243,14 @@ def _since(pid: int) -> float:
 
 def _read(path: Path) -> Mark | None:
     """The lock at ``path``; None if there is none, UserError if what is there is no file of a lock's size."""
-    foreign = f"{path}: not a lock of ours"
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
-                raise UserError(f"{foreign} ({found.st_size} bytes, or no regular file); delete it")
-            content = os.read(descriptor, LARGEST)
-        finally:
-            os.close(descriptor)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+                what = f"{status.st_size} bytes, or no regular file"
+                raise UserError(f"{path}: not a lock of ours ({what}); delete it")
+            content = file.read(LARGEST)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -270,8 +258,8 @@ def _read(path: Path) -> Mark | None:
     try:
         holder = msgspec.to_builtins(msgspec.json.decode(content, type=Owner))
     except (msgspec.DecodeError, RecursionError):
-        holder = None
-    return Mark(path, content, found.st_mtime, holder)
+        holder = {}
+    return Mark(path, content, status.st_mtime, holder)
 
 
 def _chain(path: Path) -> list[Mark]:
@@ -282,19 +270,13 @@ def _chain(path: Path) -> list[Mark]:
     return chain
 
 
-def _is(path: Path, mark: Mark) -> bool:
-    """Whether the lock is still the one that was read as ``mark``."""
-    now = _read(path)
-    return now is not None and now.content == mark.content
-
-
 @contextmanager
-def _written(lock: Lock) -> Iterator[tuple[Path, float]]:
-    """The lock's content in a temporary file, and the file system's time."""
-    temporary = lock.path.with_name(f".lock.{uuid.uuid4().hex}.tmp")
+def _written(path: Path, content: bytes) -> Iterator[tuple[Path, float]]:
+    """What the lock will hold in a temporary file, and the file system's time."""
+    temporary = path.with_name(f".lock.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "xb") as file:
-            file.write(lock.content)
+            file.write(content)
             file.flush()
             synchronise(file.fileno())
         yield temporary, temporary.stat().st_mtime
@@ -327,14 +309,14 @@ def _rename(source: Path, path: Path) -> bool:
     return True
 
 
-def _sweep(lock: Lock) -> None:
+def _sweep(lock: Path) -> None:
     """Deletes what processes left that died while they took the lock, or found another one there."""
-    own = _read(lock.path)
-    for path in sorted(lock.path.parent.iterdir()):
+    own = _read(lock)
+    for path in sorted(lock.parent.iterdir()):
         if re.fullmatch(r"lock\.[0-9a-f]{32}", path.name):
             if own is not None and path != own.successor:
                 path.unlink(missing_ok=True)
         elif re.fullmatch(r"\.lock\.[0-9a-f]{32}\.tmp", path.name):
             mark = _read(path)
-            if mark is not None and (time.time() - mark.touched > STALE or (mark.here and not _alive(mark))):
+            if mark is not None and (time.time() - mark.touched > STALE or (mark.here and not mark.alive)):
                 path.unlink(missing_ok=True)

@@ -1,45 +1,48 @@
-"""What runs have published, read back: each file proves that it is what was published in this place.
-
+"""What runs publish, written and read back: each file proves that it is what was published in this place.
 
 A manifest carries a seal of its own content and the checksum of its metrics, and says of which seed, stage and
 configuration it is. So a byte that has changed, a row that is missing or there twice, and a file copied from another
 run are found; each mistake is one line.
 """
 
+import csv
 import hashlib
 import io
+import statistics
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from trqam.config.errors import UserError
-from trqam.config.load import Run
-from trqam.config.reading import read_bytes, read_json, seal
+from trqam.config.load import STAGES, Config, Run
+from trqam.config.reading import read_bytes, read_json, seal, sha256
 from trqam.config.schema import Natural, digest
 from trqam.config.strict import check
-from trqam.experiment.folder import Cell
-from trqam.experiment.run import COLUMNS, check_place
+from trqam.experiment import checkpoint
+from trqam.experiment.files import write_atomically, write_json
+from trqam.experiment.folder import Cell, pretraining_cell
+from trqam.experiment.run import Block, Environment, Seconds, check_place, check_same
 
 if TYPE_CHECKING:
     import pandas
+    from torch import Tensor
 
 PUBLISH = "run the same `snakemake` command, which publishes it again"
 AGAIN = f"delete it and {PUBLISH}"
+METRICS = [
+    "loss", "critic_loss", "flow_loss", "adjoint_loss", "path_kl", "kl_ema", "multiplier", "adjoint_norm",
+    "gradient_norm", "q_mean", "q_min", "q_max", "actor_loss", "value_loss", "distill_loss", "entropy", "temperature",
+]  # fmt: skip
+COLUMNS = ["step", "status", "success", "episode_length", "episode_return", *METRICS]
+TIMING_COLUMNS = ["stage", "step", "seconds", "evaluation_seconds", "updates_per_second"]
 
 
 class Hardware(msgspec.Struct):
     """The machine of a run."""
 
     cpu: str
-
-
-class Environment(msgspec.Struct, omit_defaults=True):
-    """What made a part of a run, as far as it is compared."""
-
-    versions: dict[str, str]
-    code: str = ""
 
 
 class Manifest(Environment, kw_only=True):
@@ -50,24 +53,77 @@ class Manifest(Environment, kw_only=True):
     stage: Literal["pretrain", "offline", "online"]
     seed: Natural
     status: Literal["OK", "DIVERGED"]
-    block: Annotated[list[Natural], msgspec.Meta(min_length=1)]
+    block: Block
     git_commit: str
     git_changes: bool | None
     hardware: Hardware
-    resumed: list[Environment] = []
-    seconds: Annotated[float, msgspec.Meta(ge=0)]
+    resumed: tuple[Environment, ...] = ()
+    seconds: Seconds
     updates_per_second: float | None
     metrics_sha256: str
     seal: str
     base_sha256: str = ""
 
 
+def publish(cell: Cell, run: Run, stage: str, record: dict[str, Any]) -> None:
+    """Writes a finished stage's files from its record: the same bytes every time, the manifest last."""
+    rows, timing = record["rows"], record["timing"]
+    times = _csv(_timing(cell, run, record), TIMING_COLUMNS)
+    if record["stage"] != stage:  # diverged in an earlier stage: this one never began
+        rows, timing = [{"step": 0, "status": "DIVERGED"}], []
+        record = {**record, "configuration": run.resolved(stage), "digest": run.digest(stage)}
+    own = sorted({name for row in rows for name in row}.difference(COLUMNS))  # metrics that only this agent has
+    metrics = _csv(rows, [*COLUMNS, *own])
+    manifest = {key: value for key, value in record.items() if key not in ("rows", "timing", "experience", "kept")}
+    speeds = [row["updates_per_second"] for row in timing if row["updates_per_second"] > 0]
+    manifest |= {
+        "stage": stage,
+        "status": rows[-1]["status"],
+        "seconds": timing[-1]["seconds"] if timing else 0.0,
+        "updates_per_second": statistics.median(speeds) if speeds else None,
+        "metrics_sha256": hashlib.sha256(metrics.encode()).hexdigest(),
+    }
+    write_atomically(cell.path / "timing.csv", times)
+    write_atomically(cell.path / f"{stage}.csv", metrics)
+    write_json(cell.path / f"{stage}.json", {**manifest, "seal": seal(manifest)})
+
+
+def _timing(cell: Cell, run: Run, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Timing rows of all stages that have a record, whichever of them is published; a lost one must not keep a
+    finished stage from its files."""
+    rows = []
+    for stage in STAGES:
+        found = [record] if stage == record["stage"] else []
+        directory = cell.directory(stage)
+        try:
+            if not found and cell.diverged.exists():
+                ended: Any = read_json(cell.diverged)
+                found = [ended] if ended["stage"] == stage else []
+            found = found or [checkpoint.read(directory, step).record for step in checkpoint.recorded(directory)[:1]]
+        except UserError as error:
+            checkpoint.warn(f"warning: {error}; timing.csv goes without that stage")
+        rows += [{"stage": stage, **row} for part in found for row in part["timing"]]
+    return rows
+
+
+def _csv(rows: list[dict[str, Any]], columns: list[str]) -> str:
+    """CSV text; floats with nine significant digits, which is all that float32 holds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        values = [row.get(column) for column in columns]
+        writer.writerow([f"{v:.9g}" if isinstance(v, float) else v for v in values])
+    return text.getvalue()
+
+
 def read_manifest(cell: Cell, run: Run, stage: str) -> dict[str, Any]:
     """What is recorded of a published run; a UserError unless it is whole, and of this place."""
     path = cell.path / f"{stage}.json"
-    manifest = read_json(path)
+    manifest: Any = read_json(path)
     if isinstance(manifest, dict) and "digest" in manifest and "seal" not in manifest:
-        older = f"{_scale(cell)}/pretrained/*/pretrain.json {_scale(cell)}/*/*/seed*/o*line.json"
+        scale = cell.path.parents[1 if cell.path.parent.name == "pretrained" else 2]
+        older = f"{scale}/pretrained/*/pretrain.json {scale}/*/*/seed*/o*line.json"
         fix = f"delete all such files (rm {older}) and {PUBLISH}"
         raise UserError(f"{path}: seal: missing, as this file is older than seals; {fix}")
     check(manifest, Manifest, str(path), AGAIN)
@@ -84,18 +140,13 @@ def read_manifest(cell: Cell, run: Run, stage: str) -> dict[str, Any]:
     return manifest
 
 
-def _scale(cell: Cell) -> Path:
-    """The results of the scale that a run belongs to."""
-    return cell.path.parents[1 if cell.path.parent.name == "pretrained" else 2]
-
-
 def verify_run(cell: Cell, run: Run, stage: str) -> dict[str, Any]:
     """The manifest of a published run whose metrics are those that were published with it; reads no table."""
     return _verified(cell, run, stage)[0]
 
 
 def read_run(cell: Cell, run: Run, stage: str) -> tuple[dict[str, Any], "pandas.DataFrame"]:
-    """Manifest and metrics (columns `run.COLUMNS`, then its agent's own) of a published run.
+    """Manifest and metrics (`COLUMNS`, then its agent's own) of a published run.
 
     A UserError names what is wrong."""
     manifest, content = _verified(cell, run, stage)
@@ -120,8 +171,9 @@ def _table(content: bytes, path: Path) -> "pandas.DataFrame":
     """A run's metrics: numbers, but for text in ``status``."""
     import pandas  # only here: it takes long to import, and who only verifies runs needs no table
 
+    types: defaultdict[str, type] = defaultdict(lambda: float, status=str)
     try:
-        table = pandas.read_csv(io.BytesIO(content), dtype=defaultdict(lambda: float, status=str))
+        table = pandas.read_csv(io.BytesIO(content), dtype=types)
     except (ValueError, OverflowError):
         raise UserError(f"{path}: damaged, not a table of numbers; {AGAIN}") from None
     if lacking := [column for column in COLUMNS if column not in table]:
@@ -133,3 +185,41 @@ def _table(content: bytes, path: Path) -> "pandas.DataFrame":
     if not table["success"].dropna().between(0, 1).all():
         raise UserError(f"{path}: success: is not from 0 to 1 in every row; {AGAIN}")
     return table.astype({"step": int})
+
+
+def publish_base(cell: Cell, tensors: dict[str, "Tensor"]) -> str:
+    """Writes the cloned velocity field from a learner's tensors beside the manifest that will carry this checksum."""
+    from safetensors.torch import save
+
+    prefix = "online/base/"
+    content = save({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})
+    write_atomically(cell.path / "base.safetensors", content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_base(config: Config, run: Run, shapes: dict[str, tuple[int, ...]]) -> dict[str, "Tensor"]:
+    """The velocity field cloned for the run's domain, from which methods start, of these ``shapes``.
+
+    A UserError if it is not whole, or not today's.
+    """
+    import safetensors
+    from safetensors.torch import load_file
+
+    cell = pretraining_cell(config, run.domain)
+    path, manifest = cell.path / "base.safetensors", cell.path / "pretrain.json"
+    again = f"run `python -m trqam pretrain {run.domain}` again"
+    if not path.is_file():
+        raise UserError(f"{path}: no behaviour-cloned policy here; {again}")
+    said = read_manifest(cell, run, "pretrain")
+    if said.get("base_sha256") != sha256(path):
+        raise UserError(f"{path}: damaged (checksum differs from {manifest.name}); delete it and {again}")
+    check_same(said, run, "pretrain", manifest)
+    try:
+        tensors = load_file(path)
+    except safetensors.SafetensorError:
+        raise UserError(f"{path}: damaged, not safetensors; delete it and {again}") from None
+    if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != shapes:
+        raise UserError(f"{path}: not the networks that the configuration asks for; delete it and {again}")
+    if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in tensors.values()):
+        raise UserError(f"{path}: holds what is not a finite number; delete it and {again}")
+    return tensors

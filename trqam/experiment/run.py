@@ -1,18 +1,19 @@
-"""A run on disk: one folder per seed and stage that holds the truth, and the files published from it.
+"""A run on disk: what lies in its folder is read here, once, and what it means is known here.
 
 results/{scale}/{task}/{method}/seed{n}/run/{stage}/   checkpoints with the complete metrics; never declared to
                                                        Snakemake, which deletes what it was told of
 results/{scale}/{task}/{method}/seed{n}/{stage}.csv    metrics, one row a logged step; no clock in it
 results/{scale}/{task}/{method}/seed{n}/{stage}.json   manifest, with the metrics' checksum and a seal of its own
 results/{scale}/{task}/{method}/seed{n}/timing.csv     seconds and updates per second, of all stages
+
+The last three are written and read back by `trqam.experiment.published`.
 """
 
-import csv
-import hashlib
-import io
-import statistics
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -20,35 +21,195 @@ import msgspec
 
 from trqam.config.errors import UserError
 from trqam.config.load import STAGES, Run
-from trqam.config.reading import read_json, seal
+from trqam.config.reading import read_bytes
 from trqam.config.schema import Natural
 from trqam.config.strict import read_record
 from trqam.experiment import checkpoint, lock
-from trqam.experiment.files import write_atomically, write_json
+from trqam.experiment.checkpoint import Checkpoints, step_file
 from trqam.experiment.folder import Cell, cell_of, pretraining_cell  # noqa: F401 (the whole of a run is to be had here)
 from trqam.experiment.provenance import environment, provenance
 
-METRICS = [
-    "loss",
-    "critic_loss",
-    "flow_loss",
-    "adjoint_loss",
-    "path_kl",
-    "kl_ema",
-    "multiplier",
-    "adjoint_norm",
-    "gradient_norm",
-    "q_mean",
-    "q_min",
-    "q_max",
-    "actor_loss",
-    "value_loss",
-    "distill_loss",
-    "entropy",
-    "temperature",
-]
-COLUMNS = ["step", "status", "success", "episode_length", "episode_return", *METRICS]
-TIMING_COLUMNS = ["stage", "step", "seconds", "evaluation_seconds", "updates_per_second"]
+RESTORE = "restore it, or `trqam clean` the run to train it anew"
+BELONGS = "put back what belongs here, or `trqam clean` this run to train it anew"
+
+Block = Annotated[list[Natural], msgspec.Meta(min_length=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+# A step, and whether it was saved with its logging interval ended, or before that (in an evaluation).
+Place = tuple[int, bool]
+
+
+class Environment(msgspec.Struct, omit_defaults=True):
+    """What made a part of a run, as far as it is compared."""
+
+    versions: dict[str, str]
+    code: str = ""
+
+
+class Row(msgspec.Struct, omit_defaults=True):
+    """What is read of a row of metrics."""
+
+    step: Natural
+    success: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+
+
+class Timing(msgspec.Struct):
+    """What is read of a row of timing."""
+
+    step: Natural
+    seconds: Seconds
+
+
+class Record(Environment, kw_only=True):
+    """What is read of a checkpoint's record by who only looks; the rest is skipped, which is many times as fast."""
+
+    block: Block
+    timing: list[Timing]
+    rows: list[Row]
+    versions: dict[str, str] = {}
+    configuration: dict[str, Any] = {}
+    seed: int = 0
+    stage: str = ""
+    resumed: tuple[Environment, ...] = ()
+    kept: str = ""
+    interval: Any = None
+
+
+class Sealed(msgspec.Struct):
+    """A checkpoint's file."""
+
+    record: Record
+
+
+class Diverged(msgspec.Struct):
+    """What is read of the record that a diverged seed leaves."""
+
+    stage: Literal["pretrain", "offline", "online"]
+    seed: int
+    configuration: dict[str, Any]
+    versions: dict[str, str]
+    rows: Annotated[list[Row], msgspec.Meta(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The newest checkpoint that can be read."""
+
+    step: int = 0
+    moment: float | None = None  # when it was saved
+    record: Record | None = None
+    problem: str | None = None  # where there are some, and none can be read
+    warning: str | None = None  # of a newer one
+
+
+class RunFolder:
+    """One stage of one seed as it is on disk at one moment: whoever asks, each file is read, and hashed, at most once.
+
+    `finished`, `places` and `checkpoints` look at every byte, for who trains. `newest` and `published` believe what
+    they find, for who only looks, perhaps beside a training: all files are replaced atomically, so what is read is
+    whole, and what disappears between two looks is looked for again.
+    """
+
+    def __init__(self, cell: Cell, run: Run, stage: str):
+        self.cell, self.run, self.stage = cell, run, stage
+        self.total: int = getattr(run, f"{stage}_steps")
+        self.manifest, self.metrics = cell.path / f"{stage}.json", cell.path / f"{stage}.csv"
+        self.directory = cell.directory(stage)
+        self.checkpoints = Checkpoints(self.directory)
+        self._places: tuple[tuple[int, ...], list[Place]] | None = None
+
+    @property
+    def published(self) -> bool:
+        """Whether manifest and metrics are there, whatever is in them."""
+        return is_there(self.manifest) and is_there(self.metrics)
+
+    @cached_property
+    def diverged(self) -> dict[str, Any] | None:
+        """The record of the divergence that ended this stage, or one before it; a UserError if it is damaged."""
+        if not is_there(self.cell.diverged):
+            return None
+        record = read_record(self.cell.diverged, Diverged, RESTORE)
+        return record if STAGES.index(record["stage"]) <= STAGES.index(self.stage) else None
+
+    @cached_property
+    def finished(self) -> dict[str, Any] | None:
+        """The record of a stage that has ended, by reaching its last step or by diverging; None if it has not."""
+        if self.diverged:
+            stage, where = self.diverged["stage"], self.cell.diverged
+            check_place(self.diverged, self.cell, stage, where)
+            check_same(self.diverged, self.run, stage, where)
+            return self.diverged
+        if self.total not in self.checkpoints.steps:
+            return None
+        record = self._checked(self.total)
+        return None if "interval" in record else record  # stopped in the last evaluation
+
+    def places(self, check: Callable[[dict[str, Any], Path], None]) -> tuple[tuple[int, ...], list[Place]]:
+        """The block in which it was trained, and the places that it can go on from, newest first.
+
+        ``check`` raises UserError if what a record leans on beside its own files is not there.
+        """
+        if self._places is None:
+            self._places = self._seek_places(check)
+        return self._places
+
+    def _seek_places(self, check: Callable[[dict[str, Any], Path], None]) -> tuple[tuple[int, ...], list[Place]]:
+        places: list[Place] = []
+        block: tuple[int, ...] = ()
+        problem = None
+        for step in self.checkpoints.steps:
+            record = self._checked(step)
+            try:
+                check(record, self.directory)
+            except UserError as error:
+                problem = error
+                checkpoint.warn(f"warning: {error}; the checkpoint before it is used")
+            else:
+                block = tuple(record["block"])
+                places.append((step, "interval" not in record))
+        if problem and not places:
+            raise problem
+        return block, places
+
+    @cached_property
+    def newest(self) -> Saved:
+        """The newest checkpoint by its record; where none can be read, the newest's name tells its step."""
+        for _ in range(3):  # a newer one replaces it at any moment
+            first = None
+            for step in checkpoint.recorded(self.directory):
+                path = self.directory / step_file(step)
+                try:
+                    moment = os.stat(path).st_mtime
+                    record = msgspec.json.decode(read_bytes(path), type=Sealed).record
+                except (UserError, OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                    if not os.path.lexists(path):
+                        break
+                    reason = f"{path}: damaged, not a checkpoint's record"
+                    reason = str(error).partition("; ")[0] if isinstance(error, UserError) else reason
+                    first = first or (step, reason)
+                else:
+                    warning = f"{first[1]}; the checkpoint before it is used" if first else None
+                    return Saved(step, moment, record, warning=warning)
+            else:
+                return Saved(first[0], problem=f"{first[1]}; {RESTORE}") if first else Saved()
+        return Saved()
+
+    def _checked(self, step: int) -> dict[str, Any]:
+        """The record of a checkpoint that belongs here, and to today's configuration."""
+        record = self.checkpoints.record(step)
+        check_place(record, self.cell, self.stage, self.directory)
+        check_same(record, self.run, self.stage, self.directory)
+        return record
+
+
+def is_there(path: Path) -> bool:
+    """Whether something has this name, if only a link to nothing; a UserError if that cannot be known."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable") from None
+    return True
 
 
 @contextmanager
@@ -88,71 +249,11 @@ def check_same(record: dict[str, Any], run: Run, stage: str, where: Path, clean:
         raise UserError(f"{message}; restore it, or run {clean} to train anew")
 
 
-RESTORE = "restore it, or `trqam clean` the run to train it anew"
-BELONGS = "put back what belongs here, or `trqam clean` this run to train it anew"
-
-
 def check_place(record: dict[str, Any], cell: Cell, stage: str, where: Path, fix: str = BELONGS) -> None:
     """A UserError if a record is of another seed or stage than the place where it lies: files were copied or moved."""
     for key, here in (("seed", cell.seed), ("stage", stage)):
         if record.get(key) != here:
             raise UserError(f"{where}: {key}: is of {key} {record.get(key)}, in the place of {key} {here}; {fix}")
-
-
-class Row(msgspec.Struct):
-    """What is read of a row of metrics."""
-
-    step: Natural
-
-
-class Diverged(msgspec.Struct):
-    """What is read of the record that a diverged seed leaves."""
-
-    stage: Literal["pretrain", "offline", "online"]
-    seed: int
-    configuration: dict[str, Any]
-    versions: dict[str, str]
-    rows: Annotated[list[Row], msgspec.Meta(min_length=1)]
-
-
-def finished(cell: Cell, run: Run, stage: str, total: int) -> dict[str, Any] | None:
-    """The record of a stage that has ended, by reaching ``total`` or by diverging; None if it has not."""
-    if cell.diverged.exists():
-        record = read_record(cell.diverged, Diverged, RESTORE)
-        check_place(record, cell, record["stage"], cell.diverged)
-        if STAGES.index(record["stage"]) <= STAGES.index(stage):
-            check_same(record, run, record["stage"], cell.diverged)
-            return record
-    directory = cell.directory(stage)
-    if total not in checkpoint.steps(directory):
-        return None
-    record = checkpoint.load(directory, total)[1]
-    check_place(record, cell, stage, directory)
-    check_same(record, run, stage, directory)
-    return None if "interval" in record else record  # stopped in the last evaluation
-
-
-def publish(cell: Cell, run: Run, stage: str, record: dict[str, Any]) -> None:
-    """Writes a finished stage's files from its record: the same bytes every time, the manifest last."""
-    rows, timing = record["rows"], record["timing"]
-    times = _table(_timing(cell, record), TIMING_COLUMNS)
-    if record["stage"] != stage:  # diverged in an earlier stage: this one never began
-        rows, timing = [{"step": 0, "status": "DIVERGED"}], []
-        record = {**record, "configuration": run.resolved(stage), "digest": run.digest(stage)}
-    own = sorted({name for row in rows for name in row}.difference(COLUMNS))  # metrics that only this agent has
-    metrics = _table(rows, [*COLUMNS, *own])
-    manifest = {key: value for key, value in record.items() if key not in ("rows", "timing", "experience", "kept")}
-    speeds = [row["updates_per_second"] for row in timing if row["updates_per_second"] > 0]
-    manifest |= {
-        "stage": stage,
-        "status": rows[-1]["status"],
-        "seconds": timing[-1]["seconds"] if timing else 0.0,
-        "updates_per_second": statistics.median(speeds) if speeds else None,
-        "metrics_sha256": hashlib.sha256(metrics.encode()).hexdigest(),
-    }
-    write_atomically(cell.path / "timing.csv", times)
-    write_atomically(cell.path / f"{stage}.csv", metrics)
-    write_json(cell.path / f"{stage}.json", {**manifest, "seal": seal(manifest)})
 
 
 def new_record(run: Run, stage: str, seed: int, block: list[int]) -> dict[str, Any]:
@@ -174,35 +275,3 @@ def note_environment(record: dict[str, Any], run: Run, step: int) -> None:
     before = [record, *record.get("resumed", [])][-1]
     if any(before.get(key) != value for key, value in now.items()):
         record["resumed"] = [*record.get("resumed", []), {"step": step, **now}]
-
-
-def _timing(cell: Cell, record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Timing rows of all stages that have a record, whichever of them is published."""
-    rows = []
-    for stage in STAGES:
-        for found in [record] if stage == record["stage"] else _newest_record(cell, stage):
-            rows += [{"stage": stage, **row} for row in found["timing"]]
-    return rows
-
-
-def _newest_record(cell: Cell, stage: str) -> list[dict[str, Any]]:
-    """The record of another stage; none where it is lost, which must not keep a finished stage from its files."""
-    directory = cell.directory(stage)
-    try:
-        if cell.diverged.exists() and (record := read_json(cell.diverged))["stage"] == stage:
-            return [record]
-        return [checkpoint.record(directory, step) for step in checkpoint.steps(directory)[:1]]
-    except UserError as error:
-        checkpoint.warn(f"warning: {error}; timing.csv goes without that stage")
-        return []
-
-
-def _table(rows: list[dict[str, Any]], columns: list[str]) -> str:
-    """CSV text; floats with nine significant digits, which is all that float32 holds."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        values = [row.get(column) for column in columns]
-        writer.writerow([f"{v:.9g}" if isinstance(v, float) else v for v in values])
-    return text.getvalue()

@@ -1,35 +1,46 @@
 """How every run of a scale stands, from its files alone: safe beside trainings, and free of torch.
 
 What is published (manifest and metrics of a stage) is finished. Otherwise the run's lock tells whether a job is at it,
-and the newest checkpoint's record, or what the job notes beside it, how far it is. All of these are replaced
-atomically, so what is read is whole; what disappears between two looks is looked for again; and what is none of ours,
-or damaged, is a problem of that run, in one line, and never the end of the survey.
+and the newest checkpoint's record, or what the job notes beside it, how far it is (`trqam.experiment.run.RunFolder`).
+What is none of ours, or damaged, is a problem of that run, in one line, and never the end of the survey.
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from trqam.config.errors import UserError
-from trqam.config.load import STAGES, Config, Run
-from trqam.config.reading import open_regular, read_bytes
-from trqam.config.schema import Natural
+from trqam.config.load import Config, Run
+from trqam.config.reading import open_regular
 from trqam.config.strict import read_record
-from trqam.experiment import checkpoint, progress
-from trqam.experiment.folder import Cell, cell_of, pretraining_cell, step_file
-from trqam.experiment.holders import Holder, holder_of
+from trqam.experiment import progress
+from trqam.experiment.folder import Cell, cell_of, pretraining_cell
+from trqam.experiment.lock import standing as lock_standing
 from trqam.experiment.published import AGAIN
-from trqam.experiment.run import RESTORE, Diverged
+from trqam.experiment.run import Block, RunFolder, Seconds
 
 DONE, RUNNING, WAITING, DIVERGED = "done", "running", "waiting", "diverged"
 TAIL = 4096  # bytes at the end of a metrics file, where its last evaluation is
 
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
-Block = Annotated[list[Natural], msgspec.Meta(min_length=1)]
+
+class Holder(NamedTuple):
+    """A live process that holds a run's lock."""
+
+    host: str
+    pid: int
+    since: float | None  # when it first took a lock, seconds since 1970
+
+
+def holder_of(cell: Cell) -> Holder | None:
+    """Who trains the run of ``cell``, found without touching the lock."""
+    state, mark = lock_standing(cell.lock)
+    if state != "held" or not mark.holder:
+        return None
+    return Holder(mark.holder["host"], mark.holder["pid"], mark.holder["since"])
 
 
 @dataclass(frozen=True)
@@ -66,44 +77,6 @@ class Manifest(msgspec.Struct):
     seconds: Seconds | None = None
 
 
-class Timing(msgspec.Struct):
-    """What is read of a row of timing."""
-
-    step: Natural
-    seconds: Seconds
-
-
-class Row(msgspec.Struct):
-    """What is read of a row of metrics."""
-
-    success: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-
-
-class Record(msgspec.Struct):
-    """What is read of a checkpoint's record; the rest is skipped, which is many times as fast."""
-
-    block: Block
-    timing: list[Timing]
-    rows: list[Row]
-
-
-class Sealed(msgspec.Struct):
-    """A checkpoint's file."""
-
-    record: Record
-
-
-@dataclass(frozen=True)
-class Saved:
-    """The newest checkpoint that can be read."""
-
-    step: int = 0
-    moment: float | None = None  # when it was saved
-    record: Record | None = None
-    problem: str | None = None  # where there are some, and none can be read
-    warning: str | None = None  # of a newer one
-
-
 def survey(config: Config) -> Iterator[Standing]:
     """Every seed and stage of the scale: the pretrainings, then the cells in the configuration's order."""
     for domain in config.task_domains:
@@ -117,98 +90,71 @@ def survey(config: Config) -> Iterator[Standing]:
 
 def _stages(run: Run, cell: Cell, stages: list[str]) -> Iterator[Standing]:
     """The stages of one seed; a lock is at work on the first that is not finished."""
-    totals = {"pretrain": run.pretrain_steps, "offline": run.offline_steps, "online": run.online_steps}
-    begun = not os.path.lexists(cell.path)  # then no lock is there to be looked at
+    begun = os.path.lexists(cell.path)  # else no lock is there to be looked at
     for stage in stages:
-        total, holder, problem = totals[stage], None, None
+        folder, holder, problem = RunFolder(cell, run, stage), None, None
+        waiting = Standing(run, stage, cell, WAITING, folder.total)
         try:
-            standing = _finished(run, stage, cell, total)
+            standing = _finished(folder, waiting)
             if standing is None:
-                if not begun:
-                    begun = True
+                if begun:
+                    begun = False
                     try:
                         holder = holder_of(cell)
                     except UserError as error:
                         problem = str(error)
-                standing = _unfinished(run, stage, cell, total, holder)
+                standing = _unfinished(folder, waiting, holder)
                 if standing.state == WAITING and standing.step == standing.total:  # it may have finished meanwhile
-                    standing = _finished(run, stage, cell, total) or standing
+                    standing = _finished(folder, waiting) or standing
         except UserError as error:
-            standing = Standing(run, stage, cell, WAITING, total, holder=holder, problem=str(error))
+            standing = replace(waiting, holder=holder, problem=str(error))
         yield replace(standing, problem=problem) if problem else standing
 
 
-def _finished(run: Run, stage: str, cell: Cell, total: int) -> Standing | None:
+def _finished(folder: RunFolder, waiting: Standing) -> Standing | None:
     """From what a stage has published; None if it has not. UserError if it is not what we publish."""
-    manifest, metrics = cell.path / f"{stage}.json", cell.path / f"{stage}.csv"
-    if not (os.path.lexists(manifest) and os.path.lexists(metrics)):
+    if not folder.published:
         return None
     try:
-        record, success = read_record(manifest, Manifest, AGAIN), _last_success(metrics)
+        record, success = read_record(folder.manifest, Manifest, AGAIN), _last_success(folder.metrics)
     except UserError:
-        if os.path.lexists(manifest) and os.path.lexists(metrics):
+        if folder.published:
             raise
         return None  # Snakemake deletes what a job that failed has declared
-    common = {"step": total, "outdated": record["digest"] != run.digest(stage)}
+    ended = replace(waiting, step=folder.total, outdated=record["digest"] != folder.run.digest(folder.stage))
     if record["status"] == "DIVERGED":
-        return Standing(run, stage, cell, DIVERGED, total, success=None if stage == "pretrain" else 0.0, **common)
+        return replace(ended, state=DIVERGED, success=None if folder.stage == "pretrain" else 0.0)
     seconds, pace = record.get("seconds"), None
-    if seconds and total:
-        pace = seconds / (total * len(record["block"]))
-    return Standing(run, stage, cell, DONE, total, pace=pace, success=success, **common)
+    if seconds and folder.total:
+        pace = seconds / (folder.total * len(record["block"]))
+    return replace(ended, state=DONE, pace=pace, success=success)
 
 
-def _unfinished(run: Run, stage: str, cell: Cell, total: int, holder: Holder | None) -> Standing:
+def _unfinished(folder: RunFolder, waiting: Standing, holder: Holder | None) -> Standing:
     """From the run directory: diverged but not yet published, running, or waiting."""
-    if not os.path.lexists(cell.path):
-        return Standing(run, stage, cell, WAITING, total)
-    if os.path.lexists(cell.diverged):
-        record = read_record(cell.diverged, Diverged, RESTORE)
-        if STAGES.index(record["stage"]) <= STAGES.index(stage):
-            step = record["rows"][-1]["step"] if record["stage"] == stage else 0
-            return Standing(run, stage, cell, DIVERGED, total, step, success=0.0)
-    found = _saved(cell.directory(stage))
+    if not os.path.lexists(folder.cell.path):
+        return waiting
+    if ended := folder.diverged:
+        step = ended["rows"][-1]["step"] if ended["stage"] == folder.stage else 0
+        return replace(waiting, state=DIVERGED, step=step, success=0.0)
+    found = folder.newest
     values: dict[str, Any] = {"step": found.step, "saved": found.moment, "seen": found.moment}
     values |= {"problem": found.problem, "warning": found.warning}
-    record = found.record
-    timed = record.timing[-1] if record and record.timing else None  # of the last interval, which may end before `step`
-    if timed and timed.step:
-        values["pace"] = timed.seconds / (timed.step * len(record.block))
-    if record and (evaluated := [row.success for row in record.rows if row.success is not None]):
-        values["success"] = evaluated[-1]
+    if record := found.record:
+        timed = record.timing[-1] if record.timing else None  # of the last interval, which may end before `step`
+        if timed and timed.step:
+            values["pace"] = timed.seconds / (timed.step * len(record.block))
+        values["success"] = next((row.success for row in reversed(record.rows) if row.success is not None), None)
     if holder is None:
-        return Standing(run, stage, cell, WAITING, total, **values)
+        return replace(waiting, **values)
     try:
-        note = progress.noted(cell.directory(stage))
+        note = progress.noted(folder.directory)
     except UserError as error:
         note, values["warning"] = None, str(error)
     if note and note.step > found.step:
         values |= {"step": note.step, "seen": note.moment}
         values.setdefault("pace", note.pace)
-    return Standing(run, stage, cell, RUNNING, total, holder=holder, **values)
-
-
-def _saved(directory: Path) -> Saved:
-    """The newest checkpoint of a run directory; where none can be read, the newest's name tells its step."""
-    for _ in range(3):  # a newer one replaces it at any moment
-        first = None
-        for step in checkpoint.recorded(directory):
-            path = directory / step_file(step)
-            try:
-                moment = os.stat(path).st_mtime
-                record = msgspec.json.decode(read_bytes(path), type=Sealed).record
-            except (UserError, OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                if not os.path.lexists(path):
-                    break
-                reason = f"{path}: damaged, not a checkpoint's record"
-                reason = str(error).partition("; ")[0] if isinstance(error, UserError) else reason
-                first = first or (step, reason)
-            else:
-                warning = f"{first[1]}; the checkpoint before it is used" if first else None
-                return Saved(step, moment, record, warning=warning)
-        else:
-            return Saved(first[0], problem=f"{first[1]}; {RESTORE}") if first else Saved()
-    return Saved()
+    return replace(waiting, state=RUNNING, holder=holder, **values)
 
 
 def _last_success(metrics: Path) -> float | None:

@@ -3,6 +3,12 @@
 `trqam collect` asks of what is published, Snakemake before its first job and `trqam status` also of what has begun and
 of what would be trained now, and `trqam clean --outdated` deletes what stands in the way. Nothing here trains, and no
 table is read: a manifest and the checksum of its metrics are enough.
+
+The runs of a cell (a task and method, over stages and seeds) belong together if the same code
+(`trqam.experiment.provenance`), versions of packages and configuration made all of them; of the pretraining that they
+begin from the versions count. A run that went on under another environment says so in its record, and is a mixture by
+itself. Commits and hardware are recorded and not compared: a commit may concern prose alone, and what the hardware
+changes is in the last bits.
 """
 
 import hashlib
@@ -17,17 +23,19 @@ from typing import Any
 import msgspec
 
 from trqam.config.errors import UserError
-from trqam.config.load import STAGES, Config
+from trqam.config.load import Config, domain_of
 from trqam.config.reading import read_bytes
 from trqam.config.schema import Run, Scale
-from trqam.config.strict import convert, read_record, read_yaml
-from trqam.experiment import checkpoint
-from trqam.experiment.folder import Cell, cell_of, pretraining_cell, step_file
-from trqam.experiment.mixing import SHAPE, TODAY, made_by, mixture
-from trqam.experiment.provenance import provenance
-from trqam.experiment.published import Environment, verify_run
-from trqam.experiment.run import RESTORE, Diverged, changes, check_same
-from trqam.experiment.sources import code_digest
+from trqam.config.strict import convert, read_yaml
+from trqam.experiment.checkpoint import step_file
+from trqam.experiment.folder import Cell, cell_of, pretraining_cell
+from trqam.experiment.provenance import code_digest, provenance
+from trqam.experiment.published import verify_run
+from trqam.experiment.run import Changed, RunFolder, changes, check_same, is_there
+
+# Keys that decide which steps have rows: runs that differ in one make no common table.
+SHAPE = ("task", "method", "agent", "offline_steps", "online_steps", "eval_interval", "log_interval")
+TODAY = Path("today")  # stands for what would be trained now
 
 
 @dataclass(frozen=True)
@@ -44,76 +52,89 @@ class Part:
     published: bool
 
 
-class Begun(Environment, kw_only=True):
-    """What is read of a checkpoint's record; the rest is skipped, which is many times as fast."""
+@dataclass(frozen=True)
+class Mixture:
+    """The first difference found in a cell: the manifests, the key and its two values."""
 
-    configuration: dict[str, Any]
-    seed: int
-    stage: str
-    resumed: tuple[Environment, ...] = ()
-    kept: str = ""
-    interval: Any = None
+    key: str
+    one: Any
+    other: Any
+    where: Path
+    than: Path
+
+    @property
+    def reason(self) -> str:
+        """For the tables."""
+        return f"{self.key}: {_shown(self.one)} and {_shown(self.other)}"
+
+    def refusal(self, task: str, method: str, clean: str) -> str:
+        """The line that says what to do about it; ``clean`` is the command that deletes all that is older."""
+        differs = f"{self.than} has {_shown(self.other)}"
+        if self.where == self.than:
+            differs = f"later in the same run {_shown(self.other)}"
+        elif self.than == TODAY:
+            differs = f"what is left to train would have {_shown(self.other)}"
+        run = domain_of(task) if self.than.name == "pretrain.json" else f"{task} {method} --seed N"
+        fix = f"train anew what is older (`python -m trqam clean {run}`, or {clean} for all)"
+        told = "accept and mark it: `trqam collect --mixed`, or `--config mixed=true` of snakemake"
+        return f"{self.where}: {self.key}: trained under {_shown(self.one)}, {differs}; {fix}, or {told}"
 
 
-class Sealed(msgspec.Struct):
-    """A checkpoint's file."""
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
 
-    record: Begun
+
+def mixture(manifests: list[tuple[Path, dict[str, Any]]], changed: list[tuple[Path, Changed]]) -> Mixture | None:
+    """What is mixed in a cell, of which these are the manifests; ``changed``: those of another configuration."""
+    for where, change in changed:
+        return Mixture(change.key, change.old, f"{_shown(change.new)} today", where, where)
+    seen: dict[str, tuple[Path, Any]] = {}
+    for where, manifest in manifests:
+        for key, value in _made_by(manifest):
+            than, first = seen.setdefault(key, (where, value))
+            if value != first:
+                return Mixture(key, first, value, than, where)
+    return None
+
+
+def _made_by(manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What made a run, as far as it is compared: at its beginning, and after each change."""
+    for environment in (manifest, *manifest.get("resumed", [])):
+        yield from ((f"versions.{name}", version) for name, version in environment["versions"].items())
+        if "code" in environment and manifest["stage"] != "pretrain":  # another agent's
+            yield "code", environment["code"]
+
+
+def unknown(manifests: list[tuple[Path, dict[str, Any]]]) -> list[Path]:
+    """The manifests that say nothing of the code: they are older than its digest."""
+    return [where for where, manifest in manifests if "code" not in manifest]
 
 
 def parts(config: Config, task: str, method: str) -> list[Part]:
     """What there is of a cell's runs: of every stage and seed, and last of the pretraining that they begin from.
 
-    Raises UserError if a published file is not what was published in its place.
+    Raises UserError if a file is damaged or not what was published in its place, or a folder may not be looked into.
     """
-    run = config.run(task, method)
-    found = [
-        part_of(cell_of(config, task, method, seed), run, stage)
-        for stage in config.stages(method)
-        for seed in range(config.scale.seeds)
-    ]
+    run, seeds = config.run(task, method), range(config.scale.seeds)
+    asked = [(cell_of(config, task, method, seed), stage) for stage in config.stages(method) for seed in seeds]
     if "pretrain" in config.methods[method].stages:
-        found.append(part_of(pretraining_cell(config, run.domain), run, "pretrain"))
-    return [part for part in found if part]
+        asked.append((pretraining_cell(config, run.domain), "pretrain"))
+    return [part for cell, stage in asked if (part := part_of(cell, run, stage))]
 
 
 def part_of(cell: Cell, run: Run, stage: str) -> Part | None:
-    """One stage of one seed: as it is published, else as its newest checkpoint or divergence says; None if neither.
-
-    Raises UserError if a file is damaged, or a folder may not be looked into.
-    """
-    try:
-        return _part_of(cell, run, stage)
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); make it readable") from None
-
-
-def _part_of(cell: Cell, run: Run, stage: str) -> Part | None:
-    total, manifest = getattr(run, f"{stage}_steps"), cell.path / f"{stage}.json"
-    if manifest.exists() and (cell.path / f"{stage}.csv").exists():
+    """One stage of one seed: as it is published, else as its newest checkpoint or divergence says; None if neither."""
+    folder = RunFolder(cell, run, stage)
+    if folder.published:
         record = verify_run(cell, run, stage)
-        trained = record["configuration"].get(f"{stage}_steps", total)
-        return Part(cell, run, stage, manifest, record, trained, ended=True, published=True)
-    if cell.diverged.exists():
-        record = read_record(cell.diverged, Diverged, RESTORE)
-        if (at := STAGES.index(record["stage"])) <= STAGES.index(stage):
-            return Part(cell, run, STAGES[at], cell.diverged, record, record["rows"][-1]["step"], True, False)
-    if newest := _newest(cell, stage):
-        step, record = newest
-        where = cell.directory(stage) / step_file(step)
-        ended = step == total and record.interval is None
-        return Part(cell, run, stage, where, msgspec.to_builtins(record), step, ended, published=False)
-    return None
-
-
-def _newest(cell: Cell, stage: str) -> tuple[int, Begun] | None:
-    """Step and record of the newest checkpoint; None if there is none, or it is damaged: its training will say so."""
-    try:
-        for step in checkpoint.recorded(cell.directory(stage))[:1]:
-            content = read_bytes(cell.directory(stage) / step_file(step))
-            return step, msgspec.json.decode(content, type=Sealed).record
-    except (UserError, msgspec.DecodeError, RecursionError):
-        pass
+        trained = record["configuration"].get(f"{stage}_steps", folder.total)
+        return Part(cell, run, stage, folder.manifest, record, trained, ended=True, published=True)
+    if ended := folder.diverged:
+        return Part(cell, run, ended["stage"], cell.diverged, ended, ended["rows"][-1]["step"], True, False)
+    if (saved := folder.newest).record and saved.record.configuration:
+        where, record = folder.directory / step_file(saved.step), msgspec.to_builtins(saved.record)
+        reached = saved.step == folder.total and saved.record.interval is None
+        return Part(cell, run, stage, where, record, saved.step, reached, published=False)
     return None
 
 
@@ -153,7 +174,7 @@ def check_pretraining(config: Config, domain: str) -> None:
     """A UserError unless the cloned policy, where there is one, is that of its manifest, and of today's values."""
     cell, run = pretraining_cell(config, domain), config.pretraining(domain)
     part, base = part_of(cell, run, "pretrain"), cell.path / "base.safetensors"
-    if part and part.published and base.exists():
+    if part and part.published and is_there(base):
         fix = f"delete it and run {command(config, 'pretrain', domain)}"
         if hashlib.sha256(read_bytes(base, fix=fix)).hexdigest() == part.record.get("base_sha256"):
             return
@@ -199,10 +220,10 @@ def check_before(config: Config, task: str, method: str, stage: str, seeds: list
     check_asked(config, task, method, stage, seeds)
     run = config.run(task, method)
     for seed in seeds:
-        part = part_of(cell_of(config, task, method, seed), run, stage)
-        for change in changes(part.record, run, stage) if part else ():
-            if not config.scale.mixed or change.key in SHAPE:
-                check_same(part.record, run, stage, part.where, command(config, "clean", "--outdated"))
+        if part := part_of(cell_of(config, task, method, seed), run, stage):
+            for change in changes(part.record, run, stage):
+                if not config.scale.mixed or change.key in SHAPE:
+                    check_same(part.record, run, stage, part.where, command(config, "clean", "--outdated"))
 
 
 @dataclass(frozen=True)
@@ -230,7 +251,7 @@ def outdated(config: Config) -> Iterator[Outdated]:
         reasons = {}
         for part in found:
             reasons[part.where] = _differences(part, run, accepted)
-            if mixed and not reasons[part.where] and (differing := set(made_by(part.record)) - set(made_by(today))):
+            if mixed and not reasons[part.where] and (differing := set(_made_by(part.record)) - set(_made_by(today))):
                 reasons[part.where] = f"made by other {min(differing)[0]}"
         for cell in dict.fromkeys(part.cell for part in found if part.cell not in seen):
             seen.add(cell)
@@ -252,7 +273,8 @@ def _outdated(found: list[Part], reasons: dict[Path, str]) -> Iterator[Outdated]
     if not late:
         return
     first, cell = late[0], found[0].cell
-    if first and (newest := _newest(cell, found[0].stage)) and newest[1].kept == "policy":
+    kept = RunFolder(cell, found[0].run, found[0].stage).newest.record
+    if kept and kept.kept == "policy":
         first = 0
     going, paths = list({part.where: part for part in found[first:]}.values()), [cell.path]
     if first:

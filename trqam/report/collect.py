@@ -13,8 +13,8 @@ from trqam.data.card import read
 from trqam.experiment import verdict
 from trqam.experiment.files import write_atomically, write_json
 from trqam.experiment.folder import Cell, cell_of
-from trqam.experiment.mixing import unknown
 from trqam.experiment.published import read_run
+from trqam.experiment.verdict import unknown
 from trqam.report import collection
 
 RUN_COLUMNS = [

@@ -1,4 +1,4 @@
-"""The mark of cells whose runs do not belong together, and what it says (`trqam.experiment.mixing`)."""
+"""The mark of cells whose runs do not belong together, and what it says (`trqam.experiment.verdict`)."""
 
 from trqam.config.wording import task_label
 from trqam.report.collected import Collected

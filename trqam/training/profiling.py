@@ -1,12 +1,12 @@
-"""Where a training's time goes: the trace of some steps, and ten lines about it, for `--profile`.
+"""Where a training's time goes: PyTorch's profiler on some of its steps, for `--profile`.
 
 The steps traced are ordinary steps of the training, which goes on unchanged. The first ones after a start are left out:
 libraries warm up in them, and a step is captured or compiled.
 """
 
-import json
 import sys
 import tempfile
+import time
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,11 @@ from torch.profiler import ProfilerActivity, record_function
 
 from trqam.config.reading import read_bytes
 from trqam.experiment.files import refuse_foreign, write_atomically
-from trqam.training.trace import Trace
 
 SKIPPED, TRACED = 20, 20  # steps after the first update
+ROWS, WIDTH = 15, 60  # of the table: its rows, and the characters of a name
 PREFIX = "trqam: "  # of the names of regions in a trace
+LAUNCHES = ("LaunchKernel", "GraphLaunch")  # cudaLaunchKernel, cuLaunchKernelEx, cudaGraphLaunch ..
 _tracing = False
 
 
@@ -56,7 +57,7 @@ class Profile:
         self._path, self._title, self._device = path, title, device
         self._first, self._last = steps
         self._profiler: torch.profiler.profile | None = None
-        self._step = 0
+        self._step, self._began = 0, 0.0
 
     def begin_step(self, step: int) -> None:
         """Called before every step."""
@@ -71,23 +72,42 @@ class Profile:
             self._profiler = torch.profiler.profile(activities=activities)
             self._profiler.start()
             _trace(True)
+            self._began = time.perf_counter()
 
     def close(self) -> None:
         """Ends the trace, if one is being taken, where the training is: after the step that was begun last."""
-        if self._profiler is None:
+        if (profiler := self._profiler) is None:
             return
         if self._device.type == "cuda":
             with region("waiting for the device"):
                 torch.cuda.synchronize()
+        seconds, self._profiler = time.perf_counter() - self._began, None
         _trace(False)
-        self._profiler.stop()
-        content = _exported(self._profiler)
-        write_atomically(self._path, content)
-        self._profiler, steps = None, self._step - self._first + 1
-        what = f"{self._title}, steps {self._first} to {self._step}, on {self._device.type}"
-        lines = Trace(json.loads(content)["traceEvents"], steps, PREFIX).summary(what)
-        write_atomically(self._path.with_suffix(".txt"), "\n".join(lines) + "\n")
-        print(*lines, f"trace: {self._path}", sep="\n", file=sys.stderr)
+        profiler.stop()
+        with tempfile.TemporaryDirectory() as folder:
+            profiler.export_chrome_trace(exported := str(Path(folder) / "trace.json"))
+            write_atomically(self._path, Path(exported).read_bytes())
+        text = self._summary(profiler, seconds)
+        write_atomically(self._path.with_suffix(".txt"), text)
+        print(f"{text}trace: {self._path}", file=sys.stderr)
+
+    def _summary(self, profiler: torch.profiler.profile, seconds: float) -> str:
+        """The shares of regions, of which one may lie in another, what is launched and copied, and the costliest."""
+        averages, steps = profiler.key_averages(), self._step - self._first + 1
+        where = f"steps {self._first} to {self._step}, on {self._device.type}"
+        parts = {e.key.removeprefix(PREFIX): e.cpu_time_total for e in averages if e.key.startswith(PREFIX)}
+        shares = [f"{name} {time / 1e6 / seconds:.1%}" for name, time in sorted(parts.items(), key=lambda p: -p[1])]
+        launches = sum(e.count for e in averages if any(launch in e.key for launch in LAUNCHES))
+        copies = sum(e.count for e in averages if e.key.startswith("Memcpy"))
+        costliest = "self_device_time_total" if self._device.type == "cuda" else "self_cpu_time_total"
+        return "\n".join(
+            [
+                f"profile of {self._title}, {where}: {seconds / steps * 1e3:.3g} ms a step",
+                f"host: {', '.join(shares)}",
+                f"a step launches {launches / steps:.4g} kernels or graphs and makes {copies / steps:.4g} copies",
+                averages.table(sort_by=costliest, row_limit=ROWS, max_name_column_width=WIDTH),
+            ]
+        )
 
 
 def _holds(mark: bytes, path: Path) -> bool:
@@ -97,11 +117,3 @@ def _holds(mark: bytes, path: Path) -> bool:
 def _trace(on: bool) -> None:
     global _tracing
     _tracing = on
-
-
-def _exported(profiler: torch.profiler.profile) -> bytes:
-    """The trace's text, which PyTorch writes into a file."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(path))
-        return path.read_bytes()

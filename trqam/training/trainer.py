@@ -22,9 +22,10 @@ from trqam.data.on_device import place
 from trqam.environments.evaluator import Evaluator
 from trqam.experiment import checkpoint, lock
 from trqam.experiment.files import write_json
-from trqam.experiment.pretrained import load_pretrained
+from trqam.experiment.folder import Cell
 from trqam.experiment.progress import Progress
-from trqam.experiment.run import Cell, finished, new_record, note_environment
+from trqam.experiment.published import load_base
+from trqam.experiment.run import RunFolder, new_record, note_environment
 from trqam.networks.capture import kind_of
 from trqam.networks.replicas import all_finite, assemble, device_of
 from trqam.training.batches import batches_of
@@ -42,18 +43,12 @@ class Trainer:
     """One stack of seeds going through one stage."""
 
     def __init__(
-        self,
-        config: Config,
-        run: Run,
-        stage: str,
-        total: int,
-        cells: list[Cell],
-        start: int | None,
-        stop: Stop,
-        profile: Request | None = None,
+        self, config: Config, folders: list[RunFolder], start: int | None, stop: Stop, profile: Request | None = None
     ):
-        self.config, self.run, self.stage, self.total = config, run, stage, total
-        self.cells, self.start, self.stop = cells, start, stop
+        """The seeds of ``folders``, from the checkpoints of step ``start``; None: from the beginning of the stage."""
+        self.config, self.start, self.stop = config, start, stop
+        run, stage, total = self.run, self.stage, self.total = folders[0].run, folders[0].stage, folders[0].total
+        self.cells = cells = [folder.cell for folder in folders]
         self.device = device_of(config.scale.device)
         self.dataset = Dataset.open(config.data_directory(run.domain), run.task, run.normalise_observations)
         self.dataset.check_belongs(run, config.data_directory(run.domain), config.path)
@@ -67,8 +62,8 @@ class Trainer:
             tensors = [self._initial(cell) for cell in cells]
             self.records = [new_record(run, stage, seed, block) | {"rows": [], "timing": []} for seed in block]
         else:
-            loaded = [checkpoint.load(cell.directory(stage), start) for cell in cells]
-            tensors, self.records = [list(part) for part in zip(*loaded, strict=True)]
+            loaded = [folder.checkpoints.load(start) for folder in folders]
+            tensors, self.records = [tensors for tensors, _ in loaded], [record for _, record in loaded]
             for record in self.records:
                 note_environment(record, run, start)
         self.experience = self._experience(tensors)
@@ -80,7 +75,7 @@ class Trainer:
         self._resume_interval()
         # Later than what the seeds have in common: of a save that was cut short. Kept until there is another, but not
         # counted, or the next save cut short could leave the seeds without a step in common.
-        found = [checkpoint.recorded(cell.directory(stage)) for cell in cells]
+        found = [checkpoint.recorded(folder.directory) for folder in folders]
         self.abandoned = {later for steps in found for later in steps if later > self.step}
         self.progress = Progress(title(run, stage, block), total, self.step, [cell.directory(stage) for cell in cells])
         self.profile = self._profile(profile) if profile else None
@@ -93,18 +88,19 @@ class Trainer:
     def _initial(self, cell: Cell) -> Tensors:
         """The learner at step 0 of the stage."""
         if self.stage == "online":
-            directory = cell.directory("offline")
-            if finished(cell, self.run, "offline", self.run.offline_steps) is None:
+            offline = RunFolder(cell, self.run, "offline")
+            if offline.finished is None:
                 fix = f"train it first: python -m trqam train {self.run.task} {self.run.method} --stage offline"
-                raise UserError(f"{directory}: the offline stage has not finished; {fix} --seeds {cell.seed}")
-            tensors, record = checkpoint.load(directory, self.run.offline_steps)
+                raise UserError(f"{offline.directory}: the offline stage has not finished; {fix} --seeds {cell.seed}")
+            tensors, record = offline.checkpoints.load(offline.total)
             if record.get("kept") == "policy":
                 clean = f"python -m trqam clean {self.run.task} {self.run.method} --seed {cell.seed}"
-                raise UserError(f"{directory}: only the policy was kept (keep: policy); run `{clean}` to train anew")
+                why = f"only the policy was kept (keep: policy); run `{clean}` to train anew"
+                raise UserError(f"{offline.directory}: {why}")
             return tensors
         pretrained = None
         if self.stage == "offline" and "pretrain" in self.config.methods[self.run.method].stages:
-            pretrained = load_pretrained(self.config, self.run, self.agent.networks["base"].shapes())
+            pretrained = load_base(self.config, self.run, self.agent.networks["base"].shapes())
         return self.agent.initialise(cell.seed, pretrained)
 
     def _resume_interval(self) -> None:
