@@ -244,27 +244,6 @@ def test_training_a_finished_stage_again_changes_no_byte(finished):
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_older_manifests_are_published_again(finished):
-    cell = cell_of(finished, POINT, "trqam", 0)
-    before = tables()
-    for path in (cell.path / "offline.json", cell.path / "online.json"):
-        old = read_json(path)
-        for key in ("seal", "metrics_sha256", "updates_per_second"):
-            del old[key]
-        write_json(path, old)
-    line = refused(finished, cell.path / "offline.json")
-    pattern = line.partition("(rm ")[2].partition(")")[0].split()[1]
-    found = list(Path().glob(pattern))
-    assert len(found) == 8
-    for path in found:
-        path.unlink()
-    for method in ("trqam", "qam"):
-        for stage in STAGES:
-            train(finished, POINT, method, stage, [0, 1])
-    collect(finished, PAPER)
-    assert tables() == before
-
-
 @pytest.mark.parametrize("name", [*collection.TABLES, collection.RECORD])
 def test_what_was_collected_is_drawn_as_it_was_collected(name, finished):
     Collected.load(finished, PAPER)

@@ -25,7 +25,7 @@ from trqam.config.reading import read_json
 from trqam.data.dataset import UNCHANGED
 from trqam.environments import ogbench_tasks
 from trqam.experiment import checkpoint
-from trqam.experiment.run import cell_of, pretraining_cell
+from trqam.experiment.run import RunFolder, cell_of, pretraining_cell
 from trqam.operations.rollouts import camera, episodes, film_strip, saved_policy
 from trqam.report.selection import STRIP_METHODS, rollout_tasks
 from trqam.training.blocks import pretrain, train
@@ -108,7 +108,7 @@ def test_a_kept_policy_is_the_one_that_was_trained(here, method, stage):
     policy = load(here, cell.path, stage)
     assert (policy.stage, policy.seed, policy.diverged) == (trained_stage, 0, False)
     run = here.run(POINT, method)
-    trainer = Trainer(here, run, trained_stage, policy.step, [cell], policy.step, Stop())
+    trainer = Trainer(here, [RunFolder(cell, run, trained_stage)], policy.step, Stop())
     trainer.experience.close()
     rng = np.random.default_rng(0)
     observations = rng.uniform(0, 20, (1, 3, 2)).astype(np.float32)

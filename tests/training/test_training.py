@@ -6,6 +6,7 @@ A process that is to be killed is a fork of this one: it shares what is imported
 import os
 import signal
 import traceback
+from collections import Counter
 from pathlib import Path
 
 import pandas
@@ -18,8 +19,9 @@ from trqam.config.errors import Busy, UserError
 from trqam.config.reading import read_json
 from trqam.environments import ogbench_tasks
 from trqam.environments.evaluator import Evaluator
-from trqam.experiment import checkpoint
+from trqam.experiment import checkpoint, verdict
 from trqam.experiment.run import cell_of, locked, pretraining_cell
+from trqam.experiment.survey import survey
 from trqam.networks.replicas import replicas_at_once
 from trqam.report.collect import collect
 from trqam.training.blocks import pretrain, train
@@ -102,6 +104,26 @@ def test_a_block_killed_amid_its_first_or_last_save_goes_back_together(load, mon
     assert trained == [([0, 1], None if write == 2 else 15)]
     for seed in (0, 1):  # and the older generation is deleted
         assert len(list(cell_of(config, POINT, "trqam", seed).directory("offline").iterdir())) == 2
+
+
+def test_a_command_hashes_each_file_once_and_who_only_looks_none(load, monkeypatch):
+    config = load(tasks=[POINT])
+    pretrain(config, config.run(POINT, "trqam").domain)
+    work = lambda: train(config, POINT, "trqam", "offline", [0, 1])  # noqa: E731
+    assert killed(work, Agent, "update", 13)
+    passes, original = Counter(), checkpoint.sha256
+    monkeypatch.setattr(checkpoint, "sha256", lambda path: (passes.update([path]), original(path))[1])
+    list(survey(config))
+    assert verdict.refusal(config) is None
+    assert not passes
+    folders = [cell_of(config, POINT, "trqam", seed).path / "run" for seed in (0, 1)]
+    name = "step{:09d}.safetensors".format
+    work()
+    assert passes == {folder / "offline" / name(step): 1 for folder in folders for step in (5, 10, 15, 20)}
+    passes.clear()
+    train(config, POINT, "trqam", "online", [0, 1])
+    read = [("offline", 20), ("online", 15), ("online", 20)]
+    assert passes == {folder / stage / name(step): 1 for folder in folders for stage, step in read}
 
 
 @pytest.mark.parametrize("damaged", ["tail", "all"])

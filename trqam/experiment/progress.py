@@ -44,45 +44,42 @@ class Progress:
     """A bar on a terminal; in a log, one line an interval. Notes how far it is in ``directories``, of one seed each."""
 
     def __init__(self, title: str, total: int, start: int, directories: list[Path]):
-        self.title, self.total = title, total
-        self.bar = tqdm(total=total, initial=start, desc=title, disable=not sys.stderr.isatty())
-        self._directories, self._start, self._step = directories, None, start
+        self._title, self._total, self._directories = title, total, directories
+        self._bar = tqdm(total=total, initial=start, desc=title, disable=not sys.stderr.isatty())
+        self._step = start
+        self._first = 0  # the step after which it is timed: before it the untrained policy may have been evaluated
+        self._began = self._noted = 0.0
 
     def advance(self) -> None:
         """One step further."""
-        self.bar.update()
+        self._bar.update()
         self._step += 1
-        if self._start is None:  # timed from here on: before it the untrained policy may have been evaluated
-            self._start, self._began = self._step, time.monotonic()
-            self._noted = self._began
-        elif time.monotonic() - self._noted > EVERY:
-            self._note()
-
-    def _note(self) -> None:
-        """Where the disk takes it: nothing depends on it."""
-        self._noted = time.monotonic()
-        pace = (self._noted - self._began) / ((self._step - self._start) * len(self._directories))
-        for directory in self._directories:
-            with suppress(UserError):
-                note = {"step": self._step, "pace": pace, "moment": time.time()}
-                write_json(directory / "progress.json", note)
+        now = time.monotonic()
+        if not self._first:
+            self._first, self._began, self._noted = self._step, now, now
+        elif now - self._noted > EVERY:
+            self._noted = now
+            pace = (now - self._began) / ((self._step - self._first) * len(self._directories))
+            for directory in self._directories:
+                with suppress(UserError):  # where the disk takes it: nothing depends on it
+                    note = {"step": self._step, "pace": pace, "moment": time.time()}
+                    write_json(directory / "progress.json", note)
 
     def report(self, records: list[dict[str, Any]], episodes_per_second: float | None = None) -> None:
         """Shows the newest row of every seed: means over the seeds that are training, and how fast they evaluated."""
         rows, timing = [record["rows"][-1] for record in records], records[0]["timing"][-1]
-        shown = {}
-        for name in ("success", "path_kl", "multiplier", "flow_loss"):
-            if name in rows[0]:
-                shown[name] = f"{sum(row[name] for row in rows) / len(rows):.3g}"
-        self.bar.set_postfix(shown)
-        if self.bar.disable:
+        names = [name for name in ("success", "path_kl", "multiplier", "flow_loss") if name in rows[0]]
+        shown = {name: f"{sum(row[name] for row in rows) / len(rows):.3g}" for name in names}
+        self._bar.set_postfix(shown)
+        if self._bar.disable:
             values = " ".join(f"{name}={value}" for name, value in shown.items())
             speed = f"{timing['updates_per_second']:.0f} updates/s, {timing['seconds']:.0f} s"
             if episodes_per_second is not None:
                 speed += f"; evaluated {episodes_per_second:.3g} episodes/s"
-            print(f"{self.title}: step {rows[0]['step']}/{self.total} {values} ({speed})", file=sys.stderr, flush=True)
+            step = f"step {rows[0]['step']}/{self._total}"
+            print(f"{self._title}: {step} {values} ({speed})", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Leaves the terminal as it was, and no note."""
-        self.bar.close()
+        self._bar.close()
         forget(self._directories)

@@ -93,8 +93,7 @@ def _timing(cell: Cell, run: Run, record: dict[str, Any]) -> list[dict[str, Any]
     finished stage from its files."""
     rows = []
     for stage in STAGES:
-        found = [record] if stage == record["stage"] else []
-        directory = cell.directory(stage)
+        directory, found = cell.directory(stage), [record] if stage == record["stage"] else []
         try:
             if not found and cell.diverged.exists():
                 ended: Any = read_json(cell.diverged)
@@ -121,11 +120,6 @@ def read_manifest(cell: Cell, run: Run, stage: str) -> dict[str, Any]:
     """What is recorded of a published run; a UserError unless it is whole, and of this place."""
     path = cell.path / f"{stage}.json"
     manifest: Any = read_json(path)
-    if isinstance(manifest, dict) and "digest" in manifest and "seal" not in manifest:
-        scale = cell.path.parents[1 if cell.path.parent.name == "pretrained" else 2]
-        older = f"{scale}/pretrained/*/pretrain.json {scale}/*/*/seed*/o*line.json"
-        fix = f"delete all such files (rm {older}) and {PUBLISH}"
-        raise UserError(f"{path}: seal: missing, as this file is older than seals; {fix}")
     check(manifest, Manifest, str(path), AGAIN)
     if seal({key: value for key, value in manifest.items() if key != "seal"}) != manifest["seal"]:
         raise UserError(f"{path}: damaged (checksum); {AGAIN}")

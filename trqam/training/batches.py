@@ -53,7 +53,8 @@ class FromHost:
             batch = {key: torch.from_numpy(array) for key, array in experience.batch(step).items()}
         with region("noise"):
             noise = draw_noise(self._agent, experience.seeds, f"noise/{experience.stage}", step)
-        self._given = tuple({key: t.to(self._device) for key, t in part.items()} for part in (batch, noise))
+        batch, noise = ({key: t.to(self._device) for key, t in part.items()} for part in (batch, noise))
+        self._given = batch, noise
 
     def __call__(self) -> tuple[Tensors, Tensors]:
         """The last prepared."""

@@ -179,17 +179,16 @@ class Online(Offline):
     def save(self, position: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Replay and environment of one seed, as its episode's actions: replayed from the reset they restore it."""
         explorer = self.explorers[position]
-        taken = self.fleet.position(explorer.seed).actions
-        taken = np.array(taken, np.float32).reshape(len(taken), explorer.chunk.shape[1])
+        actions = self.fleet.position(explorer.seed).actions
+        taken = np.array(actions, np.float32).reshape(len(actions), explorer.chunk.shape[1])
         arrays = {"environment/taken": taken, "environment/chunk": explorer.chunk}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         return tensors, {"episode": explorer.episode, "replay": explorer.replay.flush()}
 
     def keep(self, positions: list[int]) -> None:
         """Drops all seeds but those at ``positions``."""
-        before = set(self.seeds)
+        self.fleet.drop({seed for position, seed in enumerate(self.seeds) if position not in positions})
         super().keep(positions)
-        self.fleet.drop(before - set(self.seeds))
         self.explorers = [self.explorers[p] for p in positions]
 
     def close(self) -> None:

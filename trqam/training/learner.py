@@ -3,6 +3,7 @@
 Make new ones when the stack shrinks: what is captured holds the tensors of the old.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -95,7 +96,7 @@ class Policy:
 
     def act(self, observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Chunks [R, S, D] for observations [R, S, O] and noise [R, S, noise_size]."""
-        act = self._act
+        act: Callable[[Tensor, Tensor], Tensor] = self._act
         if self._captured:
             if observations.shape not in self._calls:
                 self._calls[observations.shape] = Call(self._act, "captured", self._device)
