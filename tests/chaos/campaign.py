@@ -1,15 +1,18 @@
-"""The campaign: an undisturbed run, then every kind of failure, so many events of each."""
+"""``python -m tests.chaos``: an undisturbed run, then every kind of failure, so many events of each, and one table."""
 
+import argparse
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from tests.chaos.damage import flips, lost, truncations
-from tests.chaos.events import Event
+from tests.chaos.events import Event, into, read, table, write
 from tests.chaos.kills import fresh, kills
 from tests.chaos.marks import Marks
 from tests.chaos.poison import poison
@@ -54,3 +57,33 @@ def _undisturbed(world: World) -> None:
         world.seconds[stage] = time.monotonic() - began
         world.reference(stage).parent.mkdir(exist_ok=True)
         before = place.rename(world.reference(stage))
+
+
+def main() -> None:
+    """The command line; exit code 1 if a promise was broken."""
+    top = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    top.add_argument("--seed", type=int, default=0, help="of all random instants and places (default: %(default)s)")
+    top.add_argument("--share", type=float, default=1.0, help="of the full campaign's events (default: %(default)s)")
+    top.add_argument("--only", nargs="+", choices=FULL, default=list(FULL), help="kinds of failure (default: all)")
+    top.add_argument("--folder", type=Path, help="to make a temporary one in (default: the system's)")
+    top.add_argument("--events", type=Path, metavar="FILE", help="record every event there, a line of JSON each")
+    top.add_argument("--document", type=Path, metavar="FILE", help="put the table into it, too")
+    top.add_argument("--read", type=Path, nargs="+", metavar="FILE", help="run nothing: take events so recorded")
+    arguments = top.parse_args()
+    record = arguments.events and arguments.events.resolve()
+    if arguments.read:
+        events = [event for path in arguments.read for event in read(path)]
+        if record:
+            write(events, record)
+    else:
+        counts = {kind: max(1, round(arguments.share * FULL[kind])) for kind in arguments.only}
+        with tempfile.TemporaryDirectory(prefix="chaos", dir=arguments.folder) as folder:
+            keep = partial(write, path=record) if record else list
+            events = campaign(Path(folder), arguments.seed, counts, keep)
+    print("\n".join(table(events)))
+    if arguments.document:
+        into(arguments.document, "python -m tests.chaos", table(events))
+    bad = [event for event in events if not event.good]
+    for event in bad:
+        print(f"{event.kind}: {event.details}: {event.why}", file=sys.stderr)
+    sys.exit(bool(bad))

@@ -119,7 +119,7 @@ def test_time_limits(text, seconds):
         "1e400",
         "inf",
         "nan",
-        "1" + "0" * 18,
+        f"1{'0' * 18}",
     ],
 )
 def test_what_is_no_time_limit(text, capsys, monkeypatch):

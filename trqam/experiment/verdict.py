@@ -146,17 +146,27 @@ def mixed_because(config: Config, found: list[Part], accepted: bool, ahead: bool
     if not found:
         return ""
     run = found[0].run
-    changed = [(part, change) for part in found for change in changes(part.record, run, part.stage)]
-    for part, change in changed:
-        if not accepted or change.key in SHAPE:
-            check_same(part.record, run, part.stage, part.where, command(config, "clean", "--outdated"))
+    for part in found:
+        _check(config, part, accepted)
     made = [(part.where, part.record) for part in found]
     if ahead and not _complete(config, found):
         made.append((TODAY, _today(run.agent)))
-    reason = mixture(made, [(part.where, change) for part, change in changed])
+    reason = mixture(made, [(part.where, change) for part in found for change in _changed(part, accepted=False)])
     if reason and not accepted:
         raise UserError(reason.refusal(run.task, run.method, command(config, "clean", "--outdated")))
     return reason.reason if reason else ""
+
+
+def _changed(part: Part, accepted: bool) -> list[Changed]:
+    """Where a part differs from today's configuration; if that is ``accepted``, where it still matters."""
+    found = changes(part.record, part.run, part.stage)
+    return [change for change in found if not accepted or change.key in SHAPE]
+
+
+def _check(config: Config, part: Part, accepted: bool) -> None:
+    """A UserError if a part differs."""
+    if _changed(part, accepted):
+        check_same(part.record, part.run, part.stage, part.where, command(config, "clean", "--outdated"))
 
 
 def _complete(config: Config, found: list[Part]) -> bool:
@@ -221,9 +231,7 @@ def check_before(config: Config, task: str, method: str, stage: str, seeds: list
     run = config.run(task, method)
     for seed in seeds:
         if part := part_of(cell_of(config, task, method, seed), run, stage):
-            for change in changes(part.record, run, stage):
-                if not config.scale.mixed or change.key in SHAPE:
-                    check_same(part.record, run, stage, part.where, command(config, "clean", "--outdated"))
+            _check(config, part, config.scale.mixed)
 
 
 @dataclass(frozen=True)
@@ -250,17 +258,13 @@ def outdated(config: Config) -> Iterator[Outdated]:
         mixed = not accepted and mixture(made if _complete(config, found) else [*made, (TODAY, today)], [])
         reasons = {}
         for part in found:
-            reasons[part.where] = _differences(part, run, accepted)
-            if mixed and not reasons[part.where] and (differing := set(_made_by(part.record)) - set(_made_by(today))):
-                reasons[part.where] = f"made by other {min(differing)[0]}"
+            differing = _changed(part, accepted)[:3]
+            reasons[part.where] = ", ".join(f"{key} {old!r}, now {new!r}" for key, old, new in differing)
+            if mixed and not differing and (others := set(_made_by(part.record)) - set(_made_by(today))):
+                reasons[part.where] = f"made by other {min(others)[0]}"
         for cell in dict.fromkeys(part.cell for part in found if part.cell not in seen):
             seen.add(cell)
             yield from _outdated([part for part in found if part.cell == cell], reasons)
-
-
-def _differences(part: Part, run: Run, accepted: bool) -> str:
-    changed = [change for change in changes(part.record, run, part.stage) if not accepted or change.key in SHAPE]
-    return ", ".join(f"{key} {old!r}, now {new!r}" for key, old, new in changed[:3])
 
 
 def _outdated(found: list[Part], reasons: dict[Path, str]) -> Iterator[Outdated]:
