@@ -1,7 +1,6 @@
 """Generated stores are complete, reproducible with any number of workers, and agree with OGBench's own loader."""
 
 import json
-import sys
 
 import numpy as np
 import ogbench
@@ -178,16 +177,6 @@ def test_what_cannot_be_generated_says_so(name, tmp_path):
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="transitions"):
         generate(MAZE, tmp_path, 0, seed=0)
-
-
-def test_progress_without_a_terminal_is_a_line_for_every_tenth(maze, tmp_path, capsys):
-    assert not sys.stderr.isatty()
-    generate(MAZE, tmp_path, 2500, seed=3)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[-1].startswith(f"generating {MAZE}: 2,503 of 2,503 rows, ")
-    assert lines[-1].endswith(" 0 s left")
-    assert "rows/s" in lines[0]
-    assert len(lines) == 3
 
 
 @pytest.mark.parametrize(("transitions", "seed", "key"), [(2600, 3, "transitions"), (2500, 4, "seed")])

@@ -3,13 +3,15 @@
 import hashlib
 import io
 import threading
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
 
 from tests.helpers.loopback import Server
-from trqam.data.download import Patience
+from trqam.data.download import SETTINGS
 from trqam.data.fetch import MEMBERS, fetch
 
 CUBE = "cube-double-play"
@@ -32,6 +34,8 @@ HALF = len(BODY) // 2
 @pytest.fixture
 def server(monkeypatch):
     """A server with the cube set at two mirrors, /a and /b."""
+    for name in (*SETTINGS, *map(str.lower, SETTINGS)):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.delenv("TRQAM_OFFLINE", raising=False)
     server = Server()
@@ -46,19 +50,22 @@ def server(monkeypatch):
 
 
 @pytest.fixture
-def waits():
-    """The waits between attempts, none of them waited."""
-    return []
+def waits(monkeypatch):
+    """The waits between attempts, none of them waited; of which there are three in a row at most."""
+    found = []
+    for module in ("trqam.data.download", "urllib3.util.retry"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(sleep=found.append, time=time.time))
+    monkeypatch.setattr("trqam.data.download.ATTEMPTS", 3)
+    return found
 
 
 @pytest.fixture
 def get(server, tmp_path, waits):
     """A function that fetches the cube set into tmp_path/official; returns the path of its (first) file."""
 
-    def get(mirrors="a", shards=0, known=None, folder="", offline=False, dataset=CUBE, **patience):
-        table = write_table(server, tmp_path, mirrors, shards, known, folder, dataset)
-        patience = Patience(**{"attempts": 3, "sleep": waits.append, **patience})
-        return fetch(dataset, tmp_path / "official", table, offline, patience)[0]
+    def get(mirrors="a", shards=0, known=None, folder="", offline=False):
+        table = write_table(server, tmp_path, mirrors, shards, known, folder)
+        return fetch(CUBE, tmp_path / "official", table, offline)[0]
 
     return get
 

@@ -1,5 +1,11 @@
-"""What a dataset's card says of its transitions: how many, how they are distributed, how often they solve each task."""
+"""What a dataset's card says of its transitions: how many, how they are distributed, how often they solve each task.
 
+``store.json`` is the truth and is written last. ``card.json``, which everybody reads, is a copy of it: the workflow
+declares it as the output of its rule, and Snakemake deletes what a rule declares, before a job (``--forceall``) and
+after one that failed. The command of the rule puts it back from the truth, without reading an official file again.
+"""
+
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,9 +16,11 @@ from trqam.config.errors import UserError
 from trqam.config.reading import read_bytes
 from trqam.config.schema import Count, Finite, Natural
 from trqam.config.strict import read_record, shown
-from trqam.data.record import CARD, RECORD
+from trqam.config.wording import weight
 from trqam.environments.ogbench_tasks import TASKS
+from trqam.experiment.files import write_atomically
 
+CARD, RECORD = "card.json", "store.json"
 TASK = Annotated[str, msgspec.Meta(pattern=rf"^[1-{TASKS}]\Z", description=f"a task, 1 to {TASKS}")]
 REWARD = Annotated[str, msgspec.Meta(pattern=r"^-?\d+(\.\d+)?(e[+-]\d\d)?\Z", description="a reward")]
 KEY = Annotated[  # becomes the name of a file
@@ -61,16 +69,6 @@ class Card(msgspec.Struct):
     shards: list[Shard] = []
 
 
-class Part(msgspec.Struct):
-    """The sums over some of the transitions; see ``Statistics``."""
-
-    transitions: Natural
-    episodes: Natural
-    sum: list[Finite]
-    squares: list[Finite]
-    tasks: dict[TASK, Task]
-
-
 def read(path: Path, dataset: str, fix: str) -> dict[str, Any]:
     """The card at ``path`` of a store of ``dataset``; a UserError that ends in ``fix`` if it is not one."""
     card = read_record(path, Card, fix)
@@ -102,10 +100,12 @@ def read(path: Path, dataset: str, fix: str) -> dict[str, Any]:
 class Statistics:
     """Sums over transitions (the last rows of episodes left out), which can be recorded by block and merged."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.transitions = self._episodes = 0
-        self._sum = self._squares = 0.0
-        self._tasks = {str(number): {"successes": 0, "reward_histogram": {}} for number in range(1, TASKS + 1)}
+        self._sum = self._squares = np.zeros(())
+        numbers = [str(number) for number in range(1, TASKS + 1)]
+        self._successes = dict.fromkeys(numbers, 0)
+        self._rewards: dict[str, Counter[str]] = {number: Counter() for number in numbers}
 
     def add(self, part: dict[str, np.ndarray]) -> None:
         """Count the rows of ``part``, which has rewards and masks of every task."""
@@ -115,20 +115,20 @@ class Statistics:
         self._squares = self._squares + np.square(observations).sum(axis=0)
         self.transitions += len(observations)
         self._episodes += int((~inner).sum())
-        for number, task in self._tasks.items():
-            task["successes"] += int((part[f"masks-task{number}"][inner] == 0).sum())
+        for number, histogram in self._rewards.items():
+            self._successes[number] += int((part[f"masks-task{number}"][inner] == 0).sum())
             rewards, counts = np.unique(part[f"rewards-task{number}"][inner], return_counts=True)
-            for reward, count in zip(rewards, counts, strict=True):
-                _count(task["reward_histogram"], f"{reward:g}", int(count))
+            for reward, count in zip(rewards, counts.tolist(), strict=True):
+                histogram[f"{reward:g}"] += count
 
     def record(self) -> dict[str, Any]:
         """The sums as plain JSON types, from which ``merge`` takes them without loss."""
         return {
             "transitions": self.transitions,
             "episodes": self._episodes,
-            "sum": np.asarray(self._sum).tolist(),
-            "squares": np.asarray(self._squares).tolist(),
-            "tasks": self._tasks,
+            "sum": self._sum.tolist(),
+            "squares": self._squares.tolist(),
+            "tasks": self._tasks(),
         }
 
     def merge(self, record: dict[str, Any]) -> None:
@@ -137,10 +137,9 @@ class Statistics:
         self._episodes += record["episodes"]
         self._sum = self._sum + np.array(record["sum"])
         self._squares = self._squares + np.array(record["squares"])
-        for number, task in self._tasks.items():
-            task["successes"] += record["tasks"][number]["successes"]
-            for reward, count in record["tasks"][number]["reward_histogram"].items():
-                _count(task["reward_histogram"], reward, count)
+        for number, task in record["tasks"].items():
+            self._successes[number] += task["successes"]
+            self._rewards[number].update(task["reward_histogram"])
 
     def summary(self) -> dict[str, Any]:
         """What the card says: counts, successes and rewards by task, mean and standard deviation of observations."""
@@ -149,39 +148,30 @@ class Statistics:
         return {
             "transitions": self.transitions,
             "episodes": self._episodes,
-            "tasks": self._tasks,
+            "tasks": self._tasks(),
             "observation_mean": mean.tolist(),
             "observation_std": std.tolist(),
         }
 
+    def _tasks(self) -> dict[str, Any]:
+        return {n: {"successes": self._successes[n], "reward_histogram": dict(r)} for n, r in self._rewards.items()}
+
+
+def restore(folder: Path) -> None:
+    """Make the card of a complete store a copy of its record again."""
+    content = read_bytes(folder / RECORD)
+    if not (folder / CARD).is_file() or read_bytes(folder / CARD) != content:
+        write_atomically(folder / CARD, content)
+
 
 def describe(card: dict[str, Any], directory: Path | str) -> str:
     """The card of the store in ``directory`` for people: size, origin, and by task the successes and rewards."""
-    weight = sum((Path(directory) / f"{key}.npy").stat().st_size for key in card["shapes"])
+    size = weight(sum((Path(directory) / f"{key}.npy").stat().st_size for key in card["shapes"]))
     origin = "generated, not OGBench's release" if card["source"] == "generated" else "OGBench's official release"
-    lines = [
-        f"{directory}: {card['dataset']}, {card['transitions']:,} transitions in {card['episodes']:,} episodes, "
-        f"{size(weight)}; {origin}"
-    ]
+    said = f"{card['transitions']:,} transitions in {card['episodes']:,} episodes, {size}; {origin}"
+    lines = [f"{directory}: {card['dataset']}, {said}"]
     for number, task in sorted(card["tasks"].items()):
         rewards = sorted(task["reward_histogram"].items(), key=lambda item: float(item[0]))
-        shares = ", ".join(f"{reward}: {_percent(count, card)}" for reward, count in rewards)
+        shares = ", ".join(f"{reward}: {100 * count / card['transitions']:.4g} %" for reward, count in rewards)
         lines.append(f"  task {number}: {task['successes']:,} successes; rewards {shares}")
     return "\n".join(lines)
-
-
-def size(count: float) -> str:
-    """A number of bytes for people."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"
-
-
-def _percent(count: int, card: dict[str, Any]) -> str:
-    return f"{100 * count / card['transitions']:.4g} %"
-
-
-def _count(histogram: dict[str, int], reward: str, count: int) -> None:
-    histogram[reward] = histogram.get(reward, 0) + count

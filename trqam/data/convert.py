@@ -16,10 +16,9 @@ import numpy as np
 from trqam.config.errors import UserError
 from trqam.config.reading import DAMAGED_ZIP
 from trqam.data import verified
-from trqam.data.record import restore
+from trqam.data.card import restore
 from trqam.data.store import Rows, standing, write
-from trqam.data.verified import dtype, out_of_range
-from trqam.data.watch import sums
+from trqam.data.verified import dtype, out_of_range, sums
 from trqam.environments import ogbench_tasks
 
 STORED = ("observations", "actions", "terminals")

@@ -5,38 +5,37 @@ Last-Modified) that the server gave and how many bytes there should be. What was
 request asks for the rest only. If the file changed on the server meanwhile, or the server ignores ranges, the part
 starts again from nothing. RFC 9110, sections 13 and 14, is the reference.
 
-Nothing is sent but the request: no cookies and no credentials, ``~/.netrc`` included; a redirect may leave plain HTTP
-for HTTPS and never the other way. Proxies are taken from the environment, as usual.
+requests follows redirects and urllib3 asks again where there is no answer, or one that says later; a transfer that
+breaks off is ours to go on with. Nothing is sent but the request: no cookies and no credentials, ``~/.netrc`` included.
+Proxies are taken from the environment, as usual.
 """
 
-import email.utils
 import os
 import re
-import ssl
 import sys
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
-from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 import requests
 import urllib3
 
 from trqam.config.errors import UserError
-from trqam.config.reading import read_bytes
-from trqam.config.strict import shown
-from trqam.data.watch import watch
+from trqam.config.strict import read_record, shown
+from trqam.data.verified import watch
 from trqam.experiment.files import write_json, writing
 
 MAGIC = b"PK\x03\x04"  # how a zip file, and so an npz file, begins
 BLOCK = 1 << 20  # bytes asked of the socket at once
 HEADWAY = 1 << 20  # bytes that make an interrupted attempt count as progress, not as a failure
-REDIRECTS = 5
-# What the environment says of connections; no address of a mirror helps where it is wrong.
+ATTEMPTS = 5  # in a row without headway, before an address is given up
+BACK_OFF = 1.0  # seconds before an attempt; doubled before each further one
+LONGEST_WAIT = 300  # seconds, even if Retry-After asks for more
+TIMEOUT = (20.0, 60.0)  # seconds to connect; without a single byte
+# What the environment says of connections: named where there is none, for it may be what is wrong.
 SETTINGS = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
@@ -45,37 +44,58 @@ class Refused(Exception):
 
 
 class Interrupted(Exception):
-    """The transfer broke off; asking again may help. ``wait``: seconds that the server asked for."""
-
-    def __init__(self, reason: str, wait: float = 0.0):
-        super().__init__(reason)
-        self.wait = wait
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait for a server; times in seconds."""
-
-    attempts: int = 5  # in a row without headway, before an address is given up
-    back_off: float = 1.0  # before the second attempt; doubled before each further one
-    cap: float = 300.0  # the longest wait, even if Retry-After asks for more
-    connect: float = 20.0
-    stall: float = 60.0  # without a single byte
-    sleep: Callable[[float], None] = time.sleep
+    """The transfer broke off; asking again may help."""
 
 
 class Origin(msgspec.Struct, frozen=True):
     """Where the bytes of a part came from; ``bytes`` is the size of the whole file, None if the server kept silent."""
 
     url: str
-    etag: str | None
-    last_modified: str | None
-    bytes: Annotated[int, msgspec.Meta(ge=0)] | None
+    etag: str | None = None
+    last_modified: str | None = None
+    bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
     def agrees(self, other: "Origin") -> bool:
         """Whether nothing that both know says that these are two versions of the file."""
         known = [(getattr(self, field), getattr(other, field)) for field in ("etag", "last_modified", "bytes")]
         return self.url == other.url and all(a == b for a, b in known if a is not None and b is not None)
+
+
+class Patience(urllib3.Retry):
+    """As urllib3 has it, but not in silence."""
+
+    def sleep(self, response: urllib3.BaseHTTPResponse | None = None) -> None:
+        """Before the same is asked again."""
+        say(f"{f'HTTP {response.status}' if response else 'no answer'}; asking again, in some minutes at the latest")
+        super().sleep(response)
+
+
+class Session(requests.Session):
+    """Patient and without credentials; a redirect may leave plain HTTP for HTTPS and never the other way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.max_redirects = 5
+        self.auth = lambda request: request  # does nothing, and keeps requests from looking up ~/.netrc
+        self.headers.update({"User-Agent": "trqam", "Accept-Encoding": "identity"})
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        patience = Patience(
+            ATTEMPTS - 1,
+            other=1,  # of what is wrong with TLS, where waiting changes nothing
+            status_forcelist=(408, 429, *range(500, 600)),
+            raise_on_status=False,
+            backoff_factor=BACK_OFF,
+            backoff_max=LONGEST_WAIT,
+            retry_after_max=LONGEST_WAIT,
+        )
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, requests.adapters.HTTPAdapter(max_retries=patience))
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Called before each redirect is followed."""
+        target = prepared_request.url or ""
+        if urlsplit(target).scheme not in ("https", urlsplit(response.url).scheme):
+            raise Refused(f"redirects to {shown(target)}, which is not HTTPS")
 
 
 def say(line: str) -> None:
@@ -93,8 +113,8 @@ def origin_of(part: Path) -> Origin | None:
     if not part.is_file() or not notes_of(part).is_file():
         return None
     try:
-        return msgspec.json.decode(read_bytes(notes_of(part)), type=Origin)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.convert(read_record(notes_of(part), Origin, "delete it"), Origin)
+    except UserError:
         return None
 
 
@@ -115,7 +135,7 @@ def discard(part: Path) -> None:
         notes_of(part).unlink(missing_ok=True)
 
 
-def download(url: str, part: Path, expected: int | None, patience: Patience) -> None:
+def download(session: Session, url: str, part: Path, expected: int | None) -> None:
     """Bring ``part`` to the whole file at ``url``, of ``expected`` bytes if that is known, going on where it stands.
 
     Raises Refused when the address cannot give it, UserError when the disk cannot take it.
@@ -125,33 +145,36 @@ def download(url: str, part: Path, expected: int | None, patience: Patience) -> 
     failures, furthest = 0, 0
     while True:
         try:
-            return _receive(url, part, expected, patience)
+            return _receive(session, url, part, expected)
         except Interrupted as error:
-            reached = part.stat().st_size if part.is_file() else 0
+            reached = _size(part)
             failures = 1 if reached >= furthest + HEADWAY else failures + 1
             furthest = max(furthest, reached)
-            if failures >= patience.attempts:
+            if failures >= ATTEMPTS:
                 raise Refused(f"{error}, {failures} times in a row") from error
-            wait = min(max(error.wait, patience.back_off * 2 ** (failures - 1)), patience.cap)
+            wait = min(BACK_OFF * 2 ** (failures - 1), LONGEST_WAIT)
             say(f"{part.stem}: {error} at {reached:,} bytes; going on in {wait:.0f} s")
-            patience.sleep(wait)
+            time.sleep(wait)
 
 
-def _receive(url: str, part: Path, expected: int | None, patience: Patience) -> None:
+def _receive(session: Session, url: str, part: Path, expected: int | None) -> None:
     """One request and what it brings; Interrupted if that is not all."""
-    origin, offset = origin_of(part), 0
-    if origin and origin.url == url:
-        offset = part.stat().st_size
-        if offset == origin.bytes:
-            return
-    headers = {}
-    if offset:
-        headers["Range"] = f"bytes={offset}-"
-        strong = origin.etag if origin.etag and not origin.etag.startswith("W/") else None
-        if validator := strong or origin.last_modified:
-            headers["If-Range"] = validator
-    with _get(url, headers, patience) as response, _transfer_errors():
-        _check_status(response, part)
+    known = origin_of(part)
+    origin = known if known and known.url == url else Origin(url)
+    offset = _size(part) if origin is known else 0
+    if offset and offset == origin.bytes:
+        return
+    headers = {"Range": f"bytes={offset}-"} if offset else {}
+    strong = origin.etag if origin.etag and not origin.etag.startswith("W/") else None
+    if offset and (validator := strong or origin.last_modified):
+        headers["If-Range"] = validator
+    try:
+        response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+    except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:  # RequestException is an OSError
+        settings = [name for name in (*SETTINGS, *map(str.lower, SETTINGS)) if os.environ.get(name)]
+        beside = f", with {', '.join(settings)} set" if settings else ""
+        raise Refused(f"no answer ({_said(error)}{beside})") from error
+    with response:
         total = _whole_size(response, offset, part)
         found = Origin(url, response.headers.get("ETag"), response.headers.get("Last-Modified"), total)
         if None not in (total, expected) and total != expected:
@@ -164,152 +187,56 @@ def _receive(url: str, part: Path, expected: int | None, patience: Patience) -> 
         elif not origin.agrees(found):
             discard(part)
             raise Interrupted("the file changed on the server; starting again")
-        elif total is None:
-            total = origin.bytes
+        total = origin.bytes if total is None and response.status_code == 206 else total
         _pour(response, part, total)
-    size = part.stat().st_size
-    if total is not None and size != total:
+    if total is not None and (size := _size(part)) != total:
         raise Interrupted(f"the answer ended {total - size:,} bytes too early")
 
 
-@contextmanager
-def _transfer_errors():
-    """Whatever goes wrong on the wire once there is an answer is an interruption."""
-    try:
-        yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        stalled = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError)
-        raise Interrupted("no byte in time" if stalled else f"the connection broke ({_said(error)})") from error
-
-
-def _get(url: str, headers: dict[str, str], patience: Patience) -> requests.Response:
-    """The response to GET, redirects followed by hand; its body is not read yet."""
-    headers = {"User-Agent": "trqam", "Accept-Encoding": "identity", **headers}
-    for _ in range(REDIRECTS + 1):
-        # An `auth` that does nothing keeps requests from looking up ~/.netrc.
-        options = {"headers": headers, "auth": lambda request: request, "timeout": (patience.connect, patience.stall)}
-        try:
-            response = requests.get(url, stream=True, allow_redirects=False, **options)
-        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:  # RequestException is an OSError
-            raise _without_answer(error) from error
-        if not response.is_redirect:
-            return response
-        response.close()
-        location = response.headers["Location"]
-        try:
-            target = urljoin(url, location)
-            scheme = urlsplit(target).scheme
-        except ValueError:
-            raise Refused(f"redirects to {shown(location)!r}, which is no address") from None
-        if scheme not in ("https", urlsplit(url).scheme):
-            raise Refused(f"redirects to {shown(target)}, which is not HTTPS")
-        url = target
-    raise Refused(f"more than {REDIRECTS} redirects")
-
-
-def _without_answer(error: Exception) -> Exception:
-    """Why there is no answer: Interrupted if asking again may help, Refused if another mirror may, a UserError if what
-    the environment says of connections is wrong."""
-    cause, said = _innermost(error), _said(error)
-    if isinstance(error, requests.Timeout):
-        return Interrupted("no byte in time")
-    names = ", ".join(name for name in (*SETTINGS, *map(str.lower, SETTINGS)) if os.environ.get(name))
-    # A missing SOCKS package, a proxy that is no address, and certificates that are not there.
-    if isinstance(error, requests.exceptions.InvalidSchema | requests.exceptions.InvalidProxyURL) or (
-        isinstance(error, OSError) and not isinstance(error, requests.RequestException)
-    ):
-        fix = "correct or unset what is wrong in the environment"
-        return UserError(f"{names or 'the environment'}: no connection can be made ({said}); {fix}")
-    if isinstance(error, ValueError | urllib3.exceptions.LocationParseError):
-        proxies = [name for name in names.split(", ") if name.upper().endswith("PROXY")]
-        places = ", ".join(["the mirror's", "a redirect's", *proxies])
-        return Refused(f"no address that can be asked ({places}): {said}")
-    passing = ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError
-    secured = isinstance(error, requests.exceptions.SSLError) and not isinstance(cause, passing)
-    if secured or "Tunnel connection failed: 4" in said:
-        return Refused(f"no connection ({said})")
-    return Interrupted(f"no connection ({said})")
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """The error that the others were made of."""
-    while True:
-        parts = (getattr(error, "reason", None), *error.args, error.__cause__)
-        inner = next((part for part in parts if isinstance(part, BaseException)), None)
-        if inner is None:
-            return error
-        error = inner
-
-
-def _said(error: BaseException) -> str:
-    """What the innermost error says, without objects' addresses and passwords."""
-    cause = _innermost(error)
-    text = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None) or str(cause)
-    text = re.sub(r"//[^/\s]*@", "//", re.sub(r"<[^<>]* object at 0x[0-9a-f]+>:? ?", "", text))
-    return shown(text.strip() or type(cause).__name__, 160)
-
-
-def _check_status(response: requests.Response, part: Path) -> None:
-    """Passes only 200 and 206 with what may be a file."""
-    code = response.status_code
-    if code in (408, 429) or code >= 500:
-        raise Interrupted(f"HTTP {code}", _retry_after(response))
-    if code == 416:  # the part is longer than the file, or the file went
+def _whole_size(response: requests.Response, offset: int, part: Path) -> int | None:
+    """Bytes of the whole file, as an answer says that is it (200) or the rest of it from ``offset`` (206)."""
+    said = response.headers.get("Content-Length", "")
+    if response.status_code == 416:  # the part is longer than the file, or the file went
         discard(part)
         raise Interrupted("HTTP 416, the range is not there; starting again")
-    if code not in (200, 206):
-        raise Refused(f"HTTP {code}")
-    if "html" in response.headers.get("Content-Type", "").lower():
-        raise Refused("an HTML page, not the file")
-    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Refused("sent compressed, so that its size cannot be checked")
-
-
-def _retry_after(response: requests.Response) -> float:
-    """Seconds that the header asks for: a number, or a date."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isdecimal():
-        return float(text)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, OverflowError):  # absent or illegible
-        return 0.0
-
-
-def _whole_size(response: requests.Response, offset: int, part: Path) -> int | None:
-    """Bytes of the whole file by Content-Length (200) or Content-Range (206, which must begin at ``offset``)."""
-    if response.status_code == 200:
-        return _number(response.headers.get("Content-Length", ""))
-    text = response.headers.get("Content-Range", "")
-    unit, _, rest = text.partition(" ")
-    span, _, total = rest.partition("/")
-    first = span.partition("-")[0]
-    if unit != "bytes" or not offset or first != str(offset) or (_number(total) is None and total != "*"):
-        discard(part)
-        raise Interrupted(f"Content-Range {text!r} is not the rest from byte {offset}; starting again")
-    return _number(total)
-
-
-def _number(text: str) -> int | None:
-    """A number of bytes."""
-    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+    if response.status_code not in (200, 206):
+        raise Refused(f"HTTP {response.status_code}")
+    if response.status_code == 206:
+        said = response.headers.get("Content-Range", "")
+        rest = re.fullmatch(rf"bytes {offset}-[0-9]+/([0-9]{{1,18}}|\*)", said)
+        if not (rest and offset):
+            discard(part)
+            raise Interrupted(f"Content-Range {said!r} is not the rest from byte {offset}; starting again")
+        said = rest[1]
+    return int(said) if re.fullmatch("[0-9]{1,18}", said) else None
 
 
 def _pour(response: requests.Response, part: Path, total: int | None) -> None:
     """Append the body to ``part`` as it arrives, at constant memory; every byte received is in the file at once."""
-    start = part.stat().st_size if part.is_file() else 0
-    progress = watch(part.stem, total, "B", start)
-    with writing(part):
-        file = open(part, "ab", buffering=0)  # noqa: SIM115 (closed below)
-    with file, progress:
-        while block := response.raw.read1(BLOCK, decode_content=False):
-            if file.tell() == 0 and not block.startswith(MAGIC[: len(block)]):
-                raise Refused("not an npz file")
-            try:
-                left = memoryview(block)
-                while left:
-                    left = left[file.write(left) :]
-            except OSError as error:
-                fix = "make room and run the same command, which goes on from here"
-                raise UserError(f"{part}: cannot be written ({error.strerror}); {fix}") from error
-            progress.update(len(block))
+    with writing(part), open(part, "ab") as file, watch(part.stem, total, "B", _size(part)) as progress:
+        try:
+            while block := response.raw.read1(BLOCK, decode_content=False):
+                if file.tell() == 0 and not block.startswith(MAGIC[: len(block)]):
+                    raise Refused(f"no npz file, but {shown(response.headers.get('Content-Type', 'something else'))}")
+                file.write(block)
+                file.flush()
+                progress.update(len(block))
+        except urllib3.exceptions.HTTPError as error:
+            raise Interrupted(f"the connection broke ({_said(error)})") from error
+
+
+def _said(error: BaseException) -> str:
+    """What the innermost error says, without objects' addresses and passwords."""
+    while True:
+        parts = (getattr(error, "reason", None), *error.args, error.__cause__)
+        inner = next((part for part in parts if isinstance(part, BaseException)), None)
+        if inner is None:
+            break
+        error = inner
+    text = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error)
+    text = re.sub(r"//[^/\s]*@", "//", re.sub(r"<[^<>]* object at 0x[0-9a-f]+>:? ?", "", text))
+    return shown(text.strip() or type(error).__name__, 160)
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0

@@ -17,17 +17,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import msgspec
 
 from trqam.config.errors import UserError
-from trqam.config.reading import DAMAGED_ZIP, read_json
+from trqam.config.reading import DAMAGED_ZIP
 from trqam.config.schema import Name
-from trqam.config.strict import Strict, check, convert, read_yaml, shown
-from trqam.data.download import Patience, Refused, discard, download, origin_of, say, set_aside
-from trqam.data.exclusive import exclusive
-from trqam.data.watch import sums
+from trqam.config.strict import Strict, convert, read_record, read_yaml, shown
+from trqam.data.download import Refused, Session, discard, download, origin_of, say, set_aside
+from trqam.data.verified import exclusive, sums
 from trqam.experiment.files import publish, write_json, writing
 
 MIRRORS = "config/mirrors.yaml"
@@ -105,8 +103,6 @@ def official_files(dataset: str, folder: Path | str, mirrors: Path | str = MIRRO
     official = table.datasets[dataset]
     if unknown := [name for name in official.mirrors if name not in table.mirrors]:
         raise UserError(f"{mirrors}: {dataset}: mirrors: unknown {unknown[0]!r}; use one of {', '.join(table.mirrors)}")
-    for name in official.mirrors:
-        _check_address(table.mirrors[name], f"{mirrors}: mirrors: {name}")
     stems = [f"{dataset}-v0-{shard:03d}" for shard in range(official.shards)] or [f"{dataset}-v0"]
     files = []
     for name in [f"{stem}.npz" for stem in stems]:
@@ -114,17 +110,6 @@ def official_files(dataset: str, folder: Path | str, mirrors: Path | str = MIRRO
         urls = {mirror: f"{table.mirrors[mirror]}/{path}" for mirror in official.mirrors}
         files.append(Wanted(Path(folder) / name, urls, table.known.get(name)))
     return files
-
-
-def _check_address(url: str, where: str) -> None:
-    """A UserError for what looks like an address and is none."""
-    try:
-        parts = urlsplit(url)
-        right = bool(parts.hostname) and parts.port != 0  # reading the port checks it
-    except ValueError:
-        right = False
-    if not right:
-        raise UserError(f"{where}: found {shown(url)!r}; write an address such as https://example.org/data")
 
 
 def placed(dataset: str, folder: Path | str, mirrors: Path | str = MIRRORS) -> list[Path]:
@@ -137,13 +122,7 @@ def placed(dataset: str, folder: Path | str, mirrors: Path | str = MIRRORS) -> l
     return [file.path for file in files]
 
 
-def fetch(
-    dataset: str,
-    folder: Path | str,
-    mirrors: Path | str = MIRRORS,
-    offline: bool = False,
-    patience: Patience | None = None,
-) -> list[Path]:
+def fetch(dataset: str, folder: Path | str, mirrors: Path | str = MIRRORS, offline: bool = False) -> list[Path]:
     """See to it that every file of ``dataset`` is in ``folder``, whole and verified; returns their paths.
 
     ``offline`` (or the environment's TRQAM_OFFLINE=1): only verify; a UserError names the files to place, and where.
@@ -156,8 +135,9 @@ def fetch(
         missing = [file for file in files if not _found(file, offline)]
         if missing and offline:
             raise UserError(f"{_listed(files, missing)}: not here, and offline; download elsewhere and place there")
-        for file in missing:
-            last = _fetch_one(file, patience or Patience(), last)
+        with Session() as session:
+            for file in missing:
+                last = _fetch_one(session, file, last)
     size = sum(file.path.stat().st_size for file in files)
     say(f"{dataset}: {len(files)} file{'s'[: len(files) > 1]}, {size / 1e9:.2f} GB, verified, in {folder}")
     return [file.path for file in files]
@@ -198,7 +178,7 @@ def _found(file: Wanted, offline: bool) -> bool:
     return True
 
 
-def _fetch_one(file: Wanted, patience: Patience, last: str | None) -> str:
+def _fetch_one(session: Session, file: Wanted, last: str | None) -> str:
     """Download and verify one file; returns the mirror that gave it.
 
     Mirrors are asked in the configured order, but first the one that a part came from, then ``last``, which gave the
@@ -209,7 +189,7 @@ def _fetch_one(file: Wanted, patience: Patience, last: str | None) -> str:
     reasons = []
     for mirror, url in sorted(file.urls.items(), key=lambda item: (item[1] != begun, item[0] != last)):
         try:
-            download(url, file.part, file.known.bytes if file.known else None, patience)
+            download(session, url, file.part, file.known.bytes if file.known else None)
             try:
                 _verify(file.part, file, mirror)
             except Refused:
@@ -253,10 +233,9 @@ def _verify(path: Path, file: Wanted, source: str) -> None:
 
 def _records(record: Path) -> dict[str, dict]:
     """What checksums.json holds."""
-    found = read_json(record) if os.path.lexists(record) else {}
-    fix = "delete it: the files are then recorded as they are"
-    check(found, dict[str, Recorded], f"{record}: damaged, not a table of sums", fix)
-    return found
+    if not os.path.lexists(record):
+        return {}
+    return read_record(record, dict[str, Recorded], "delete it: the files are then recorded as they are")
 
 
 def _check_npz(path: Path) -> None:

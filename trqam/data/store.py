@@ -5,14 +5,14 @@ observations [R, O], actions [R, A], terminals [R] (1 on the last row of an epis
 observation), and for each of the five tasks rewards-task{k} and masks-task{k} [R] from OGBench's own relabelling.
 Generated stores also have qpos, qvel and (scene, puzzle) button_states, which relabelling reads and training does not;
 converted ones leave them in the official files. ``store.json`` describes a store and is written last, with its copy
-``card.json`` (see ``trqam.data.record``): without them there is no dataset.
+``card.json`` (see ``trqam.data.card``): without them there is no dataset.
 
 There is one file a key, however many shards the data came in: a batch is then gathered from five maps. With a map for
 each of a hundred shards the same batch took 20 to 40 times as long, and needed 500 open files.
 
 What a store is filled with are *blocks*, episodes of a collector or shards of a release, made in any order, each with
 its place. Until all are there they lie in ``.unfinished/``: the files at full length (sparse), ``plan.json`` and
-``blocks.jsonl``, which gets one line for each block once its rows are written: their checksums, by which an
+``blocks.jsonl``, which gets one sealed line for each block once its rows are written: their checksums, by which an
 interrupted run knows what it has, and their statistics.
 
 Nothing that is there is replaced: not a store of other data (more transitions, another seed, other files), for runs may
@@ -25,7 +25,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -36,17 +35,14 @@ from typing import Any, Protocol
 
 import msgspec
 import numpy as np
-from tqdm import tqdm
 
 from trqam.config.errors import UserError
-from trqam.config.schema import Natural
+from trqam.config.reading import seal
 from trqam.config.strict import read_record, shown
+from trqam.config.wording import weight
 from trqam.data import verified
-from trqam.data.card import Card, Part, Statistics, Sum, read, size
-from trqam.data.exclusive import exclusive
-from trqam.data.record import CARD, RECORD, restore
-from trqam.data.verified import dtype, out_of_range
-from trqam.data.watch import sums
+from trqam.data.card import CARD, RECORD, Card, Statistics, read, restore
+from trqam.data.verified import dtype, exclusive, out_of_range, sums, watch
 from trqam.environments import ogbench_tasks
 from trqam.environments.workers import in_processes
 from trqam.experiment.files import publish, sweep, write_atomically, write_json, writing
@@ -79,14 +75,6 @@ class Plan(msgspec.Struct):
     versions: dict[str, str]
 
 
-class Line(msgspec.Struct):
-    """Of the journal: a block whose rows are written."""
-
-    block: Natural
-    sha256: dict[str, Sum]
-    statistics: Part
-
-
 def write(blocks: Blocks, directory: Path | str, workers: int = 1) -> dict[str, Any]:
     """Fill the store in ``directory`` with ``blocks``, in ``workers`` processes; returns its card.
 
@@ -94,15 +82,11 @@ def write(blocks: Blocks, directory: Path | str, workers: int = 1) -> dict[str, 
     what else is there. The bytes of all files depend on ``blocks`` only.
     """
     directory = Path(directory)
-    waiting = f"{directory}: another process is writing it; waiting"
-    with exclusive(directory / ".lock", waiting, "correct --out or data_dir"):
+    with exclusive(directory / ".lock", str(directory), "correct --out or data_dir"):
         try:
-            names = [
-                f"{label}-task{number}"
-                for label in ("rewards", "masks")
-                for number in range(1, ogbench_tasks.TASKS + 1)
-            ]
-            files = Files(directory / ".unfinished", sum(blocks.rows), blocks.shapes() | dict.fromkeys(names, ()))
+            tasks = range(1, ogbench_tasks.TASKS + 1)
+            labels = [f"{label}-task{number}" for label in ("rewards", "masks") for number in tasks]
+            files = Files(directory / ".unfinished", sum(blocks.rows), blocks.shapes() | dict.fromkeys(labels, ()))
             plan = {
                 "dataset": blocks.dataset,
                 **blocks.origin,
@@ -130,9 +114,8 @@ def write(blocks: Blocks, directory: Path | str, workers: int = 1) -> dict[str, 
 def standing(directory: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
     """The card of the store in ``directory``; None if there is none. A UserError if it is not what is ``wanted``, by
     whatever version it was made."""
-    fix = _ways_out(directory)
-    path = next((path for path in (directory / RECORD, directory / CARD) if os.path.lexists(path)), None)
-    if path is None:
+    path, fix = directory / RECORD, _ways_out(directory)
+    if not os.path.lexists(path):
         return None
     card = read(path, wanted["dataset"], fix)
     for key, value in wanted.items():
@@ -213,8 +196,8 @@ class Files:
         present = [self.path(key) for key in self.shapes if self.path(key).is_file()]
         missing = sum(self._bytes(key) for key in self.shapes) - sum(path.stat().st_blocks * 512 for path in present)
         if missing > (free := shutil.disk_usage(self.folder).free):
-            fix = f"{size(free)} are free; make room or choose another data_dir"
-            raise UserError(f"{self.folder.parent}: {size(missing)} more are needed, {fix}")
+            fix = f"{weight(free)} are free; make room or choose another data_dir"
+            raise UserError(f"{self.folder.parent}: {weight(missing)} more are needed, {fix}")
         if not begun:
             for key in self.shapes:
                 with writing(self.path(key)), open(self.path(key), "wb") as file:
@@ -234,7 +217,7 @@ class Files:
     def write(self, key: str, start: int, array: np.ndarray) -> bytes:
         """Put ``array`` at row ``start``; returns its bytes."""
         content = np.ascontiguousarray(array, dtype(key)).tobytes()
-        with open(self.path(key), "r+b") as file:
+        with writing(self.path(key)), open(self.path(key), "r+b") as file:
             file.seek(len(self._header(key)) + start * self._row_bytes(key))
             file.write(content)
         return content
@@ -250,12 +233,12 @@ class Files:
 
     def _header(self, key: str) -> bytes:
         stream = io.BytesIO()
-        description = {"descr": np.dtype(dtype(key)).str, "fortran_order": False, "shape": self.shape(key)}
+        description = {"descr": dtype(key).str, "fortran_order": False, "shape": self.shape(key)}
         np.lib.format.write_array_header_1_0(stream, description)
         return stream.getvalue()
 
     def _row_bytes(self, key: str) -> int:
-        return int(np.prod(self.shapes[key], dtype=np.int64)) * np.dtype(dtype(key)).itemsize
+        return int(np.prod(self.shapes[key], dtype=np.int64)) * dtype(key).itemsize
 
     def _bytes(self, key: str) -> int:
         return self.rows * self._row_bytes(key)
@@ -280,7 +263,7 @@ class Filler:
                     raise UserError(f"{self.blocks.dataset}: part {block + 1}: {key} {wrong}; {fix}")
             statistics.add(part)
             for key, digest in digests.items():
-                digest.update(self._write(key, row, part[key]))
+                digest.update(self.files.write(key, row, part[key]))
             row += len(part["terminals"])
         return {
             "block": block,
@@ -290,13 +273,6 @@ class Filler:
 
     def holds(self, record: dict[str, Any]) -> bool:
         """Whether the files still have what a line of the journal says."""
-        if record["block"] >= len(self.starts) or record["sha256"].keys() != self.files.shapes.keys():
-            return False
-        width, statistics = self.files.shapes["observations"][0], record["statistics"]
-        if len(statistics["tasks"]) < ogbench_tasks.TASKS or {len(statistics[key]) for key in ("sum", "squares")} != {
-            width
-        }:
-            return False
         start = self.starts[record["block"]]
         stop = start + self.blocks.rows[record["block"]]
         return all(self.files.sum(key, start, stop) == digest for key, digest in record["sha256"].items())
@@ -310,19 +286,12 @@ class Filler:
     def _env(self):
         return ogbench_tasks.make(ogbench_tasks.task_name(self.blocks.dataset, 1))
 
-    def _write(self, key: str, start: int, array: np.ndarray) -> bytes:
-        try:
-            return self.files.write(key, start, array)
-        except OSError as error:
-            fix = "make room and run it again to go on"
-            raise UserError(f"{self.files.path(key)}: cannot be written ({error.strerror}); {fix}") from error
-
 
 def _fill(blocks: Blocks, files: Files, workers: int) -> dict[str, Any]:
     """Make the blocks that are missing; what the card says of them all."""
     filler, journal = Filler(blocks, files), files.folder / "blocks.jsonl"
     records = {record["block"]: record for record in _lines(journal) if filler.holds(record)}
-    write_atomically(journal, "".join(f"{json.dumps(record)}\n" for record in records.values()))
+    write_atomically(journal, "".join(map(_line, records.values())))
     missing = [block for block in range(len(blocks.rows)) if block not in records]
     done = sum(blocks.rows[block] for block in records)
     if records:
@@ -330,13 +299,14 @@ def _fill(blocks: Blocks, files: Files, workers: int) -> dict[str, Any]:
     if workers > 1:
         blocks.close()  # what `shapes` opened cannot be sent to a worker
     made = in_processes(filler, missing, max(1, min(workers, len(missing))))
-    with closing(made), open(journal, "a", encoding="utf-8") as file, Progress(blocks, files.rows, done) as progress:
+    bar = watch(f"{blocks.verb} {blocks.dataset}", files.rows, " rows", done)
+    with closing(made), open(journal, "a", encoding="utf-8") as file, bar:
         for record in made:
             with writing(journal):
-                file.write(f"{json.dumps(record)}\n")
+                file.write(_line(record))
                 file.flush()
             records[record["block"]] = record
-            progress.advance(blocks.rows[record["block"]])
+            bar.update(blocks.rows[record["block"]])
     statistics = Statistics()
     for _, record in sorted(records.items()):
         statistics.merge(record["statistics"])
@@ -361,15 +331,18 @@ def _publish(files: Files, directory: Path) -> dict[str, Any]:
     return card
 
 
+def _line(record: dict[str, Any]) -> str:
+    """Of the journal."""
+    return json.dumps({"record": record, "seal": seal(record)}) + "\n"
+
+
 def _lines(journal: Path) -> Iterator[dict[str, Any]]:
     """The journal's records; a line that a kill cut short, or somebody changed, is left out."""
-    if journal.is_file():
-        with open(journal, "rb") as file:
-            for line in file:
-                try:
-                    yield msgspec.to_builtins(msgspec.json.decode(line, type=Line))
-                except (msgspec.DecodeError, UnicodeDecodeError):  # ValidationError is a DecodeError
-                    continue
+    for line in journal.read_bytes().splitlines() if journal.is_file() else []:
+        with suppress(ValueError, LookupError, TypeError):
+            entry = json.loads(line)
+            if entry["seal"] == seal(entry["record"]):
+                yield entry["record"]
 
 
 def _relabel(env, part: Rows) -> Rows:
@@ -380,46 +353,10 @@ def _relabel(env, part: Rows) -> Rows:
     """
     from ogbench.relabel_utils import relabel_dataset
 
-    labels = {}
+    labels: Rows = {}
     for number in range(1, ogbench_tasks.TASKS + 1):
         env.unwrapped._reward_task_id = number
         labelled = dict(part)
         relabel_dataset(env.spec.id, env, labelled)
         labels |= {f"rewards-task{number}": labelled["rewards"], f"masks-task{number}": labelled["masks"]}
     return labels
-
-
-class Progress:
-    """A bar on a terminal, otherwise a line for every tenth; with the rate of this run and the time left."""
-
-    def __init__(self, blocks: Blocks, total: int, done: int):
-        """``total`` rows, of which ``done`` were made by earlier runs."""
-        self._label, self._total, self._before, self._done = f"{blocks.verb} {blocks.dataset}", total, done, done
-        self._began = time.monotonic()
-        tty = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=total, initial=done, desc=self._label, unit=" rows", unit_scale=True, smoothing=0, disable=not tty
-        )
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def advance(self, rows: int) -> None:
-        """That many rows more."""
-        tenths, self._done = self._done * 10 // self._total, self._done + rows
-        self._bar.update(rows)
-        if self._bar.disable and self._done * 10 // self._total > tenths:
-            rate = (self._done - self._before) / max(time.monotonic() - self._began, 1e-9)
-            left = (self._total - self._done) / rate
-            line = f"{self._label}: {self._done:,} of {self._total:,} rows, {rate:,.0f} rows/s"
-            print(f"{line}, {_duration(left)} left", file=sys.stderr, flush=True)
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"

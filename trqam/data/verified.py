@@ -7,20 +7,23 @@ that the card says of the arrays is compared with them: sums, counts, rewards, m
 
 import hashlib
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import filelock
 import msgspec
 import numpy as np
 
 from trqam.config.errors import UserError
 from trqam.config.reading import seal
 from trqam.config.strict import read_record
-from trqam.data.card import Statistics
-from trqam.data.exclusive import exclusive
-from trqam.data.record import CARD
-from trqam.data.watch import watch
+from trqam.data.card import CARD, Statistics
 from trqam.experiment.files import write_json
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 MARK = ".verified.json"
 PIECE = 1 << 14  # rows looked at together
@@ -36,9 +39,57 @@ class Mark(msgspec.Struct):
     files: dict[str, list[int]]
 
 
-def dtype(key: str) -> type:
+@contextmanager
+def exclusive(lock: Path, what: str, fix: str | None) -> Iterator[None]:
+    """One process at a time at ``what``, by a lock of the system's that a killed process lets go of.
+
+    Makes the folder of ``lock``. A UserError that ends in ``fix`` if it cannot be written; without a ``fix`` it goes
+    on without the lock.
+    """
+    held = filelock.FileLock(lock)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held.acquire(timeout=0)
+        except filelock.Timeout:
+            print(f"{what}: another process is at it; waiting", file=sys.stderr, flush=True)
+            held.acquire()
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
+        if fix is not None:
+            why = getattr(error, "strerror", None) or "it has no locks"
+            raise UserError(f"{lock.parent}: cannot be written ({why}); {fix}") from error
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def watch(label: str, total: int | None, unit: str, initial: int = 0) -> "tqdm":
+    """What takes long says how far it is: a bar on a terminal; in a log a line every half minute."""
+    from tqdm import tqdm  # only here: the benchmark of a GPU runs with PyTorch alone
+
+    every = 0.2 if sys.stderr.isatty() else 30
+    options = {"unit": unit, "unit_scale": True, "leave": False, "delay": every, "mininterval": every}
+    return tqdm(desc=label, total=total, initial=initial, **options)
+
+
+def sums(paths: Sequence[Path], label: str) -> list[str]:
+    """The hexadecimal SHA-256 of each file."""
+    found = []
+    with watch(label, sum(path.stat().st_size for path in paths), "B") as bar:
+        for path in paths:
+            digest = hashlib.sha256()
+            with open(path, "rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+                    bar.update(len(block))
+            found.append(digest.hexdigest())
+    return found
+
+
+def dtype(key: str) -> np.dtype:
     """The type that ``key`` is stored with."""
-    return np.int64 if key == "button_states" else np.float32
+    return np.dtype(np.int64 if key == "button_states" else np.float32)
 
 
 def mapped(path: Path, shape: list[int], fix: str) -> np.memmap:
@@ -50,7 +101,7 @@ def mapped(path: Path, shape: list[int], fix: str) -> np.memmap:
     if not isinstance(array, np.memmap):
         raise UserError(f"{path}: an archive of arrays where one array is stored; {fix}")
     if array.dtype != dtype(path.stem):
-        raise UserError(f"{path}: {array.dtype.name} where {np.dtype(dtype(path.stem)).name} is stored; {fix}")
+        raise UserError(f"{path}: {array.dtype.name} where {dtype(path.stem).name} is stored; {fix}")
     if list(array.shape) != list(shape):
         raise UserError(f"{path}: shape {list(array.shape)} where card.json says {shape}; {fix}")
     if not array.flags.c_contiguous or path.stat().st_size != array.offset + array.nbytes:
@@ -71,8 +122,7 @@ def ensure(directory: Path, card: dict[str, Any], fix: str) -> None:
     """A UserError that ends in ``fix`` if the store in ``directory`` is not what ``card`` says; reads it once only."""
     if is_noted(directory, card):
         return
-    waiting = f"{directory}: another process is verifying it; waiting"
-    with exclusive(directory / ".verify.lock", waiting, None):
+    with exclusive(directory / ".verify.lock", str(directory), None):
         if is_noted(directory, card):
             return
         stamps = _stamps(directory, card)
@@ -109,8 +159,8 @@ def _stamps(directory: Path, card: dict[str, Any]) -> dict[str, list[int]]:
 def _compare(directory: Path, card: dict[str, Any], fix: str) -> None:
     """Reads every array, a piece of each at a time, and compares all that the card says of them."""
     arrays = {key: mapped(directory / f"{key}.npy", shape, fix) for key, shape in card["shapes"].items()}
-    sums, statistics = {key: hashlib.sha256() for key in arrays}, Statistics()
-    for key, digest in sums.items():
+    digests, statistics = {key: hashlib.sha256() for key in arrays}, Statistics()
+    for key, digest in digests.items():
         with open(directory / f"{key}.npy", "rb") as file:
             digest.update(file.read(arrays[key].offset))
     with watch(f"verifying {directory}", card["rows"], " rows") as bar:
@@ -119,10 +169,10 @@ def _compare(directory: Path, card: dict[str, Any], fix: str) -> None:
             for key, piece in part.items():
                 if wrong := out_of_range(key, piece):
                     raise UserError(f"{directory / f'{key}.npy'}: {wrong}; {fix}")
-                sums[key].update(memoryview(piece).cast("B"))
+                digests[key].update(np.ascontiguousarray(piece).data)
             statistics.add(part)
             bar.update(len(part["terminals"]))
-    for key, digest in sums.items():
+    for key, digest in digests.items():
         if digest.hexdigest() != card["sha256"][key]:
             raise UserError(f"{directory / f'{key}.npy'}: its SHA-256 is not the one in card.json; {fix}")
     found = statistics.summary()

@@ -27,7 +27,7 @@ BESIDE = frozenset(
     f"trqam.{name}"
     for name in (
         "config.errors", "config.load", "config.parameters", "config.reading", "config.schema", "config.strict",
-        "data.card", "data.exclusive", "data.record", "data.store", "data.verified", "data.watch",
+        "data.card", "data.store", "data.verified",
         "environments.processes", "experiment.checkpoint", "experiment.files", "experiment.folder",
         "experiment.lock", "experiment.progress", "experiment.provenance", "experiment.published",
         "experiment.run", "training.profiling", "training.stop",

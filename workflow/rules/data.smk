@@ -2,16 +2,7 @@
 # or placed there by hand. `--set-threads dataset=8` makes or stores a set with eight processes, to the same bytes.
 
 # The declared file is a copy of `store.json`, the truth, which Snakemake knows nothing of: it may delete the copy whenever
-# it likes, and the rule's command puts it back. Stores that older versions left have the card alone until now.
-from trqam.data.record import preserve
-
-try:
-    for name in CONFIG.task_domains:
-        preserve(CONFIG.data_directory(name))
-except UserError as error:
-    print(f"trqam: error: {error}", file=sys.stderr)
-    sys.exit(error.exit_code)
-
+# it likes, and the rule's command puts it back.
 DATA_COMMANDS = {
     "generated": "{trqam} generate {domain} --workers {threads}",
     "official": "{trqam} fetch {domain} && {trqam} convert {domain} --workers {threads}",
