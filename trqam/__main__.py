@@ -4,36 +4,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from trqam.config import installed
-from trqam.config.inherited import settle
 
-settle()
+installed.settle()
 
 if sys.version_info < installed.bounds()[0]:
     installed.end()
 try:
-    from trqam.cli.commands import (
-        archive,
-        bench,
-        clean,
-        collect,
-        configured,
-        convert,
-        doctor,
-        evaluate,
-        fetch,
-        generate,
-        golden,
-        import_,
-        plan,
-        pretrain,
-        rebuild,
-        render,
-        rollouts,
-        status,
-        train,
-    )
+    from trqam.cli import commands
     from trqam.cli.streams import Unread, listing, tolerant
     from trqam.config.arguments import MANY, MOST, SEEDS, Parser, path, real, whole
     from trqam.config.errors import Stopped, UserError
@@ -42,67 +22,63 @@ except ModuleNotFoundError as missing:
     installed.end(missing)
 
 PROFILE = "trace 20 steps, unchanged, into run/ of the first seed's folder, and say in ten lines where the time goes"
+FILE: Any = {"type": path, "metavar": "FILE"}
+FOLDER: Any = {"type": path, "metavar": "FOLDER"}
 TIME_LIMIT = "save and exit with code 85 before 30m, 2h, seconds, slurm or none; auto: slurm in a job (default)"
 
 
 def parser() -> Parser:
     """All commands."""
     top = Parser(prog="trqam", description="Replication of Trust Region Q Adjoint Matching (arXiv 2605.27079).")
-    top.add_argument(
-        "--config", default="config/config.yaml", type=path, metavar="FILE", help="scale file (default: %(default)s)"
-    )
+    top.add_argument("--config", default="config/config.yaml", **FILE, help="scale file (default: %(default)s)")
     top.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a key of the scale file")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    known = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(function, **options) -> Parser:
         name = function.__name__.rstrip("_")  # `import` is a word of Python's
-        added = commands.add_parser(name, help=function.__doc__, description=function.__doc__, **options)
+        added = known.add_parser(name, help=function.__doc__, description=function.__doc__, **options)
         added.set_defaults(function=function)
         return added
 
-    for function in (generate, convert):
+    for function in (commands.generate, commands.convert):
         added = command(function)
         added.add_argument("dataset", help="such as cube-double-play")
-        added.add_argument("--out", type=path, metavar="FOLDER", help="default: the scale's data_dir")
+        added.add_argument("--out", **FOLDER, help="default: the scale's data_dir")
         added.add_argument("--workers", type=whole(1, MANY), default=1, metavar="N", help="processes (default: 1)")
     added.add_argument(
         "files", type=path, nargs="*", help="npz files (default: in data_dir/official, all that the dataset has)"
     )
     added.add_argument("--delete-npz", action="store_true", help="delete the npz files once they are stored")
-    added.add_argument(
-        "--mirrors", type=path, default="config/mirrors.yaml", metavar="FILE", help="default: %(default)s"
-    )
-    added = command(fetch)
+    added.add_argument("--mirrors", default="config/mirrors.yaml", **FILE, help="default: %(default)s")
+    added = command(commands.fetch)
     added.add_argument("datasets", nargs="+", metavar="dataset", help="such as cube-double-play; to data_dir/official")
     added.add_argument("--offline", action="store_true", help="only verify, and name what is missing (TRQAM_OFFLINE=1)")
-    added.add_argument(
-        "--mirrors", type=path, default="config/mirrors.yaml", metavar="FILE", help="default: %(default)s"
-    )
-    added = commands.choices["generate"]
+    added.add_argument("--mirrors", default="config/mirrors.yaml", **FILE, help="default: %(default)s")
+    added = known.choices["generate"]
     added.add_argument("--transitions", type=whole(1, 10**9), metavar="N", help="default: the scale's")
     added.add_argument("--seed", type=whole(0, SEEDS), help="default: the scale's data_seed")
-    added = command(pretrain)
+    added = command(commands.pretrain)
     added.add_argument("domain")
-    added = command(train)
+    added = command(commands.train)
     added.add_argument("task")
     added.add_argument("method")
     added.add_argument("--stage", choices=("offline", "online"), required=True)
     added.add_argument("--seeds", type=whole(0, SEEDS), nargs="+", metavar="N", help="default: all of the scale")
     for name in ("pretrain", "train"):
-        commands.choices[name].add_argument("--time-limit", default="auto", metavar="TIME", help=TIME_LIMIT)
-        commands.choices[name].add_argument("--profile", action="store_true", help=PROFILE)
-        commands.choices[name].add_argument("--profile-folder", type=path, metavar="FOLDER", help="the same, to FOLDER")
-    added = command(plan)
+        known.choices[name].add_argument("--time-limit", default="auto", metavar="TIME", help=TIME_LIMIT)
+        known.choices[name].add_argument("--profile", action="store_true", help=PROFILE)
+        known.choices[name].add_argument("--profile-folder", **FOLDER, help="the same, to FOLDER")
+    added = command(commands.plan)
     added.add_argument("--cores", type=whole(1, 10**6), metavar="N", help="default: those of this machine")
     added.add_argument("--save", action="store_true", help="keep in results/SCALE/resources.json what jobs ask for")
     added.add_argument(
         "--longest", type=whole(1, MANY), metavar="HOURS", help="that the cluster allows a job, with --save"
     )
-    command(status)
-    bench_options.add_to(command(bench))
-    added = command(doctor)
+    command(commands.status)
+    bench_options.add_to(command(commands.bench))
+    added = command(commands.doctor)
     added.add_argument("--clear", action="store_true", help="remove stale locks and files that no live process holds")
-    added = command(clean)
+    added = command(commands.clean)
     added.add_argument("name", nargs="?", help="a task, or a domain for its pretraining")
     added.add_argument("method", nargs="?")
     added.add_argument("--seed", type=whole(0, SEEDS), help="default: all")
@@ -110,7 +86,7 @@ def parser() -> Parser:
         "--outdated", action="store_true", help="all that the paper refuses: other values, code or versions"
     )
     added.add_argument("--yes", action="store_true", help="delete without asking")
-    added = command(evaluate)
+    added = command(commands.evaluate)
     added.set_defaults(configured=False)  # a run carries its own configuration
     added.add_argument("run", type=path, help="a folder: results/SCALE/TASK/METHOD/seedN, or .../pretrained/DOMAIN")
     added.add_argument("--stage", choices=("offline", "online"), help="default: the last that the run has")
@@ -120,30 +96,28 @@ def parser() -> Parser:
     )
     added.add_argument("--episodes", type=whole(1, 10**6), default=10, metavar="N", help="default: %(default)s")
     added.add_argument("--seed", type=whole(0, SEEDS), default=0, help="of the episodes (default: %(default)s)")
-    added.add_argument(
-        "--data", type=path, metavar="FOLDER", help="of the datasets; default: data/SCALE by the results"
-    )
-    added.add_argument("--video", type=path, metavar="FILE", help="film the first episodes as FILE.mp4 or FILE.gif")
+    added.add_argument("--data", **FOLDER, help="of the datasets; default: data/SCALE by the results")
+    added.add_argument("--video", **FILE, help="film the first episodes as FILE.mp4 or FILE.gif")
     added.add_argument("--filmed", type=whole(1, MANY), default=3, metavar="N", help="how many (default: %(default)s)")
     added.add_argument("--json", action="store_true", help="print JSON, with every episode's outcome")
-    added = command(rollouts)
+    added = command(commands.rollouts)
     added.add_argument("task")
     added.add_argument("--folder", type=path, help="writes to FOLDER/rollouts (default: results/SCALE/paper)")
-    added = command(collect)
+    added = command(commands.collect)
     added.add_argument("--mixed", action="store_true", help="accept and mark runs that do not belong together")
     added.add_argument("--folder", type=path, help="default: results/SCALE/paper")
-    added = command(render)
+    added = command(commands.render)
     added.add_argument("what", choices=("figure", "table", "claims", "facts", "theory", "pdf", "html"))
     added.add_argument("name", nargs="?", help="of the figure or table")
     added.add_argument("--folder", type=path, help="where `trqam collect` wrote to (default: results/SCALE/paper)")
-    added = command(archive)
-    added.add_argument("--out", type=path, metavar="FILE", help="default: results/SCALE/trqam-SCALE.zip")
+    added = command(commands.archive)
+    added.add_argument("--out", **FILE, help="default: results/SCALE/trqam-SCALE.zip")
     added.add_argument("--folder", type=path, help="where `trqam collect` wrote to (default: results/SCALE/paper)")
-    added = command(rebuild)
+    added = command(commands.rebuild)
     added.set_defaults(configured=False)  # the archive carries the configuration
     added.add_argument("archive", type=path, help="a file that `trqam archive` wrote")
-    added.add_argument("--out", type=path, metavar="FOLDER", help="default: results/SCALE-rebuilt")
-    added = command(import_)
+    added.add_argument("--out", **FOLDER, help="default: results/SCALE-rebuilt")
+    added = command(commands.import_)
     added.add_argument(
         "file", type=path, help="a pickle of one dict {(task or domain or 'all', method): (evaluations, seeds)}"
     )
@@ -154,13 +128,13 @@ def parser() -> Parser:
     added.add_argument("--every", type=whole(1, MOST), default=50_000, metavar="N", help="steps (default: %(default)s)")
     added.add_argument("--unit", choices=("per-cent", "fraction"), help="of success (default: by the highest value)")
     added.add_argument("--force", action="store_true", help="replace the curves of another file under this name")
-    added = command(golden)
+    added = command(commands.golden)
     added.add_argument("file", type=path)
     added.add_argument("--tolerance", type=real(MOST), default=1e-9)
-    for name, added in commands.choices.items():
+    for name, added in known.choices.items():
         if name != "rebuild":
             group = added.add_argument_group("configuration, here or before the command")
-            group.add_argument("--config", dest="config_after", type=path, metavar="FILE", help="scale file")
+            group.add_argument("--config", dest="config_after", **FILE, help="scale file")
             group.add_argument("--set", dest="set_after", action="append", default=[], metavar="KEY=VALUE")
     return top
 
@@ -179,18 +153,20 @@ def main() -> None:
     try:
         arguments = parsed()
         if getattr(arguments, "configured", True):
-            arguments.function(arguments, configured(arguments))
+            arguments.function(arguments, commands.configured(arguments))
         else:
             arguments.function(arguments)
         sys.stdout.flush()
-    except UserError as error:
-        print(f"trqam: error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    except (UserError, Stopped) as ended:
+        print(f"trqam: {'error: ' * isinstance(ended, UserError)}{ended}", file=sys.stderr)
+        sys.exit(ended.exit_code)
     except ModuleNotFoundError as error:
         installed.end(error)
-    except Stopped as stopped:
-        print(f"trqam: {stopped}", file=sys.stderr)
-        sys.exit(stopped.exit_code)
+    except OSError as error:  # of a file that nobody guarded
+        if not error.filename:
+            raise
+        print(f"trqam: error: {error.filename}: {error.strerror}; mend that and run it again", file=sys.stderr)
+        sys.exit(UserError.exit_code)
     except KeyboardInterrupt:
         print("trqam: interrupted; run the same command to go on from the last checkpoint", file=sys.stderr)
         sys.exit(130)

@@ -20,7 +20,6 @@ def test_a_line_on_a_full_disk_is_dropped():
     log = tolerant(stream)
     print("another", file=log, flush=True)
     assert not log.isatty()
-    assert tolerant(log) is log
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or closing it would fail
 
 

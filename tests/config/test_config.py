@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from trqam.__main__ import parsed
 from trqam.config import load
 from trqam.config.errors import UserError
-from trqam.config.strict import parse_yaml
+from trqam.config.reading import parse_yaml
 
 SCALES = ["config/config.yaml", "config/paper.yaml", "config/cell.yaml", "tests/tiny.yaml"]
 TASK = "pointmaze-medium-navigate-singletask-task2-v0"
@@ -357,7 +357,7 @@ def test_of_several_files_the_last_counts_and_each_is_blamed_for_its_own(tmp_pat
     arguments = parsed([*options, "collect"])
     assert load.from_command(arguments.config, arguments.set).scale == loaded.scale
     monkeypatch.chdir(tmp_path)  # where no default is
-    with pytest.raises(UserError, match=r"second.yaml: scale: missing; "):
+    with pytest.raises(UserError, match=r"second.yaml: data_source: missing; "):
         load.from_snakemake([second], [])
     monkeypatch.chdir(ROOT)
     first.write_text("learning_rate: fast\n")

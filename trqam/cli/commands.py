@@ -8,13 +8,12 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trqam.config import load as configuration
 from trqam.config.errors import UserError
 
 if TYPE_CHECKING:
-    from trqam.data.fetch import Wanted
     from trqam.training.profiling import Request
 
 
@@ -32,12 +31,12 @@ def generate(arguments: argparse.Namespace, config: configuration.Config) -> Non
 
 def fetch(arguments: argparse.Namespace, config: configuration.Config) -> None:
     """Download the official files of datasets, or verify those that are there."""
-    from trqam.data.fetch import fetch, is_offline, official_files
+    from trqam.data.fetch import fetch, is_offline
 
     for dataset in arguments.datasets:
-        files, card = official_files(dataset, _official(config), arguments.mirrors), None
+        card = None
         try:
-            card = _stored(dataset, config.data_directory(dataset), files)
+            card = _stored(arguments, config, dataset, config.data_directory(dataset))
         except UserError as error:  # of other data, which these files do not replace; or damaged
             if not (arguments.offline or is_offline()):
                 print(f"trqam: warning: {error}", file=sys.stderr)
@@ -49,34 +48,33 @@ def convert(arguments: argparse.Namespace, config: configuration.Config) -> None
     """Store official npz files, fetched or placed by hand."""
     from trqam.data.card import describe
     from trqam.data.convert import convert
-    from trqam.data.fetch import official_files, placed
-    from trqam.experiment.files import writing
+    from trqam.data.fetch import placed
 
     directory = arguments.out or config.data_directory(arguments.dataset)
     paths = [path for path in arguments.files if not path.name.endswith("-val.npz")]
     if arguments.files and not paths:
         raise UserError(f"{arguments.files[0]}: holds no training data; name the file without -val")
-    card = None
-    if not paths:
-        files = official_files(arguments.dataset, _official(config), arguments.mirrors)
-        card = _stored(arguments.dataset, directory, files)
+    card = None if paths else _stored(arguments, config, arguments.dataset, directory)
     if card is None:
         paths = paths or placed(arguments.dataset, _official(config), arguments.mirrors)
         card = convert(arguments.dataset, paths, directory, _workers(arguments))
     print(describe(card, directory))
     if arguments.delete_npz and paths:  # the store is complete and on disk
         for path in paths:
-            with writing(path):
-                path.unlink()
+            path.unlink()
         print(f"{directory}: stored; deleted {len(paths)} npz file(s)", file=sys.stderr)
 
 
-def _stored(dataset: str, directory: Path, files: "list[Wanted]") -> dict | None:
-    """The card of the store in ``directory`` if its official ``files`` are not all here and need not be."""
+def _stored(
+    arguments: argparse.Namespace, config: configuration.Config, dataset: str, directory: Path
+) -> dict[str, Any] | None:
+    """The card of the store in ``directory`` if its official files are not all here and need not be."""
+    from trqam.data.convert import stored
+    from trqam.data.fetch import official_files
+
+    files = official_files(dataset, _official(config), arguments.mirrors)
     if not directory.is_dir() or all(file.path.is_file() for file in files):
         return None
-    from trqam.data.convert import stored
-
     card = stored(dataset, directory, [file.path.name for file in files])
     if card:
         print(f"{directory}: is stored, verified; its npz files are not needed any more", file=sys.stderr)

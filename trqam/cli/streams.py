@@ -1,8 +1,9 @@
 """What a command says: on stderr, which is often a file on the disk that a run is saved to, and on stdout."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from trqam.config.errors import UserError
 
@@ -13,12 +14,11 @@ class Unread(Exception):
     exit_code = 141  # as a shell reports what SIGPIPE ends
 
 
-class Tolerant:
-    """A text stream that drops what the system refuses to write: a full disk ends a training at a save, not at a line
-    of its log, and the exit code stays what it should be."""
+class Guarded:
+    """A text stream; ``failed`` is called with what the system says where it refuses to write."""
 
-    def __init__(self, stream: TextIO):
-        self._stream = stream
+    def __init__(self, stream: TextIO, failed: Callable[[OSError], object]):
+        self._stream, self._failed = stream, failed
 
     def write(self, text: str) -> int:
         """Writes, or does not."""
@@ -35,29 +35,24 @@ class Tolerant:
         except OSError as error:
             self._failed(error)
 
-    def _failed(self, error: OSError) -> None:
-        """What cannot be written was not worth an end."""
-
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
-class Listing(Tolerant):
-    """A text stream that a command is for: Unread where nobody reads it, a UserError where it cannot be written."""
+def tolerant(stream: TextIO) -> TextIO:
+    """``stream``, which drops what cannot be written: a full disk ends a training at a save, not at a line of its log,
+    and the exit code stays what it should be."""
+    return cast(TextIO, Guarded(stream, lambda error: None))
 
-    def _failed(self, error: OSError) -> None:
+
+def listing(stream: TextIO) -> TextIO:
+    """``stream``, which a command is for: Unread where nobody reads it, a UserError where it cannot be written."""
+
+    def failed(error: OSError) -> None:
         with suppress(OSError):  # or Python would try again at its end, and say so
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if isinstance(error, BrokenPipeError):
             raise Unread from None
         raise UserError(f"stdout: cannot be written ({error.strerror}); make room, or write elsewhere") from None
 
-
-def tolerant(stream: TextIO) -> TextIO:
-    """``stream``, made tolerant once."""
-    return stream if isinstance(stream, Tolerant) else Tolerant(stream)
-
-
-def listing(stream: TextIO) -> TextIO:
-    """``stream`` as a `Listing`, made once."""
-    return stream if isinstance(stream, Listing) else Listing(stream)
+    return cast(TextIO, Guarded(stream, failed))

@@ -8,6 +8,7 @@ Every mistake raises `UserError`, one line that names file, key and fix.
 """
 
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -19,8 +20,9 @@ import msgspec
 from trqam.config import schema
 from trqam.config.errors import UserError
 from trqam.config.parameters import OF_AGENT
+from trqam.config.reading import parse_yaml, read_yaml, shown
 from trqam.config.schema import Domain, Method, Run, Scale
-from trqam.config.strict import Strict, at_home, check_key, convert, parse_yaml, read_yaml, shown
+from trqam.config.strict import Strict, at_home, check_key, convert
 
 DEFAULT = "config/config.yaml"
 AGENTS = Path(__file__).parents[1] / "agents"
@@ -159,15 +161,13 @@ def agent_parameters(agent: str, given: dict, inherited: dict, where: str) -> St
         raise UserError(f"{where}: agent: no file trqam/agents/{agent}.py of an agent; agents are {known}")
     if agent not in OF_AGENT:
         raise UserError(f"{where}: agent: no class of {agent} in trqam/config/parameters.py; add one there")
-    struct = OF_AGENT[agent]
-    wanted = {key: value for key, value in inherited.items() if key in struct.__struct_fields__}
-    parameters = convert({**wanted, **given}, struct, f"{where}: parameters")
+    inherited = {key: value for key, value in inherited.items() if key in OF_AGENT[agent].__struct_fields__}
+    parameters = convert({**inherited, **given}, OF_AGENT[agent], f"{where}: parameters")
     for low, high in RISING:
-        least, most = getattr(parameters, low, None), getattr(parameters, high, None)
-        if None not in (least, most) and least > most:
-            raise UserError(
-                f"{where}: parameters: {low}: {least:g} is above {high}, {most:g}; lower it, or raise {high}"
-            )
+        least, most = getattr(parameters, low, -math.inf), getattr(parameters, high, math.inf)
+        if least > most:
+            found = f"{low}: {least:g} is above {high}, {most:g}"
+            raise UserError(f"{where}: parameters: {found}; lower it, or raise {high}")
     return parameters
 
 
@@ -178,14 +178,22 @@ def load(path: str | Path, overrides: dict[str, Any] | None = None, origins: dic
     key what a mistake is blamed on, if not the file.
     """
     path, origins = str(path), origins or {}
-    return check(path, read_scale(path, overrides, origins), origins)
+    scale = read_scale(path, overrides, origins)
+    domains, methods = _table(scale.domains_file, Domain, "domain"), _table(scale.methods_file, Method, "method")
+    config = Config(path, scale, domains, methods, origins)
+    _check_tasks(config)
+    _add_budget_sweep(config)
+    _check_methods(config)
+    _check_steps(config)
+    for task, method in config.cells:
+        config.run(task, method)
+    return config
 
 
 def read_scale(path: str, overrides: dict[str, Any] | None = None, origins: dict[str, str] | None = None) -> Scale:
     """The scale file alone, as `load` reads it: its paths as they are meant."""
-    scale = convert({**read_yaml(path), **(overrides or {})}, Scale, path)
-    where = {key: f"{path}: {key}" for key in schema.PATHS} | (origins or {})
-    paths = {key: _located(getattr(scale, key), where[key]) for key in schema.PATHS}
+    scale, origins = convert({**read_yaml(path), **(overrides or {})}, Scale, path), origins or {}
+    paths = {key: _located(getattr(scale, key), origins.get(key, f"{path}: {key}")) for key in schema.PATHS}
     return msgspec.structs.replace(scale, **paths)
 
 
@@ -198,19 +206,6 @@ def _located(path: str, where: str) -> str:
     if re.search(r"\$[A-Za-z_{(]", found) and not os.path.exists(found):
         raise UserError(f"{where}: found {shown(path)!r}, and variables are not replaced; write the path in full")
     return found
-
-
-def check(path: str, scale: Scale, origins: dict[str, str]) -> Config:
-    """Loads the tables that ``scale`` names and checks what no single file can be checked for."""
-    domains, methods = _table(scale.domains_file, Domain, "domain"), _table(scale.methods_file, Method, "method")
-    config = Config(path, scale, domains, methods, origins)
-    _check_tasks(config)
-    _add_budget_sweep(config)
-    _check_methods(config)
-    _check_steps(config)
-    for task, method in config.cells:
-        config.run(task, method)
-    return config
 
 
 def _check_steps(config: Config) -> None:
@@ -228,8 +223,8 @@ def _check_steps(config: Config) -> None:
     if config.ablated and "online" in scale.ablation_stages:
         multiples.append(("online_steps", "ablation_eval_interval"))
     for steps, interval in multiples:
-        if getattr(scale, steps) % getattr(scale, interval):
-            found, multiple = getattr(scale, steps), getattr(scale, interval)
+        found, multiple = getattr(scale, steps), getattr(scale, interval)
+        if found % multiple:
             raise UserError(f"{config.where(steps)}: found {found}; write a multiple of {interval} ({multiple})")
     if scale.online_start >= scale.online_steps:
         key = "online_steps" if "online_steps" in config.origins else "online_start"

@@ -62,7 +62,30 @@ class Method(Strict):
     known: tuple[str, ...] = ()
 
 
-class Scale(Strict):
+class Training(Strict):
+    """What a scale file says, a cell's configuration takes over as it is, and every result is recorded with."""
+
+    data_source: Literal["generated", "official"]
+    transitions: Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+    data_seed: Natural
+    sampling: Literal["uniform", "shards"]
+    pretrain_steps: Count
+    offline_steps: Count
+    online_steps: Count
+    online_start: Natural
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=2**20)]
+    learning_rate: Positive
+    target_rate: Fraction
+    flow_steps: Annotated[int, msgspec.Meta(ge=2, le=10_000)]
+    critics: Annotated[int, msgspec.Meta(ge=2, le=1000)]
+    eval_interval: Count
+    eval_episodes: Small
+    eval_environments: Small
+    log_interval: Count
+    checkpoint_interval: Count
+
+
+class Scale(Training):
     """The keys of a scale file; config/config.yaml explains each."""
 
     scale: Name
@@ -85,27 +108,9 @@ class Scale(Strict):
     device: Literal["auto", "cpu", "cuda"]
     step: Literal["auto", "eager", "captured", "compiled"]
     data_dir: FilePath
-    data_source: Literal["generated", "official"]
-    transitions: Annotated[int, msgspec.Meta(ge=1, le=10**9)]
-    data_seed: Natural
-    sampling: Literal["uniform", "shards"]
-    pretrain_steps: Count
-    offline_steps: Count
-    online_steps: Count
-    online_start: Natural
-    batch_size: Annotated[int, msgspec.Meta(ge=1, le=2**20)]
-    learning_rate: Positive
-    target_rate: Fraction
-    flow_steps: Annotated[int, msgspec.Meta(ge=2, le=10_000)]
-    critics: Annotated[int, msgspec.Meta(ge=2, le=1000)]
     hidden_width: Width | None
     hidden_layers: Layers | None
-    eval_interval: Count
-    eval_episodes: Small
-    eval_environments: Small
     env_workers: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
-    log_interval: Count
-    checkpoint_interval: Count
 
 
 TEXTS = ("scale", "domains_file", "methods_file", "data_dir")  # keys of a scale that are free text
@@ -113,7 +118,7 @@ PATHS = TEXTS[1:]
 EPISODE_TRANSITIONS = 1000  # of a generated dataset, at most; with one row more
 
 
-class Run(Strict):
+class Run(Training):
     """Everything that determines the numbers of one cell (task x method); seeds come beside it."""
 
     task: str
@@ -129,24 +134,6 @@ class Run(Strict):
     discount: float
     pessimism: float
     normalise_observations: bool
-    data_source: str
-    transitions: int
-    data_seed: int
-    sampling: str
-    pretrain_steps: int
-    offline_steps: int
-    online_steps: int
-    online_start: int
-    batch_size: int
-    learning_rate: float
-    target_rate: float
-    flow_steps: int
-    critics: int
-    eval_interval: int
-    eval_episodes: int
-    eval_environments: int
-    log_interval: int
-    checkpoint_interval: int
 
     def resolved(self, stage: str) -> dict[str, Any]:
         """The values that the results of ``stage`` depend on, as plain JSON types.

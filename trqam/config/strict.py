@@ -1,140 +1,58 @@
-"""Strict reading of YAML into typed structs: every mistake is one line that names file, key and fix."""
+"""Plain values, from YAML or JSON, as typed structs; a mistake is one line: where, what was found, and what to write.
 
-import math
+msgspec says ``Expected `int`, got `str` - at `$.domains[...]` ``; a reader of YAML knows neither these types nor which
+entry is meant. So the values are walked beside the type, and the first that does not fit is described.
+"""
+
 import os
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, dataclass_transform, get_args, get_type_hints
 
 import msgspec
-import yaml
+from msgspec import inspect
 
 from trqam.config.errors import UserError
-from trqam.config.reading import read_bytes, read_json
+from trqam.config.reading import read_json, shown
 
-LARGEST = 2**20  # bytes of a configuration file; ours have some 10 000
+T = TypeVar("T")
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)  # for type checkers: subclasses inherit it
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A struct that refuses unknown keys and wrong types."""
 
 
-class StrictLoader(yaml.SafeLoader):
-    """YAML whose numbers are those of YAML 1.2 or of Python, without the traps of YAML 1.1: `5e-5` is text in it, `010`
-    eight, `1:30` ninety, .nan a number, and of two equal keys one is lost."""
-
-    def construct_yaml_int(self, node):
-        """Any base with its prefix, `_` between digits."""
-        if re.fullmatch(r"[+-]?0[\d_]+", node.value):
-            raise yaml.constructor.ConstructorError(None, None, f"{node.value} would be octal", node.start_mark)
-        sign, digits = re.fullmatch(r"([+-]?)(.*)", _not_sexagesimal(node).value.replace("_", "")).groups()
-        return int(sign + digits, {"0b": 2, "0o": 8, "0x": 16}.get(digits[:2].lower(), 10))
-
-    def construct_yaml_float(self, node):
-        """Finite; a whole number where it is written as 1e6 is, so that steps can be given like that."""
-        value = super().construct_yaml_float(_not_sexagesimal(node))
-        if not math.isfinite(value):
-            raise yaml.constructor.ConstructorError(None, None, f"{node.value} is not a finite number", node.start_mark)
-        exact = "e" in node.value.lower() and value.is_integer() and 1 <= abs(value) < 2**53
-        return int(value) if exact else value
-
-    def construct_mapping(self, node, deep=False):
-        """No key twice."""
-        keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
-        if len(set(keys)) < len(keys):
-            doubled = next(key for key in keys if keys.count(key) > 1)
-            raise yaml.constructor.ConstructorError(None, None, f"{doubled} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _not_sexagesimal(node):
-    if ":" in node.value:
-        raise yaml.constructor.ConstructorError(None, None, f"{node.value} would be base 60", node.start_mark)
-    return node
-
-
-# What YAML 1.1 takes for text; 08 is read as a number so that it can be refused.
-_INT = r"[-+]?0(?:[oO][0-7_]+|[xX][0-9a-fA-F_]+|[bB][01_]+|[0-9_]+)"
-_FLOAT = r"[-+]?(?:\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*(?:\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+))"
-StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(f"^(?:{_INT})$"), list("-+0"))
-StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOAT})$"), list("-+.0123456789"))
-StrictLoader.add_constructor("tag:yaml.org,2002:int", StrictLoader.construct_yaml_int)
-StrictLoader.add_constructor("tag:yaml.org,2002:float", StrictLoader.construct_yaml_float)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping with keys of text."""
+def convert(values: Any, wanted: type[T], where: str, fix: str = "") -> T:
+    """``values`` as ``wanted``; a mismatch is a UserError with the key and what to write, or ``fix``."""
     try:
-        text = read_bytes(path, LARGEST, "give the path of a configuration file").decode("utf-8")
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not valid YAML (not text in UTF-8); save it as UTF-8") from None
-    values = parse_yaml(text, str(path))
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: holds no mapping; write keys such as `scale: small`")
-    return values
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """YAML from a file or the command line; a mistake is one line that begins with ``where``."""
-    try:
-        return yaml.load(text, StrictLoader)  # a SafeLoader: tags construct nothing
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        problem = shown(getattr(error, "problem", None) or "a character that is no text", 160)
-        raise UserError(f"{where}:{line} not valid YAML ({problem}); mend the syntax") from None
-    except RecursionError:
-        raise UserError(f"{where}: not valid YAML (nested too deeply); mend the syntax") from None
-    except (ValueError, LookupError, AttributeError, OverflowError):  # no such date, `!!bool maybe`, 5000 digits
-        raise UserError(f"{where}: not valid YAML (a value that its tag cannot read); write plain values") from None
-
-
-def convert(values: Any, struct: type, where: str) -> Any:
-    """``values`` as ``struct``; a mismatch is one line with the key and what to write."""
-    try:
-        return msgspec.convert(values, struct)
+        return msgspec.convert(values, wanted)
     except (msgspec.ValidationError, RecursionError):
-        from trqam.config.mistakes import mistake  # only now: most files have none
-
-        raise UserError(mistake(values, struct, where)) from None
-
-
-def check(values: Any, struct: type, where: str, fix: str) -> None:
-    """A UserError that ends in ``fix`` if ``values``, from a file that a program wrote, do not fit ``struct``."""
-    try:
-        msgspec.convert(values, struct)
-    except (msgspec.ValidationError, RecursionError):
-        from trqam.config.mistakes import mistake
-
-        raise UserError(f"{mistake(values, struct, where).partition('; ')[0]}; {fix}") from None
+        line = _mistake(values, wanted, where) or f"{where}: not as it should be; compare it with a file that works"
+        raise UserError(f"{line.partition('; ')[0]}; {fix}" if fix else line) from None
 
 
-def read_record(path: str | Path, struct: type, fix: str) -> dict[str, Any]:
-    """A JSON file that a program of ours wrote, as far as ``struct`` says how it must be; it may hold more.
+def check(values: Any, wanted: type, where: str, fix: str) -> None:
+    """A UserError that ends in ``fix`` if ``values``, from a file that a program wrote, do not fit ``wanted``."""
+    convert(values, wanted, where, fix)
+
+
+def read_record(path: str | Path, wanted: type, fix: str) -> dict[str, Any]:
+    """A JSON file that a program of ours wrote, as far as ``wanted`` says how it must be; it may hold more.
 
     Every file of our own is read through here, for somebody else may have touched it: a UserError of one line that
     names the file and key and ends in ``fix``.
     """
-    record = read_json(path)
-    check(record, struct, str(path), fix)
+    record: Any = read_json(path)
+    check(record, wanted, str(path), fix)
     return record
 
 
 def check_key(value: Any, struct: type, key: str, where: str) -> None:
     """A UserError if ``value`` alone does not fit the field ``key`` of ``struct``."""
-    wanted = get_type_hints(struct, include_extras=True)[key]
-    try:
-        msgspec.convert(value, wanted)
-    except (msgspec.ValidationError, RecursionError):
-        from trqam.config.mistakes import mistake
-
-        raise UserError(mistake(value, wanted, where)) from None
-
-
-def shown(value: str, length: int = 60) -> str:
-    """Somebody's text as one printable line of bounded length."""
-    text = value if value.isprintable() else ascii(value)[1:-1]
-    return text if len(text) <= length else text[: length - 3] + "..."
+    convert(value, get_type_hints(struct, include_extras=True)[key], where)
 
 
 def at_home(path: str) -> str:
@@ -145,3 +63,142 @@ def at_home(path: str) -> str:
     if found.startswith("~") and not os.path.lexists(found):
         raise ValueError("names no home folder that is known")
     return found
+
+
+# --- mistakes in words ----------------------------------------------------------------------------------------------
+
+
+def _mistake(value: Any, wanted: Any, key: str) -> str | None:
+    """The first mistake of ``value``, at ``key``, if it does not fit ``wanted``: `KEY: what; fix`."""
+    if _fits(value, wanted):
+        return None
+    kind = _bare(inspect.type_info(wanted))
+    if isinstance(kind, inspect.StructType) and isinstance(value, dict):
+        found = _of_struct(value, kind, key)
+    elif isinstance(kind, inspect.DictType) and isinstance(value, dict):
+        names, entries = get_args(_origin(wanted))
+        found = next((_line(key, k, names) for k in value if not _fits(k, names)), None)
+        found = found or _first((v, entries, _joined(key, k)) for k, v in value.items())
+    elif isinstance(kind, inspect.ListType | inspect.VarTupleType) and isinstance(value, list):
+        entries = get_args(_origin(wanted))[0]
+        found = _first((v, entries, f"{key}: entry {place}") for place, v in enumerate(value, start=1))
+    else:
+        found = None
+    return found or _line(key, value, wanted)
+
+
+def _first(parts: Iterable[tuple[Any, Any, str]]) -> str | None:
+    return next((found for part in parts if (found := _mistake(*part))), None)
+
+
+def _of_struct(values: dict, kind: inspect.StructType, key: str) -> str | None:
+    """An unknown key, a missing one, or the first mistake in a value."""
+    fields = kind.cls.__struct_fields__
+    unknown = [name for name in values if name not in fields] if kind.forbid_unknown_fields else []
+    if unknown:
+        return f"{_joined(key, unknown[0])}: unknown key; {_instead(unknown[0], fields)}"
+    if missing := [field.name for field in kind.fields if field.required and field.name not in values]:
+        explained = " (config/config.yaml explains each key)" if kind.cls.__name__ == "Scale" else ""
+        return f"{_joined(key, missing[0])}: missing; add it{explained}"
+    hints = get_type_hints(kind.cls, include_extras=True)
+    return _first((values[name], hints[name], _joined(key, name)) for name in fields if name in values)
+
+
+def _instead(unknown: Any, fields: tuple[str, ...]) -> str:
+    """What may have been meant."""
+    if close := get_close_matches(str(unknown), fields, 1, 0.75):
+        return f"did you mean {close[0]}?"
+    known = ", ".join(fields)
+    return f"known keys: {known}" if 0 < len(known) < 200 else "leave it out"
+
+
+def _line(key: str, value: Any, wanted: Any) -> str:
+    """`KEY: found this; write that`."""
+    return f"{key}: found {_found(value)}; write {_number_meant(value, wanted) or _text_meant(value, wanted)}"
+
+
+def _found(value: Any) -> str:
+    """``value`` as YAML has it, in a few words."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict | list):
+        return f"{'a' if value else 'an empty'} {'mapping' if isinstance(value, dict) else 'list'}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"{shown(value)!r}" if value else "an empty text"
+    return shown(str(value)) if isinstance(value, int | float) else f"a {type(value).__name__}"
+
+
+def _number_meant(value: Any, wanted: Any) -> str | None:
+    """What to write for "3e-4", which the quotation marks make text."""
+    if not isinstance(value, str) or not re.fullmatch(r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?", value):
+        return None
+    for number in (int, float):
+        try:
+            meant = number(float(value))
+        except (ValueError, OverflowError):
+            continue
+        if meant == float(value) and _fits(meant, wanted):
+            return f"{meant!r}, without quotation marks"
+    return None
+
+
+def _text_meant(value: Any, wanted: Any) -> str:
+    """What is wanted; of a text that is none without quotation marks, such as the name 2024, also how to write it."""
+    is_text = isinstance(_bare(inspect.type_info(wanted)), inspect.StrType)
+    marks = " in quotation marks" if is_text and not isinstance(value, str | dict | list | None) else ""
+    return _described(inspect.type_info(wanted)) + marks
+
+
+def _described(kind: inspect.Type) -> str:
+    """A type in words, such as `a whole number of at least 1`."""
+    if isinstance(kind, inspect.Metadata):
+        said = (kind.extra_json_schema or {}).get("description")
+        return said or _described(kind.type)
+    if isinstance(kind, inspect.UnionType):
+        parts = [_described(part) for part in kind.types]
+        return " or ".join([*(part for part in parts if part != "null"), *(["null"] if "null" in parts else [])])
+    if isinstance(kind, inspect.LiteralType):
+        *others, last = map(str, kind.values)
+        return f"{', '.join(others)} or {last}" if others else last
+    if isinstance(kind, inspect.IntType | inspect.FloatType):
+        return ("a whole number" if isinstance(kind, inspect.IntType) else "a number") + _bounds(kind)
+    if isinstance(kind, inspect.ListType | inspect.VarTupleType):
+        return f"a list{', at least one entry' if kind.min_length else ''}, each {_described(kind.item_type)}"
+    if isinstance(kind, inspect.DictType):
+        return f"a mapping{' of at least one entry' if kind.min_length else ''}"
+    if isinstance(kind, inspect.StructType):
+        return f"a mapping with the keys {', '.join(kind.cls.__struct_fields__) or '(none)'}"
+    words = {inspect.StrType: "text", inspect.BoolType: "true or false", inspect.NoneType: "null"}
+    return words.get(type(kind), "something else")
+
+
+def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
+    if kind.ge is not None and kind.le is not None:
+        return f" from {kind.ge:,} to {kind.le:,}"
+    words = (("of at least", kind.ge), ("above", kind.gt), ("at most", kind.le), ("below", kind.lt))
+    found = " and ".join(f"{word} {bound:,}" for word, bound in words if bound is not None)
+    return found and f" {found}"
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    try:
+        msgspec.convert(value, wanted)
+    except (msgspec.ValidationError, RecursionError):
+        return False
+    return True
+
+
+def _bare(kind: inspect.Type) -> inspect.Type:
+    return kind.type if isinstance(kind, inspect.Metadata) else kind
+
+
+def _origin(wanted: Any) -> Any:
+    """The type within `Annotated`."""
+    return get_args(wanted)[0] if hasattr(wanted, "__metadata__") else wanted
+
+
+def _joined(key: str, name: Any) -> str:
+    name = shown(name) if isinstance(name, str) else _found(name)
+    return f"{key}: {name}"

@@ -83,7 +83,7 @@ class Shards:
         self.origin = {"source": "official", "seed": None, "shards": shards}
 
     def _check_dataset(self) -> None:
-        env = ogbench_tasks.make(ogbench_tasks.task_name(self.dataset, 1))
+        env: Any = ogbench_tasks.make(ogbench_tasks.task_name(self.dataset, 1))
         wanted = {"observations": env.observation_space.shape, "actions": env.action_space.shape, "terminals": ()}
         ogbench_tasks.reset(env, 0)  # loads the model
         wanted |= {"qpos": (env.unwrapped.model.nq,), "button_states": (getattr(env.unwrapped, "_num_buttons", 0),)}

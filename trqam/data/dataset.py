@@ -87,10 +87,8 @@ class Dataset:
         if run.horizon > longest:
             found = f"horizon: {run.horizon} is longer than any episode, {longest} transitions"
             raise UserError(f"{directory / 'card.json'}: {found}; lower it in the block {run.domain} of the domains")
-        wanted = {"source": run.data_source}
-        if run.data_source == "generated":
-            wanted |= {"transitions": run.transitions, "seed": run.data_seed}
-        for key, value in wanted.items():
+        generated = {"transitions": run.transitions, "seed": run.data_seed} if run.data_source == "generated" else {}
+        for key, value in {"source": run.data_source, **generated}.items():
             if self.card[key] != value:
                 path, fix = directory / "card.json", f"choose another data_dir, or correct {config}"
                 raise UserError(f"{path}: {key}: holds {self.card[key]}, and {config} says {value}; {fix}")

@@ -1,9 +1,10 @@
 """One address to one file, over HTTP: resumed by byte range, patient, never half a file taken for a whole one.
 
-Bytes gather in ``NAME.part``; ``NAME.part.json`` beside it says which address they came from, the validators (ETag,
-Last-Modified) that the server gave and how many bytes there should be. What was received survives a kill, and the next
+Bytes gather in ``NAME.part``; ``NAME.part.json`` beside it says which address they came from, the version that the
+server gave (ETag or Last-Modified) and how many bytes there should be. What was received survives a kill, and the next
 request asks for the rest only. If the file changed on the server meanwhile, or the server ignores ranges, the part
-starts again from nothing. RFC 9110, sections 13 and 14, is the reference.
+starts again from nothing; a mixture of two versions, of a server that heeds ranges alone, is found by its sum. RFC
+9110, sections 13 and 14, is the reference.
 
 requests follows redirects and urllib3 asks again where there is no answer, or one that says later; a transfer that
 breaks off is ours to go on with. Nothing is sent but the request: no cookies and no credentials, ``~/.netrc`` included.
@@ -51,14 +52,8 @@ class Origin(msgspec.Struct, frozen=True):
     """Where the bytes of a part came from; ``bytes`` is the size of the whole file, None if the server kept silent."""
 
     url: str
-    etag: str | None = None
-    last_modified: str | None = None
+    version: str | None = None
     bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
-
-    def agrees(self, other: "Origin") -> bool:
-        """Whether nothing that both know says that these are two versions of the file."""
-        known = [(getattr(self, field), getattr(other, field)) for field in ("etag", "last_modified", "bytes")]
-        return self.url == other.url and all(a == b for a, b in known if a is not None and b is not None)
 
 
 class Patience(urllib3.Retry):
@@ -165,9 +160,8 @@ def _receive(session: Session, url: str, part: Path, expected: int | None) -> No
     if offset and offset == origin.bytes:
         return
     headers = {"Range": f"bytes={offset}-"} if offset else {}
-    strong = origin.etag if origin.etag and not origin.etag.startswith("W/") else None
-    if offset and (validator := strong or origin.last_modified):
-        headers["If-Range"] = validator
+    if offset and origin.version:
+        headers["If-Range"] = origin.version  # of another version all is sent
     try:
         response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
     except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:  # RequestException is an OSError
@@ -176,18 +170,16 @@ def _receive(session: Session, url: str, part: Path, expected: int | None) -> No
         raise Refused(f"no answer ({_said(error)}{beside})") from error
     with response:
         total = _whole_size(response, offset, part)
-        found = Origin(url, response.headers.get("ETag"), response.headers.get("Last-Modified"), total)
         if None not in (total, expected) and total != expected:
             raise Refused(f"{total:,} bytes where the file has {expected:,}")
         if response.status_code == 200:
             if offset:
                 say(f"{part.stem}: the server sends the whole file again; starting from its beginning")
             discard(part)
-            write_json(notes_of(part), msgspec.to_builtins(found))
-        elif not origin.agrees(found):
-            discard(part)
-            raise Interrupted("the file changed on the server; starting again")
-        total = origin.bytes if total is None and response.status_code == 206 else total
+            etag, modified = response.headers.get("ETag", "W/"), response.headers.get("Last-Modified")
+            origin = Origin(url, modified if etag.startswith("W/") else etag, total)
+            write_json(notes_of(part), msgspec.to_builtins(origin))
+        total = origin.bytes if total is None else total
         _pour(response, part, total)
     if total is not None and (size := _size(part)) != total:
         raise Interrupted(f"the answer ended {total - size:,} bytes too early")

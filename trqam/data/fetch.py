@@ -21,9 +21,9 @@ from typing import Annotated
 import msgspec
 
 from trqam.config.errors import UserError
-from trqam.config.reading import DAMAGED_ZIP
+from trqam.config.reading import DAMAGED_ZIP, read_yaml, shown
 from trqam.config.schema import Name
-from trqam.config.strict import Strict, convert, read_record, read_yaml, shown
+from trqam.config.strict import Strict, convert, read_record
 from trqam.data.download import Refused, Session, discard, download, origin_of, say, set_aside
 from trqam.data.verified import exclusive, sums
 from trqam.experiment.files import publish, write_json, writing

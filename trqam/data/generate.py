@@ -112,7 +112,7 @@ class Episodes:
 def _navigate(env, rng: np.random.Generator, seed: int, length: int) -> Rows:
     """``length`` rows of a walk to random goals along shortest routes, with noise."""
     maze = env.unwrapped
-    free = [tuple(cell) for cell in np.argwhere(maze.maze_map == 0).tolist()]
+    free = [(i, j) for i, j in np.argwhere(maze.maze_map == 0).tolist()]
 
     def new_goal() -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
         """A free cell, a point around its middle and the distances to the cell."""

@@ -41,8 +41,8 @@ class _Places:
 
     def at(self, step: Tensor) -> "_Places":
         """Of each chunk [R, B, L] the transition at ``step`` [R, B]."""
-        parts = (self.rows, self.new, self.is_new)
-        return _Places(*(part if part is None else part.gather(-1, step[..., None]).squeeze(-1) for part in parts))
+        parts = [part for part in (self.rows, self.new, self.is_new) if part is not None]  # all, or the first alone
+        return _Places(*(part.gather(-1, step[..., None]).squeeze(-1) for part in parts))
 
 
 def weight(dataset: Dataset, replicas: int, new: int) -> int:

@@ -25,13 +25,13 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 import numpy as np
@@ -298,7 +298,7 @@ def _fill(blocks: Blocks, files: Files, workers: int) -> dict[str, Any]:
         print(f"{files.folder.parent}: going on; {len(records)} of {len(blocks.rows)} parts are there", file=sys.stderr)
     if workers > 1:
         blocks.close()  # what `shapes` opened cannot be sent to a worker
-    made = in_processes(filler, missing, max(1, min(workers, len(missing))))
+    made = cast(Generator, in_processes(filler, missing, max(1, min(workers, len(missing)))))
     bar = watch(f"{blocks.verb} {blocks.dataset}", files.rows, " rows", done)
     with closing(made), open(journal, "a", encoding="utf-8") as file, bar:
         for record in made:

@@ -24,9 +24,9 @@ import msgspec
 
 from trqam.config.errors import UserError
 from trqam.config.load import Config, domain_of
-from trqam.config.reading import read_bytes
+from trqam.config.reading import read_bytes, read_yaml
 from trqam.config.schema import Run, Scale
-from trqam.config.strict import convert, read_yaml
+from trqam.config.strict import convert
 from trqam.experiment.checkpoint import step_file
 from trqam.experiment.folder import Cell, cell_of, pretraining_cell
 from trqam.experiment.provenance import code_digest, provenance

@@ -10,8 +10,9 @@ import pandas as pd
 
 from trqam.config.errors import UserError
 from trqam.config.load import Config
+from trqam.config.reading import read_yaml
 from trqam.config.schema import Count, Name, Scale
-from trqam.config.strict import Strict, convert, read_yaml, shown
+from trqam.config.strict import Strict, convert, shown
 from trqam.config.wording import enumerated
 from trqam.report.claims.rules import RULES, pooled_std
 from trqam.report.collected import REPORTED
