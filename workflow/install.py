@@ -34,7 +34,7 @@ class Refused(Exception):
 def versions():
     """The versions of Python that pyproject.toml allows, such as ["3.11", "3.12"]."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    first, end = re.search(r'^requires-python = ">=3\.(\d+),<3\.(\d+)"', text, re.MULTILINE).groups()
+    first, end = re.findall(r'^requires-python = ">=3\.(\d+),<3\.(\d+)"', text, re.MULTILINE)[0]
     return [f"3.{minor}" for minor in range(int(first), int(end))]
 
 
@@ -198,13 +198,13 @@ def install(python, what):
 def run(command, begun):
     """Runs one step of the installation, with a line every few seconds; what it prints goes to .venv/install.log."""
     environment = {**os.environ, "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = subprocess.Popen(command, cwd=str(ROOT), env=environment, **pipes)
+    process = subprocess.Popen(command, cwd=str(ROOT), env=environment, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
     lines = [" ".join(command[1:4])]
 
     def read():
         with (VENV / "install.log").open("ab") as log:
-            for line in process.stdout:
+            for line in process.stdout or ():
                 log.write(line)
                 lines.append(line.decode("utf-8", "replace").strip())
 

@@ -17,7 +17,7 @@ from trqam.experiment.files import write_atomically
 DOMAIN = "pointmaze-medium-navigate"
 TASK = f"{DOMAIN}-singletask-task2-v0"
 COMMANDS = parser()._subparsers._group_actions[0].choices
-NUMBERS = ["1" + "0" * 30, "1" + "0" * 18, "9" * 400, "-1", "nan", "inf", "1e400", "", "0x", "1.5.2"]
+NUMBERS = ["1" + "0" * 18, "9" * 400, "-1", "nan", "1e400", "", "1.5.2"]
 
 
 def least(command):

@@ -1,6 +1,5 @@
 """Stores open or say why not; chunks are the authors' and never mix episodes."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -105,62 +104,6 @@ def test_a_stored_dataset_is_mapped_not_read(tmp_path):
     assert isinstance(dataset._arrays["observations"].base, np.memmap)
 
 
-def damage_card(directory):
-    (directory / "card.json").write_text("{")
-
-
-def lose_a_shard(directory):
-    path = directory / "card.json"
-    shard = {"file": "000.npz", "rows": 6, "sha256": "0" * 64}
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"shards": [shard]}))
-
-
-def forget_a_key(directory):
-    (directory / "card.json").write_text("{}")
-
-
-def wrong_dataset(directory):
-    path = directory / "card.json"
-    path.write_text(path.read_text().replace("medium", "large"))
-
-
-def truncate(directory):
-    path = directory / "actions.npy"
-    path.write_bytes(path.read_bytes()[:-4])
-
-
-def wrong_type(directory):
-    np.save(directory / "actions.npy", np.zeros((10, 3)))
-
-
-def wrong_shape(directory):
-    np.save(directory / "actions.npy", np.zeros((9, 3), np.float32))
-
-
-@pytest.mark.parametrize(
-    ("damage", "file"),
-    [
-        (lambda directory: (directory / "card.json").unlink(), "card.json"),
-        (damage_card, "card.json"),
-        (lose_a_shard, "card.json"),
-        (forget_a_key, "card.json"),
-        (wrong_dataset, "card.json"),
-        (truncate, "actions.npy"),
-        (wrong_type, "actions.npy"),
-        (wrong_shape, "actions.npy"),
-        (lambda directory: (directory / "actions.npy").write_bytes(b""), "actions.npy"),
-        (lambda directory: (directory / "rewards-task1.npy").unlink(), "rewards-task1.npy"),
-    ],
-)
-def test_damage_is_a_user_error_naming_the_file(tmp_path, damage, file):
-    damage(write_store(tmp_path))
-    with pytest.raises(UserError) as error:
-        Dataset.open(tmp_path, TASK)
-    message = str(error.value)
-    assert str(tmp_path / file) in message
-    assert "\n" not in message
-
-
 def flip(directory):
     path = directory / "observations.npy"
     content = bytearray(path.read_bytes())
@@ -211,14 +154,16 @@ def say(key, value):
     return lambda directory: stores.change_card(directory, lambda card: card.update({key: value}))
 
 
+def lose(name):
+    return lambda directory: (directory / name).unlink()
+
+
 CHANGED = [
+    (lose("rewards-task1.npy"), "rewards-task1.npy: missing or damaged"),
     (flip, "observations.npy: its SHA-256 is not the one in card.json"),
     (put("observations", np.inf), r"observations.npy: holds inf where a number within \+-1,000,000 is stored"),
-    (put("observations", 1e38), "observations.npy: holds 1e.38"),
     (put("actions", np.nan), "actions.npy: holds nan"),
     (put("rewards-task5", 1e7), "rewards-task5.npy: holds 1e.07"),
-    (put("masks-task3", 7), "masks-task3.npy: holds 7 where 0 or 1 is stored"),
-    (put("terminals", 0.5), "terminals.npy: "),
     (put("terminals", 1), "terminals.npy: its SHA-256"),
     (swap, "(masks|rewards)-task3.npy: "),
     (lengthen, "rewards-task4.npy: not row after row to the end of the file"),
@@ -230,16 +175,8 @@ CHANGED = [
     (summed(put("rewards-task1", 7)), "card.json: tasks: not what"),
     (summed(put("terminals", 1)), "card.json: transitions: not what"),
     (say("observation_std", [0.0, 0.0]), "card.json: observation_std: not what the arrays hold"),
-    (say("observation_std", [1.0, -1.0]), "card.json: observation_std: entry 2: found -1.0"),
-    (say("observation_std", [1.0, float("nan")]), "card.json: observation_std: entry 2: found nan"),
-    (say("transitions", 0), "card.json: transitions: found 0"),
-    (say("transitions", "8"), "card.json: transitions: found '8'"),
     (say("transitions", 7), "card.json: transitions and episodes"),
-    (say("episodes", None), "card.json: episodes: found nothing"),
-    (say("sha256", {}), "card.json: actions: no shape or no SHA-256"),
     (say("sha256", {"../x": "0" * 64}), r"card.json: sha256: found '\.\./x'"),
-    (say("tasks", {}), "card.json: tasks: 0 of 5"),
-    (say("rows", 11), "card.json: shapes: "),
 ]
 
 
@@ -359,11 +296,6 @@ def test_a_window_is_one_shard_and_what_follows_the_dataset(tmp_path, number):
     assert chunks["valid"][stop - start - 1, 1] == 0  # the shard ends with an episode
 
 
-def test_a_missing_store_says_how_to_generate_it(tmp_path):
-    with pytest.raises(UserError, match="trqam generate pointmaze-medium-navigate"):
-        Dataset.open(tmp_path / "none", TASK)
-
-
 def test_chunks_equal_the_authors_exactly():
     with np.load(GOLDEN, allow_pickle=False) as file:
         golden = {key: file[key] for key in file.files}
@@ -440,14 +372,3 @@ def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
         write_atomically(path, "other")
     assert path.read_bytes() == b"abc"
     assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])
-def test_bad_json_is_a_user_error_naming_the_file(tmp_path, content):
-    path = tmp_path / "card.json"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UserError) as error:
-        read_json(path)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)

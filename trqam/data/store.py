@@ -116,6 +116,8 @@ def standing(directory: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
     whatever version it was made."""
     path, fix = directory / RECORD, _ways_out(directory)
     if not os.path.lexists(path):
+        if os.path.lexists(directory / CARD):
+            raise UserError(f"{directory / CARD}: {RECORD}, of which it would be a copy, is missing; {fix}")
         return None
     card = read(path, wanted["dataset"], fix)
     for key, value in wanted.items():
