@@ -147,14 +147,11 @@ def test_a_file_of_another_dataset_among_the_shards_is_named(maze, tmp_path):
         convert(MAZE, [maze[2], path], tmp_path / "store")
 
 
-def test_a_file_given_twice_is_named(maze, shards, tmp_path):
-    (tmp_path / "link.npz").symlink_to(shards[0])
-    for again in (shards[0], tmp_path / "link.npz", shards[0].parent / "." / shards[0].name):
-        with pytest.raises(UserError, match=rf"{again}: is given twice; name each file once"):
-            convert(MAZE, [shards[0], again], tmp_path / "store")
+def test_a_file_given_twice_is_named(shards, tmp_path):
     (tmp_path / "copy.npz").write_bytes(shards[0].read_bytes())
-    with pytest.raises(UserError, match=rf"copy.npz: has the same bytes as {shards[0].name}"):
-        convert(MAZE, [shards[0], tmp_path / "copy.npz"], tmp_path / "store")
+    for again in (shards[0], tmp_path / "copy.npz"):
+        with pytest.raises(UserError, match=rf"{again.name}: has the same bytes as {shards[0].name}; name each"):
+            convert(MAZE, [shards[0], again], tmp_path / "store")
     assert not (tmp_path / "store" / "card.json").exists()
 
 

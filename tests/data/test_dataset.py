@@ -19,7 +19,6 @@ from trqam.data import verified
 from trqam.data.dataset import (
     ACTION_BOUND,
     UNCHANGED,
-    Arrays,
     Dataset,
     Window,
     draw_indices,
@@ -101,7 +100,7 @@ def test_a_stored_dataset_is_mapped_not_read(tmp_path):
     inner = raw_arrays([5, 3])["observations"][[0, 1, 2, 3, 4, 6, 7, 8]]
     np.testing.assert_allclose(normaliser.mean, inner.mean(axis=0))
     assert normaliser.std.dtype == np.float32
-    assert isinstance(dataset._arrays["observations"].base, np.memmap)
+    assert isinstance(dataset.raw["observations"].base, np.memmap)
 
 
 def flip(directory):
@@ -299,7 +298,7 @@ def test_a_window_is_one_shard_and_what_follows_the_dataset(tmp_path, number):
 def test_chunks_equal_the_authors_exactly():
     with np.load(GOLDEN, allow_pickle=False) as file:
         golden = {key: file[key] for key in file.files}
-    source = Arrays({key.removeprefix("data/"): golden[key] for key in golden if key.startswith("data/")})
+    source = stores.Arrays({key.removeprefix("data/"): golden[key] for key in golden if key.startswith("data/")})
     horizon = int(golden["sequence_length"])
     chunks = sample_chunks(source, golden["idxs"], horizon, float(golden["discount"]))
     assert {f"out/{key}" for key in chunks} == {key for key in golden if key.startswith("out/")}

@@ -179,17 +179,6 @@ def test_what_cannot_be_generated_says_so(name, tmp_path):
         generate(MAZE, tmp_path, 0, seed=0)
 
 
-@pytest.mark.parametrize(("transitions", "seed", "key"), [(2600, 3, "transitions"), (2500, 4, "seed")])
-def test_the_data_of_finished_runs_are_never_replaced(maze, transitions, seed, key):
-    directory, _ = maze
-    before = contents(directory)
-    with pytest.raises(UserError, match=rf"store.json: {key}: holds .*; remove .*choose another --out or data_dir"):
-        generate(MAZE, directory, transitions, seed)
-    with pytest.raises(UserError, match=rf"dataset: holds {MAZE}, not {CUBE}"):
-        generate(CUBE, directory, 150, seed=3)
-    assert contents(directory) == before
-
-
 def test_a_description_for_people(maze):
     directory, card = maze
     lines = describe(card, directory).splitlines()

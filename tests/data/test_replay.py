@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.stores import Arrays
 from trqam.config.errors import UserError
-from trqam.data.dataset import Arrays, sample_chunks
+from trqam.data.dataset import sample_chunks
 from trqam.data.replay import Replay
 
 KEYS = Arrays.KEYS

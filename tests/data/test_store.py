@@ -149,20 +149,6 @@ def test_the_last_renaming_can_be_interrupted_anywhere(whole, tmp_path, monkeypa
         assert contents(directory) == whole
 
 
-def test_a_kill_before_the_copy_of_the_card_costs_nothing(whole, tmp_path, monkeypatch):
-    def killed(_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "restore", killed)
-        with pytest.raises(KeyboardInterrupt):
-            store.write(Walks(), tmp_path)
-    blocks = Walks()
-    store.write(blocks, tmp_path)
-    assert blocks.made == []
-    assert contents(tmp_path) == whole
-
-
 def change_a_number(directory):
     np.load(directory / "actions.npy", mmap_mode="r+")[0] = 9
 

@@ -58,3 +58,16 @@ def change_card(directory, change):
             card = read_json(path)
             change(card)
             path.write_text(json.dumps(card))
+
+
+class Arrays:
+    """Arrays in memory as a `Source`, with explicit ``next_observations``."""
+
+    KEYS = ("observations", "actions", "rewards", "masks", "terminals", "next_observations")
+
+    def __init__(self, arrays):
+        self._arrays = {key: np.asarray(arrays[key], dtype=np.float32) for key in self.KEYS}
+        self.size = len(self._arrays["observations"])
+
+    def gather(self, indices):
+        return {key: array[indices] for key, array in self._arrays.items()}

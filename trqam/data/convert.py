@@ -4,7 +4,6 @@ Only what training reads is stored; qpos and button_states are read along for re
 Members of an npz file are read side by side, a part of each at a time, so that memory does not grow with the file.
 """
 
-import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,12 +31,8 @@ def convert(dataset: str, npz_paths: Sequence[Path | str], directory: Path | str
     """
     if not npz_paths:
         raise UserError(f"{dataset}: no npz file was given; name the official files of the dataset")
-    paths = [Path(path) for path in npz_paths]
-    real = [os.path.realpath(path) for path in paths]
-    if doubled := [path for path, whole in zip(paths, real, strict=True) if real.count(whole) > 1]:
-        raise UserError(f"{doubled[-1]}: is given twice; name each file once")
     standing(Path(directory), {"dataset": dataset, "source": "official"})  # before minutes of reading
-    return write(Shards(dataset, paths), directory, workers)
+    return write(Shards(dataset, [Path(path) for path in npz_paths]), directory, workers)
 
 
 def stored(dataset: str, directory: Path | str, names: Sequence[str]) -> dict[str, Any] | None:
@@ -71,15 +66,15 @@ class Shards:
         self._row_shapes = {key: self._all_shapes[key] for key in STORED}
         for path, rows, shape in zip(paths, self.rows, shapes, strict=True):
             for key in self._keys:
-                if shape[key][0] != rows or shape[key][1:] != shapes[0][key][1:]:
-                    found = " x ".join(map(str, shape[key]))
-                    raise UserError(f"{path}: key {key!r} has {found} numbers, which fits no other; fetch it again")
+                if shape[key] != (rows, *self._all_shapes[key]):
+                    found = f"{_numbers(shape[key])} numbers, which fits no other"
+                    raise UserError(f"{path}: key {key!r} has {found}; fetch it again")
         self._check_dataset()
-        files = zip(paths, self.rows, sums(paths, f"summing {len(paths)} npz files"), strict=True)
-        shards = [{"file": path.name, "rows": rows, "sha256": digest} for path, rows, digest in files]
-        digests = [shard["sha256"] for shard in shards]
+        digests = sums(paths, f"summing {len(paths)} npz files")
         if doubled := [path for path, digest in zip(paths, digests, strict=True) if digests.count(digest) > 1]:
             raise UserError(f"{doubled[-1]}: has the same bytes as {doubled[0].name}; name each file once")
+        files = zip(paths, self.rows, digests, strict=True)
+        shards = [{"file": path.name, "rows": rows, "sha256": digest} for path, rows, digest in files]
         self.origin = {"source": "official", "seed": None, "shards": shards}
 
     def _check_dataset(self) -> None:
@@ -125,11 +120,9 @@ class Member:
     def __init__(self, file: zipfile.ZipFile, key: str):
         """Raises KeyError if it is missing, ValueError if it is not an array that can be read this way."""
         self._stream, self._key = file.open(f"{key}.npy"), key
-        version = np.lib.format.read_magic(self._stream)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in read_header:
+        if (version := np.lib.format.read_magic(self._stream)) != (1, 0):
             raise ValueError(f"key {key!r} has the unknown format {version}")
-        self.shape, fortran, self._dtype = read_header[version](self._stream)
+        self.shape, fortran, self._dtype = np.lib.format.read_array_header_1_0(self._stream)
         if self._dtype.kind not in "biuf" or not self.shape or (fortran and len(self.shape) > 1) or self.shape[0] < 2:
             raise ValueError(f"key {key!r} is not an array of rows of numbers")
 

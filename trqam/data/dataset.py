@@ -3,7 +3,7 @@
 A store is a folder of float32 ``.npy`` files in OGBench's raw layout (see ``trqam.data.store``): the rows of an
 episode follow each other and its last row, marked by terminals = 1, is only a next observation. A *transition* is
 any other row with its successor. Everything that can be sampled offers ``size``, the number of transitions, and
-``gather(indices)``; ``Dataset``, ``Window``, ``Arrays`` and ``trqam.data.replay.Replay`` do.
+``gather(indices)``; ``Dataset``, ``Window`` and ``trqam.data.replay.Replay`` do.
 
 Memory: a gathered batch is all that is copied. The maps count as the page cache's, which the kernel takes back when
 it wants; ``benchmarks/memory.py`` measures it.
@@ -49,41 +49,28 @@ class Normaliser(NamedTuple):
 UNCHANGED = Normaliser(np.float32(0), np.float32(1))
 
 
-class Arrays:
-    """The same interface over arrays in memory, with explicit ``next_observations``."""
-
-    KEYS = ("observations", "actions", "rewards", "masks", "terminals", "next_observations")
-
-    def __init__(self, arrays: dict[str, np.ndarray]):
-        self._arrays = {key: np.asarray(arrays[key], dtype=np.float32) for key in self.KEYS}
-        self.size = len(self._arrays["observations"])
-
-    def gather(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        return {key: array[indices] for key, array in self._arrays.items()}
-
-
 class Dataset:
     """The transitions of a store, with the rewards of one task. Make one with ``Dataset.open``.
 
-    ``normaliser`` is what the observations of training batches go through; what is gathered is raw.
+    ``raw`` are the store's rows: observations, actions (not clipped), terminals, rewards and masks, [rows, ...];
+    ``ends`` the number of transitions up to the end of each episode, [episodes]. ``normaliser`` is what the
+    observations of training batches go through; what is gathered is not normalised.
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], card: dict, normalised: bool = False):
-        """``arrays``: observations, actions, terminals, rewards and masks, [rows, ...], in the raw layout."""
-        self._arrays = arrays
-        self.card = card
+        """``arrays`` become ``raw``."""
+        self.raw, self.card = arrays, card
         self.normaliser = normaliser_of(card) if normalised else UNCHANGED
         last_rows = np.flatnonzero(arrays["terminals"])
-        # The number of transitions up to the end of each episode: each episode before has one row more than those.
-        self._ends = last_rows - np.arange(len(last_rows))
-        self.size = int(self._ends[-1])
+        self.ends = last_rows - np.arange(len(last_rows))  # each episode before has one row more than transitions
+        self.size = int(self.ends[-1])
         rows = np.cumsum([shard["rows"] for shard in card.get("shards", [])] or [len(arrays["terminals"])])
         stops = (rows - np.searchsorted(last_rows, rows)).tolist()
         self.shards = list(zip([0, *stops[:-1]], stops, strict=True))  # the transitions [start, stop) of each file
 
     def check_belongs(self, run: Run, directory: Path, config: str) -> None:
         """A UserError if these are not the data that ``run`` asks for, which ``config`` says, or no chunk fits in."""
-        longest = int(np.diff(self._ends, prepend=0).max())
+        longest = int(np.diff(self.ends, prepend=0).max())
         if run.horizon > longest:
             found = f"horizon: {run.horizon} is longer than any episode, {longest} transitions"
             raise UserError(f"{directory / 'card.json'}: {found}; lower it in the block {run.domain} of the domains")
@@ -115,20 +102,10 @@ class Dataset:
         verified.ensure(directory, card, fix)
         return cls(arrays, card, normalised)
 
-    @property
-    def raw(self) -> dict[str, np.ndarray]:
-        """The store's rows: observations, actions (not clipped), terminals, rewards and masks, [rows, ...]."""
-        return self._arrays
-
-    @property
-    def ends(self) -> np.ndarray:
-        """The number of transitions up to the end of each episode, [episodes]."""
-        return self._ends
-
     def gather(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """See ``Source``; actions are clipped to +-ACTION_BOUND."""
-        rows = indices + np.searchsorted(self._ends, indices, side="right")  # one row more for each episode before
-        arrays = self._arrays
+        rows = indices + np.searchsorted(self.ends, indices, side="right")  # one row more for each episode before
+        arrays = self.raw
         return {
             "observations": arrays["observations"][rows],
             "actions": np.clip(arrays["actions"][rows], -ACTION_BOUND, ACTION_BOUND),

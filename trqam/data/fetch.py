@@ -58,9 +58,7 @@ class Known(Strict):
 class Recorded(msgspec.Struct):
     """What checksums.json says of a file that was seen whole."""
 
-    bytes: Annotated[int, msgspec.Meta(ge=1)]
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{1,64}\Z", description="64 hexadecimal digits")]
-    source: str
 
 
 class Official(Strict):
@@ -155,8 +153,7 @@ def is_offline() -> bool:
 
 def _alone(folder: Path, name: str) -> AbstractContextManager[None]:
     """Holds the folder's lock ``name``."""
-    waiting = f"{name}: another process is at it in {folder}; waiting"
-    return exclusive(folder / f".{name}.lock", waiting, "correct data_dir or its permissions")
+    return exclusive(folder / f".{name}.lock", f"{folder}: {name}", "correct data_dir or its permissions")
 
 
 def _found(file: Wanted, offline: bool) -> bool:
@@ -215,14 +212,14 @@ def _verify(path: Path, file: Wanted, source: str) -> None:
     if file.known and size != file.known.bytes:
         raise Refused(f"{size:,} bytes where the file has {file.known.bytes:,}")
     (digest,) = sums([path], f"verifying {path.name}")
-    recorded = _records(record).get(name)
+    recorded = _records(record)
     if file.known:
         if digest != file.known.sha256:
             raise Refused(f"SHA-256 {digest[:12]}... is not the known {file.known.sha256[:12]}...")
-    elif recorded:
-        if digest != recorded["sha256"]:
+    elif name in recorded:
+        if digest != (right := recorded[name]["sha256"]):
             fix = f"delete its entry in {record} if the release changed"
-            raise Refused(f"SHA-256 {digest[:12]}... is not the recorded {recorded['sha256'][:12]}... ({fix})")
+            raise Refused(f"SHA-256 {digest[:12]}... is not the recorded {right[:12]}... ({fix})")
     else:
         _check_npz(path)
         with _alone(record.parent, "checksums"):
@@ -233,9 +230,8 @@ def _verify(path: Path, file: Wanted, source: str) -> None:
 
 def _records(record: Path) -> dict[str, dict]:
     """What checksums.json holds."""
-    if not os.path.lexists(record):
-        return {}
-    return read_record(record, dict[str, Recorded], "delete it: the files are then recorded as they are")
+    fix = "delete it: the files are then recorded as they are"
+    return read_record(record, dict[str, Recorded], fix) if os.path.lexists(record) else {}
 
 
 def _check_npz(path: Path) -> None:

@@ -20,22 +20,23 @@ class Replay:
     """The union of ``dataset`` (first) and appended transitions; a ``Source`` for ``sample_chunks``.
 
     An episode must end with terminal = 1 also where time ran out (with mask = 1 then), or chunks run on into the
-    next episode. New transitions are taken as they are; clip actions before.
+    next episode. New transitions are taken as they are; clip actions before. ``count`` is the number of them,
+    ``columns`` where each key stands in a row.
     """
 
     def __init__(self, dataset: Source, path: Path | str):
         """Begin with no new transition; the first ``flush`` makes or empties the file at ``path``."""
         self._dataset, self._path = dataset, Path(path)
-        self._columns: dict[str, int | slice] = {}
+        self.columns: dict[str, int | slice] = {}
         self._width = 0
         example = dataset.gather(np.zeros(1, dtype=np.int64))
         for key in ("observations", "actions", "rewards", "masks", "terminals", "next_observations"):
             scalar = example[key].ndim == 1
             width = 1 if scalar else example[key].shape[-1]
-            self._columns[key] = self._width if scalar else slice(self._width, self._width + width)
+            self.columns[key] = self._width if scalar else slice(self._width, self._width + width)
             self._width += width
         self._rows = np.empty((1024, self._width), dtype="<f4")  # doubled when full
-        self._count = self._flushed = self._crc = 0
+        self.count = self._flushed = self._crc = 0
 
     @classmethod
     def resume(cls, dataset: Source, path: Path | str, flushed: dict[str, int]) -> "Replay":
@@ -50,36 +51,26 @@ class Replay:
             return replay
         content = _read(path, flushed, replay._width)
         replay._rows = np.frombuffer(content, "<f4").reshape(rows, replay._width).copy()
-        replay._count = replay._flushed = rows
+        replay.count = replay._flushed = rows
         replay._crc = flushed["crc32"]
         return replay
 
     @property
     def size(self) -> int:
         """Transitions, old and new."""
-        return self._dataset.size + self._count
-
-    @property
-    def count(self) -> int:
-        """New transitions."""
-        return self._count
-
-    @property
-    def columns(self) -> dict[str, int | slice]:
-        """Where each key stands in a row."""
-        return self._columns
+        return self._dataset.size + self.count
 
     def rows(self, first: int) -> np.ndarray:
         """The new transitions from number ``first`` on, one a row; do not write into it."""
-        return self._rows[first : self._count]
+        return self._rows[first : self.count]
 
     def gather(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """See ``Source``; an index of ``dataset.size`` or more is a new transition."""
         offline = self._dataset.size
         new = indices >= offline
         batch = self._dataset.gather(np.minimum(indices, offline - 1))
-        rows = self._rows[: self._count][indices[new] - offline]
-        for key, column in self._columns.items():
+        rows = self._rows[: self.count][indices[new] - offline]
+        for key, column in self.columns.items():
             batch[key][new] = rows[:, column]
         return batch
 
@@ -93,17 +84,17 @@ class Replay:
         next_observation: np.ndarray,
     ) -> None:
         """Add one transition: observations [O], action [A]; in memory until ``flush``."""
-        if self._count == len(self._rows):
+        if self.count == len(self._rows):
             self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
-        row = self._rows[self._count]
+        row = self._rows[self.count]
         values = (observation, action, reward, mask, terminal, next_observation)
-        for column, value in zip(self._columns.values(), values, strict=True):
+        for column, value in zip(self.columns.values(), values, strict=True):
             row[column] = value
-        self._count += 1
+        self.count += 1
 
     def flush(self) -> dict[str, int]:
         """Write the new rows durably; what ``resume`` needs: the number of rows, their width and running CRC-32."""
-        content = self._rows[self._flushed : self._count].tobytes()
+        content = self._rows[self._flushed : self.count].tobytes()
         with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o666)
@@ -113,8 +104,8 @@ class Replay:
                 file.truncate()
                 synchronise(file.fileno())
         self._crc = zlib.crc32(content, self._crc)
-        self._flushed = self._count
-        return {"rows": self._count, "width": self._width, "crc32": self._crc}
+        self._flushed = self.count
+        return {"rows": self.count, "width": self._width, "crc32": self._crc}
 
 
 def check(path: Path | str, flushed: dict[str, int]) -> None:
