@@ -202,40 +202,26 @@ GIVEN = {
     "ablation_stages": ["[]", "[offline, online]"],
     "ablation_eval_interval": ["5", "1e1"],
     "seeds": ["5", "1_000", "0x10", "1e1"],
-    "seeds_per_job": ["1"],
-    "replicas": ["auto", "2"],
-    "keep": ["policy", "all"],
     "mixed": ["true", "True", "false", "False"],
-    "device": ["auto", "cuda"],
-    "step": ["eager"],
-    "data_source": ["official"],
     "transitions": ["1000000", "1e6"],
-    "data_seed": ["7"],
-    "sampling": ["shards"],
-    "pretrain_steps": ["100"],
-    "offline_steps": ["40"],
-    "online_steps": ["1e2"],
-    "online_start": ["0", "5"],
-    "batch_size": ["64"],
     "learning_rate": ["0.00005", "5e-5", "1e-3", "1", "1e-30"],
     "target_rate": ["1", "0.005", "1e-07"],
-    "flow_steps": ["10"],
-    "critics": ["10"],
     "hidden_width": ["null", "", "~", "32"],
-    "hidden_layers": ["null", "3"],
-    "eval_interval": ["20"],
-    "eval_episodes": ["2"],
-    "eval_environments": ["3"],
-    "env_workers": ["0", "2"],
-    "log_interval": ["1"],
-    "checkpoint_interval": ["20"],
 }
+ALIKE = {
+    "seeds_per_job": "1", "replicas": "2", "keep": "policy", "device": "cuda", "step": "eager", "data_source": "official",
+    "data_seed": "7", "sampling": "shards", "pretrain_steps": "100", "offline_steps": "40", "online_steps": "1e2",
+    "online_start": "5", "batch_size": "64", "flow_steps": "10", "critics": "10", "hidden_layers": "3",
+    "eval_interval": "20", "eval_episodes": "2", "eval_environments": "3", "env_workers": "2", "log_interval": "1",
+    "checkpoint_interval": "20",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("key", load.Scale.__struct_fields__)
 def test_every_key_can_be_given_to_snakemake_and_comes_to_its_jobs_as_it_was(key):
     before = load.load("tests/tiny.yaml")
-    for text in GIVEN[key]:
+    given = GIVEN.get(key) or [ALIKE[key]]
+    for text in given:
         loaded, options = load.from_snakemake(["tests/tiny.yaml"], [f"{key}={text}"])
         arguments = parsed([*shlex.split(shlex.join(options)), "collect"])
         assert shlex.join(options).isascii()
@@ -246,7 +232,7 @@ def test_every_key_can_be_given_to_snakemake_and_comes_to_its_jobs_as_it_was(key
         assert all(getattr(job.scale, name) == getattr(before.scale, name) for name in others)
     assert key.endswith("_file") or any(
         getattr(load.from_snakemake(["tests/tiny.yaml"], [f"{key}={text}"])[0].scale, key) != getattr(before.scale, key)
-        for text in GIVEN[key]
+        for text in given
     )
 
 

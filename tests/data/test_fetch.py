@@ -342,12 +342,7 @@ def test_fetch_and_convert_on_the_command_line(server, tmp_path, maze_npz, monke
     assert read_json(tmp_path / MAZE / "card.json")["source"] == "official"
     assert "source: holds official, not generated; remove" in run("generate", MAZE, code=2, mirrors=False)
     (tmp_path / MAZE / "card.json").unlink()  # as Snakemake does
-    for arguments in (
-        ["fetch", MAZE],
-        ["fetch", MAZE, "--offline"],
-        ["convert", MAZE],
-        ["convert", MAZE, "--delete-npz"],
-    ):
+    for arguments in (["fetch", MAZE, "--offline"], ["convert", MAZE, "--delete-npz"]):
         run(*arguments)
         assert "is stored, verified; its npz files are not needed any more" in capsys.readouterr().err
         assert contents(tmp_path / MAZE) == store
