@@ -84,6 +84,13 @@ def make_registered(name: str, **options) -> gymnasium.Env:
             raise UserError(f"task {name}: OGBench has no such environment; correct the name") from error
 
 
+def sizes(task: str) -> tuple[int, int]:
+    """Numbers in an observation and in an action of ``task``."""
+    with contextlib.closing(make(task)) as env:
+        (observation,), (action,) = env.observation_space.shape or (), env.action_space.shape or ()
+    return observation, action
+
+
 def max_episode_steps(env: gymnasium.Env) -> int:
     """Steps after which OGBench truncates an episode."""
     limit = env.spec and env.spec.max_episode_steps

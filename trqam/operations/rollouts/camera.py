@@ -4,23 +4,21 @@ MuJoCo chooses its OpenGL when it is imported, from MUJOCO_GL, and `trqam.enviro
 unless `prepare` was called before the first environment is made; this module itself imports neither.
 """
 
-import errno
 import itertools
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from trqam.config.errors import Unwritable, UserError
 from trqam.config.strict import shown
-from trqam.experiment.files import check_refused, publish, temporary_name, writing
+from trqam.experiment.files import publish, temporary_name, writing
 
 BACKENDS = {"egl": "EGL", "osmesa": "OSMesa"} if sys.platform == "linux" else {"": "OpenGL"}
 OFF = ("", "disable", "disabled", "off", "false", "0")  # of MUJOCO_GL, as mujoco reads it
@@ -28,7 +26,7 @@ INSTALL = "install libosmesa6, or libegl1 with libopengl0 and libgl1-mesa-dri"  
 FORMATS = (".mp4", ".gif")
 TRAIL_COLOUR, GOAL_COLOUR = (1.0, 0.85, 0.1, 1.0), (0.96, 0.26, 0.33, 0.7)
 TRAIL_SPACING = 0.3  # of the points of an agent's path in a maze, whose corridors are 4 wide
-INK, PALE, PAPER = "#111111", "#666666", "#ffffff"
+INK, PALE = "#111111", "#666666"
 # A whole picture, because libraries that load may still fail to make a context, or crash.
 _PROBE = """
 import mujoco
@@ -56,16 +54,15 @@ def find() -> tuple[str | None, str | None]:
     """
     asked = os.environ.get("MUJOCO_GL", "").lower().strip()
     named = {} if asked in OFF else {asked: f"MUJOCO_GL={shown(asked)}"}
-    failures = []
-    for backend, name in {**named, **{key: name for key, name in BACKENDS.items() if key not in named}}.items():
+    failures: list[str] = []
+    for backend, name in {**named, **BACKENDS, **named}.items():
         failure = _failure(backend)
         if failure is None:
             if failures:
                 print(f"trqam: notice: {failures[0]} does not render here; {name} is used", file=sys.stderr)
             return backend, None
         failures.append(f"{name} ({failure})")
-    found = f"neither {' nor '.join(failures)} renders" if len(failures) > 1 else f"{failures[0]} does not render"
-    return None, f"no picture: {found} here; {INSTALL}"
+    return None, f"no picture: neither {' nor '.join(failures)} renders here; {INSTALL}"
 
 
 def _variables(backend: str) -> dict[str, str]:
@@ -75,29 +72,22 @@ def _variables(backend: str) -> dict[str, str]:
 
 def _failure(backend: str) -> str | None:
     """Render one picture in a process of its own; the last line of what went wrong, None if nothing did."""
-    environment = {**os.environ, **_variables(backend)}
+    command, environment = [sys.executable, "-c", _PROBE], {**os.environ, **_variables(backend)}
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", _PROBE], env=environment, capture_output=True, text=True, timeout=120
-        )
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     except subprocess.TimeoutExpired:
         return "it hangs"
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     return None if done.returncode == 0 else lines[-1].strip() if lines else f"exit code {done.returncode}"
 
 
-def font(size: float) -> ImageFont.FreeTypeFont:
-    """Pillow's own font, the same on every machine."""
-    return ImageFont.load_default(size)
-
-
 class Camera:
     """Square pictures, ``size`` pixels wide, of one environment; in a maze, with the agent's path so far.
 
-    Make it after the first reset (a manipulation environment has no model before), and close it.
+    Make it after the first reset (a manipulation environment has no model before), in a ``with`` statement.
     """
 
-    def __init__(self, env, size: int):
+    def __init__(self, env: Any, size: int):
         import mujoco
 
         inner = env.unwrapped
@@ -116,8 +106,8 @@ class Camera:
             if not self._trail or np.linalg.norm(here - self._trail[-1]) >= TRAIL_SPACING:
                 self._trail.append(here)
 
-    def picture(self) -> Image.Image:
-        """What there is to see now."""
+    def picture(self) -> np.ndarray:
+        """What there is to see now, as RGB."""
         import mujoco
 
         scene = self._renderer.scene
@@ -131,7 +121,7 @@ class Camera:
             line = self._add(mujoco.mjtGeom.mjGEOM_LINE, TRAIL_COLOUR, np.zeros(3), np.zeros(3))
             mujoco.mjv_connector(line, line.type, self._size / 90, np.append(start, 0.1), np.append(end, 0.1))
             line.emission = 1.0  # flat, whatever the light
-        return Image.fromarray(self._renderer.render())
+        return self._renderer.render()
 
     def _add(self, shape: int, colour: tuple, size: np.ndarray, position: np.ndarray):
         """One more body in the picture, which the physics does not know."""
@@ -143,33 +133,29 @@ class Camera:
         mujoco.mjv_initGeom(geom, shape, size, position, np.eye(3).ravel(), np.array(colour, np.float32))
         return geom
 
-    def close(self) -> None:
-        """Give the OpenGL context back; without this EGL complains when Python ends."""
-        self._renderer.close()
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._renderer.close()  # without this EGL complains when Python ends
 
 
-def is_maze(env) -> bool:
+def is_maze(env: Any) -> bool:
     """Whether an environment of OGBench is a maze, seen from above, with an agent that moves in it."""
     return hasattr(env.unwrapped, "maze_map")
 
 
-def titled(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
+def titled(picture: np.ndarray, lines: Sequence[str]) -> np.ndarray:
     """``picture`` under some lines of text; sides are even, as video needs them."""
-    size = picture.width // 22
+    height, width = picture.shape[:2]
+    size = width // 22
     bar = round(size * 1.5) * len(lines) + size
-    width, height = picture.width, picture.height + bar
-    image = Image.new("RGB", (width + width % 2, height + height % 2), PAPER)
-    draw = ImageDraw.Draw(image)
+    image = Image.new("RGB", (width + width % 2, height + bar + (height + bar) % 2), "white")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size)  # Pillow's own, the same on every machine
     for number, line in enumerate(lines):
-        draw.text((size // 2, size // 2 + round(size * 1.5) * number), line, INK if number == 0 else PALE, font(size))
-    image.paste(picture, (0, bar))
-    return image
+        draw.text((size // 2, size // 2 + round(size * 1.5) * number), line, PALE if number else INK, font)
+    image.paste(Image.fromarray(picture), (0, bar))
+    return np.asarray(image)
 
 
 def check_format(path: Path) -> None:
@@ -180,42 +166,32 @@ def check_format(path: Path) -> None:
         raise UserError(f"--video {path}: not a format of film; write a name that ends in {' or '.join(FORMATS)}")
 
 
-def write_film(path: Path, frames: Iterable[Image.Image], rate: int) -> None:
+def write_film(path: Path, frames: Sequence[np.ndarray], rate: int) -> None:
     """Write RGB frames of one size, ``rate`` a second, as mp4 or GIF, by the name's ending; atomically."""
     check_format(path)
-    temporary = temporary_name(path)
+    temporary = temporary_name(path.absolute())
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix.lower() == ".gif":
-                first, *rest = frames
+            if path.suffix.lower() == ".gif":  # not by imageio, which tries again, aloud, where the disk is full
+                first, *rest = map(Image.fromarray, frames)
                 first.save(temporary, "GIF", save_all=True, append_images=rest, duration=1000 // rate, loop=0)
-            else:
-                _write_mp4(temporary, frames, rate)
+            elif not _write_mp4(temporary, frames, rate):
+                raise Unwritable(f"{path}: cannot be written (ffmpeg failed); make room on the disk, or write a .gif")
             publish(temporary, path)
-    except Unwritable as error:
-        raise Unwritable(str(error).replace(str(temporary), str(path))) from None
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
-def _write_mp4(path: Path, frames: Iterable[Image.Image], rate: int) -> None:
-    """By ffmpeg, which is asked afterwards whether it succeeded: a film that was cut short can be played, too."""
-    from imageio_ffmpeg import get_ffmpeg_exe
+def _write_mp4(path: Path, frames: Sequence[np.ndarray], rate: int) -> bool:
+    """Whether it is whole: imageio does not ask whether ffmpeg succeeded, and a film cut short can be played, too."""
+    import imageio.v3
+    from imageio_ffmpeg import count_frames_and_secs
 
-    frames = iter(frames)
-    first = next(frames)
-    given = f"-f rawvideo -pix_fmt rgb24 -s {first.width}x{first.height} -r {rate} -i -"
-    made = "-an -vcodec libx264 -pix_fmt yuv420p -crf 25 -threads 1 -f mp4"
-    command = [get_ffmpeg_exe(), "-y", "-v", "error", *given.split(), *made.split(), f"file:{path.absolute()}"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe) as ffmpeg:
-        with suppress(BrokenPipeError), ffmpeg.stdin:  # broken where it has ended, and said why
-            for frame in itertools.chain([first], frames):
-                ffmpeg.stdin.write(frame.tobytes())
-        text = ffmpeg.stderr.read().decode(errors="replace")
-    if ffmpeg.returncode:
-        check_refused(path, text if ffmpeg.returncode != -signal.SIGXFSZ else os.strerror(errno.EFBIG))
-        problem = (text.splitlines() or [f"exit code {ffmpeg.returncode}"])[-1]
-        raise UserError(f"{path}: ffmpeg cannot make the film ({problem}); write it as .gif, or mend ffmpeg")
+    given = {"macro_block_size": 2, "ffmpeg_log_level": "quiet", "output_params": ["-threads", "1", "-f", "mp4"]}
+    try:
+        imageio.v3.imwrite(path, np.stack(frames), extension=".mp4", plugin="FFMPEG", fps=rate, **given)
+        return count_frames_and_secs(str(path))[0] == len(frames)
+    except (OSError, RuntimeError):
+        return False

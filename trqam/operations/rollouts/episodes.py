@@ -1,29 +1,26 @@
-"""Episodes of a kept policy: how often it succeeds, and films of what it does.
+"""Episodes of a saved policy: how often it succeeds, and films of what it does.
 
 Every evaluation uses the same episodes: their resets and noise come from the streams "evaluate" of a seed, at step 0,
 whatever policy acts. So two policies can be compared episode by episode, and no episode is one that training saw.
 """
 
 import math
-from collections.abc import Callable, Container
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from scipy.stats import binomtest
 
 from trqam.config.wording import count
 from trqam.environments import ogbench_tasks
-from trqam.environments.evaluator import Evaluator, Outcome
-from trqam.maths.streams import episode_seed, stream
+from trqam.environments.evaluator import Act, Evaluator
+from trqam.maths.streams import episode_seed
 from trqam.operations.rollouts import camera
 from trqam.operations.rollouts.saved_policy import ROWS, Kept
 
 PURPOSE = "evaluate"
-CONFIDENCE_Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
 FILM_SIZE, FILM_RATE, FILM_FRAMES = 400, 20, 100  # pixels; frames a second; frames an episode, at most
-# Called with the environment and the number of steps taken: after the reset, and after every step.
-Watch = Callable[[Any, int], None]
 
 
 class Episode(NamedTuple):
@@ -36,46 +33,58 @@ class Episode(NamedTuple):
 
 def evaluate(kept: Kept, episodes: int, seed: int = 0) -> list[Episode]:
     """Episodes 0 .. episodes-1 of the evaluation stream of ``seed``; episode i does not depend on how many follow."""
-    run = kept.run
-    with Evaluator(
-        run.task,
-        [seed],
-        episodes,
-        ROWS,
-        workers=0,
-        horizon=run.horizon,
-        action_size=kept.action_size,
-        noise_size=kept.policy.noise_size,
-        purpose=PURPOSE,
-    ) as evaluator:
-        (outcome,) = evaluator.evaluate(kept.act, step=0)
-    return [_episode(*values) for values in zip(*outcome, strict=True)]
+    return _evaluated(kept, episodes, seed, kept.act)
 
 
-def play(kept: Kept, number: int, seed: int = 0, watch: Watch = lambda env, step: None) -> Episode:
-    """The same episode as number ``number`` of `evaluate`, alone and watched."""
-    run, row = kept.run, number % ROWS
-    observations = noise = None
-    rng = stream(seed, PURPOSE, 0, number)
-    env = ogbench_tasks.make(run.task)
+def _evaluated(kept: Kept, episodes: int, seed: int, act: Act) -> list[Episode]:
+    sizes = {"horizon": kept.run.horizon, "action_size": kept.action_size, "noise_size": kept.policy.noise_size}
+    with Evaluator(kept.run.task, [seed], episodes, ROWS, workers=0, purpose=PURPOSE, **sizes) as evaluator:
+        (outcome,) = evaluator.evaluate(act, step=0)
+    return [Episode(bool(s), int(length), float(total)) for s, length, total in zip(*outcome, strict=True)]
+
+
+def actions_of(kept: Kept, episodes: int, seed: int = 0) -> list[np.ndarray]:
+    """The actions [L, A] of every episode of `evaluate`, which is run for it."""
+    seen: list[np.ndarray] = []
+
+    def act(observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        seen.append(kept.act(observations, noise))
+        return seen[-1]
+
+    found, slots = _evaluated(kept, episodes, seed, act), min(ROWS, episodes)
+    begun, actions = [0] * slots, []  # chunks that a slot has done
+    for number, episode in enumerate(found):
+        slot = number % slots  # see `trqam.environments.evaluator`
+        first, begun[slot] = begun[slot], begun[slot] + math.ceil(episode.length / kept.run.horizon)
+        chunks = np.stack([chunk[0, slot] for chunk in seen[first : begun[slot]]])
+        actions.append(chunks.reshape(-1, kept.action_size)[: episode.length])
+    return actions
+
+
+def pictures(
+    kept: Kept, number: int, seed: int, episode: Episode, actions: np.ndarray, moments: Container[int], size: int
+) -> list[tuple[int, np.ndarray]]:
+    """(step, picture) at some steps of an episode, brought about again by its ``actions``.
+
+    RuntimeError if it goes otherwise now, so that no film shows what the numbers do not say.
+    """
+    env = ogbench_tasks.make(kept.run.task)
     try:
-        observation = ogbench_tasks.reset(env, episode_seed(seed, PURPOSE, 0, number))
-        watch(env, 0)
-        observations = np.zeros((1, ROWS, len(observation)), np.float32)
-        noise = np.zeros((1, ROWS, kept.policy.noise_size), np.float32)
-        steps, total = 0, 0.0
-        while True:
-            observations[0, row] = observation
-            noise[0, row] = rng.standard_normal(noise.shape[-1], np.float32)
-            for action in kept.act(observations, noise)[0, row].reshape(run.horizon, kept.action_size):
-                result = ogbench_tasks.step(env, action)
-                steps, total = steps + 1, total + result.reward
-                watch(env, steps)
-                if result.done:
-                    return _episode(*Outcome(result.success, steps, total))
-            observation = result.observation
+        ogbench_tasks.reset(env, episode_seed(seed, PURPOSE, 0, number))
+        with camera.Camera(env, size) as eye:
+            eye.follow()
+            frames, total = [(0, eye.picture())] if 0 in moments else [], 0.0
+            for step, action in enumerate(actions, 1):
+                done = ogbench_tasks.step(env, action)
+                total += done.reward
+                eye.follow()
+                if step in moments:
+                    frames.append((step, eye.picture()))
     finally:
         env.close()
+    if (seen := Episode(bool(done.success), step, float(np.float32(total)))) != episode:
+        raise RuntimeError(f"episode {number} went otherwise when filmed: {seen}, not {episode}")
+    return frames
 
 
 def summary(kept: Kept, episodes: list[Episode], seed: int) -> dict[str, Any]:
@@ -93,12 +102,10 @@ def summary(kept: Kept, episodes: list[Episode], seed: int) -> dict[str, Any]:
         "evaluation_seed": seed,
         "episodes": number,
         "success": successes / number,
-        "success_interval": list(wilson_interval(successes, number)),
+        "success_interval": list(binomtest(successes, number).proportion_ci(0.95, "wilson")),
         "return": float(np.mean([episode.return_ for episode in episodes])),
         "length": float(np.mean([episode.length for episode in episodes])),
-        "outcomes": [
-            {"success": episode.success, "length": episode.length, "return": episode.return_} for episode in episodes
-        ],
+        "outcomes": [{"success": e.success, "length": e.length, "return": e.return_} for e in episodes],
     }
 
 
@@ -116,73 +123,15 @@ def report(summary: dict[str, Any]) -> str:
     )
 
 
-def wilson_interval(successes: int, count: int) -> tuple[float, float]:
-    """The 95 % score interval of a rate (Wilson 1927): the p with |successes/n - p| <= z sqrt(p (1 - p) / n)."""
-    z2, rate = CONFIDENCE_Z**2, successes / count
-    centre = (rate + z2 / (2 * count)) / (1 + z2 / count)
-    half = CONFIDENCE_Z * math.sqrt(rate * (1 - rate) / count + z2 / (4 * count**2)) / (1 + z2 / count)
-    return (centre - half if successes else 0.0), (centre + half if successes < count else 1.0)  # exact at the ends
-
-
-class Recorder:
-    """A `Watch` that takes ``size`` pixel pictures at some steps; ``frames`` are (step, picture)."""
-
-    def __init__(self, moments: Container[int], size: int):
-        self.frames: list[tuple[int, Image.Image]] = []
-        self._moments, self._size = moments, size
-        self._camera: camera.Camera | None = None
-
-    def __call__(self, env: Any, step: int) -> None:
-        if self._camera is None:
-            self._camera = camera.Camera(env, self._size)
-        self._camera.follow()
-        if step in self._moments:
-            self.frames.append((step, self._camera.picture()))
-
-    def close(self) -> None:
-        """Gives the camera back."""
-        if self._camera:
-            self._camera.close()
-
-
-def record(
-    kept: Kept, number: int, seed: int, expected: Episode, moments: Container[int], size: int
-) -> list[tuple[int, Image.Image]]:
-    """Pictures of an episode that `evaluate` has run, at ``moments``; RuntimeError if it goes otherwise now."""
-    recorder = Recorder(moments, size)
-    try:
-        seen = play(kept, number, seed, recorder)
-    finally:
-        recorder.close()
-    if seen != expected:
-        raise RuntimeError(f"episode {number} went otherwise when filmed: {seen}, not {expected}")
-    return recorder.frames
-
-
 def film(kept: Kept, episodes: list[Episode], seed: int, path: Path) -> None:
     """Write ``episodes`` (0, 1, ...) one after another as mp4 or GIF, each held for a second at its end."""
     stride = math.ceil(max(episode.length for episode in episodes) / FILM_FRAMES)
     short = kept.run.task.replace("-singletask-", " ").removesuffix("-v0")
-    images = []
-    for number, episode in enumerate(episodes):
+    images: list[np.ndarray] = []
+    for number, (episode, actions) in enumerate(zip(episodes, actions_of(kept, len(episodes), seed), strict=True)):
         moments = {*range(0, episode.length, stride), episode.length}
-        for step, picture in record(kept, number, seed, episode, moments, FILM_SIZE):
-            over = step == episode.length
-            state = f": {verdict(episode)}" if over else ""
-            lines = (
-                f"{kept.run.method}, {kept.stage} step {kept.step}",
-                short,
-                f"episode {number}, step {step}{state}",
-            )
-            images += [camera.titled(picture, lines)] * (FILM_RATE if over else 1)
+        for step, picture in pictures(kept, number, seed, episode, actions, moments, FILM_SIZE):
+            end = (": success" if episode.success else ": failure") if step == episode.length else ""
+            lines = f"{kept.run.method}, {kept.stage} step {kept.step}", short, f"episode {number}, step {step}{end}"
+            images += [camera.titled(picture, lines)] * (FILM_RATE if end else 1)
     camera.write_film(path, images, FILM_RATE)
-
-
-def verdict(episode: Episode) -> str:
-    """`success` or `failure`."""
-    return "success" if episode.success else "failure"
-
-
-def _episode(success: float, length: float, return_: float) -> Episode:
-    """From the evaluator's numbers, which are float32."""
-    return Episode(bool(success), int(length), float(np.float32(return_)))

@@ -12,22 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from matplotlib.figure import Figure
 
 from trqam.config.load import Config, domain_of
 from trqam.config.strict import read_record
 from trqam.config.wording import count, enumerated, task_label, thousands
 from trqam.experiment.files import refuse_foreign, write_atomically, write_json
-from trqam.experiment.run import cell_of, check_place, check_same
+from trqam.experiment.folder import cell_of
+from trqam.experiment.run import check_place, check_same
 from trqam.operations.rollouts import episodes
-from trqam.operations.rollouts.camera import INK, PALE, PAPER, font
+from trqam.operations.rollouts.camera import PALE
 from trqam.operations.rollouts.episodes import Episode
-from trqam.operations.rollouts.saved_policy import Kept, load
+from trqam.operations.rollouts.saved_policy import load
 from trqam.report.selection import STRIP_METHODS, STRIP_SEED, Strip
 
 SEED, EPISODE = STRIP_SEED, 0  # the latter is the episode's number; both fixed before anything was seen
-FRAMES, SIZE, GAP = 8, 240, 8  # pictures a row; pixels
-HEAD, FOOT = 36, 28  # text sizes, pixels
+FRAMES, SIZE, GAP, DPI = 8, 240, 8, 100  # pictures a row; pixels
+HEAD, FOOT = 56, 48  # of a row, pixels
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Row:
     trained: str  # how long, in words
     colour: str
     episode: Episode | None
-    frames: list[tuple[int, Image.Image]]
+    frames: list[tuple[int, np.ndarray]]
 
     @property
     def outcome(self) -> str:
@@ -60,9 +61,8 @@ def make(config: Config, task: str, folder: Path, trouble: str | None) -> None:
     refuse_foreign(record, lambda path: read_record(path, Strip, fix).get("task") == task, "film strip's record", fix)
     refuse_foreign(picture, lambda _: record.exists(), "film strip, which has a record beside it", fix)
     rows = [_row(config, task, method, trouble is None) for method in STRIP_METHODS]
-    image = _sheet(rows) if trouble is None else _notice(rows, trouble)
-    content = BytesIO()
-    image.save(content, "PNG", optimize=True)
+    figure, content = _sheet(rows) if trouble is None else _notice(rows, trouble), BytesIO()
+    figure.savefig(content, format="png")
     write_json(record, _record(config, task, rows, trouble))  # first: the picture alone would not be known as ours
     write_atomically(picture, content.getvalue())
 
@@ -75,16 +75,12 @@ def _row(config: Config, task: str, method: str, rendered: bool) -> Row:
         check_place(kept.record, cell, stage, cell.directory(stage))
         check_same(kept.record, run, stage, cell.directory(stage))
         episode = episodes.evaluate(kept, EPISODE + 1, SEED)[EPISODE]
-        if rendered:
-            frames = _frames(kept, episode)
+        if rendered:  # moments from the first state to the last, evenly spaced in the episode's own time
+            moments = set(np.linspace(0, episode.length, FRAMES).round().astype(int).tolist())
+            actions = episodes.actions_of(kept, EPISODE + 1, SEED)[EPISODE]
+            frames = episodes.pictures(kept, EPISODE, SEED, episode, actions, moments, SIZE)
     shown = config.methods[method]
     return Row(method, shown.label, _trained(config, method, stage), shown.colour, episode, frames)
-
-
-def _frames(kept: Kept, episode: Episode) -> list[tuple[int, Image.Image]]:
-    """FRAMES pictures from the first state to the last, evenly spaced in the episode's own time."""
-    moments = set(np.linspace(0, episode.length, FRAMES).round().astype(int).tolist())
-    return episodes.record(kept, EPISODE, SEED, episode, moments, SIZE)
 
 
 def _trained(config: Config, method: str, stage: str) -> str:
@@ -96,6 +92,11 @@ def _trained(config: Config, method: str, stage: str) -> str:
 
 
 def _record(config: Config, task: str, rows: list[Row], trouble: str | None) -> dict[str, Any]:
+    def described(row: Row) -> dict[str, Any]:
+        known = {"method": row.method, "label": row.label, "trained": row.trained, "outcome": row.outcome}
+        ended = dict(zip(("success", "length", "return"), row.episode or (None,) * 3, strict=True))
+        return {**known, **ended, "steps": [step for step, _ in row.frames]}
+
     return {
         "task": task,
         "rendered": trouble is None,
@@ -106,19 +107,7 @@ def _record(config: Config, task: str, rows: list[Row], trouble: str | None) -> 
         "episode": EPISODE,
         "caption": caption(config, task, trouble),
         "text": "; ".join(f"{row.label}: {row.outcome}" for row in rows),  # for who cannot see the picture
-        "rows": [
-            {
-                "method": row.method,
-                "label": row.label,
-                "trained": row.trained,
-                "success": row.episode and row.episode.success,
-                "length": row.episode and row.episode.length,
-                "return": row.episode and row.episode.return_,
-                "outcome": row.outcome,
-                "steps": [step for step, _ in row.frames],
-            }
-            for row in rows
-        ],
+        "rows": [described(row) for row in rows],
     }
 
 
@@ -132,53 +121,33 @@ def caption(config: Config, task: str, trouble: str | None = None) -> str:
     )
     if trouble:
         return f"{chosen} Not drawn on this machine: {trouble}."
+    legend = "Translucent objects, where there are any, show where the task wants them."
     if "maze" in domain_of(task):
-        legend = (
-            "Seen from above: walls are white, the goal is the red disc, the yellow line is the agent's path so far."
-        )
-    else:
-        legend = "Translucent objects, where there are any, show where the task wants them."
+        legend = "Seen from above: walls are white, the goal is the red disc, the yellow line the agent's path so far."
     return f"{chosen} {FRAMES} moments, evenly spaced in each episode's own time. {legend}"
 
 
-def _sheet(rows: list[Row]) -> Image.Image:
-    """Row by row: a heading in words, the pictures, the steps under them."""
-    head, foot = round(HEAD * 1.6), round(FOOT * 1.7)
-    height = head + SIZE + foot
-    width = FRAMES * SIZE + (FRAMES - 1) * GAP
-    image = Image.new("RGB", (width, len(rows) * height), PAPER)
-    draw = ImageDraw.Draw(image)
-    for number, row in enumerate(rows):
-        top = number * height
-        _heading(draw, row, top, width)
-        for place, (step, picture) in enumerate(row.frames):
-            left = place * (SIZE + GAP)
-            image.paste(picture, (left, top + head))
-            draw.rectangle((left, top + head, left + SIZE - 1, top + head + SIZE - 1), outline=PALE, width=2)
-            _write(draw, (left + SIZE // 2, top + head + SIZE + foot // 2), f"step {thousands(step)}", FOOT, "mm")
-    return image
+def _sheet(rows: list[Row]) -> Figure:
+    """Row by row: a heading in words, the pictures, pixel by pixel, and the steps under them."""
+    width, height = FRAMES * (SIZE + GAP) - GAP, len(rows) * (HEAD + SIZE + FOOT)
+    figure = Figure((width / DPI, height / DPI), DPI)
+    grid = figure.subplots(len(rows), FRAMES, squeeze=False)
+    figure.subplots_adjust(0, FOOT / height, 1, 1 - HEAD / height, GAP / SIZE, (HEAD + FOOT) / SIZE)
+    for row, axes in zip(rows, grid, strict=True):
+        for axis in axes:
+            axis.set(xticks=[], yticks=[])
+        for axis, (step, picture) in zip(axes, row.frames, strict=False):
+            axis.imshow(picture)
+            axis.set_xlabel(f"step {thousands(step)}", size=20)
+        axes[0].set_title(row.label, loc="left", size=24, color=row.colour, weight="bold")
+        axes[2].set_title(row.trained, loc="left", size=14, color=PALE)
+        axes[-1].set_title(row.outcome, loc="right", size=20)
+    return figure
 
 
-def _heading(draw: ImageDraw.ImageDraw, row: Row, top: int, width: int) -> None:
-    """The method's colour and name, how it was trained, and on the right how the episode ended."""
-    middle = top + round(HEAD * 0.8)
-    draw.rectangle((0, middle - HEAD // 2, HEAD // 3, middle + HEAD // 2), fill=row.colour)
-    _write(draw, (HEAD * 0.7, middle), row.label, HEAD, "lm")
-    end = HEAD * 0.7 + draw.textlength(row.label, font(HEAD)) + HEAD * 0.6
-    _write(draw, (end, middle), row.trained, FOOT, "lm", PALE)
-    _write(draw, (width, middle), row.outcome, HEAD, "rm")
-
-
-def _write(draw: ImageDraw.ImageDraw, at: tuple, text: str, size: int, anchor: str, colour: str = INK) -> None:
-    """One line; the font has no unbreakable space."""
-    draw.text(at, text.replace("\u00a0", " "), colour, font(size), anchor=anchor)
-
-
-def _notice(rows: list[Row], trouble: str) -> Image.Image:
+def _notice(rows: list[Row], trouble: str) -> Figure:
     """A small picture that says in words what would have been seen."""
     lines = [f"{row.label}: {row.outcome}" for row in rows] + textwrap.wrap(trouble, 72)
-    image = Image.new("RGB", (760, 30 * len(lines) + 20), PAPER)
-    draw = ImageDraw.Draw(image)
-    for number, line in enumerate(lines):
-        _write(draw, (10, 25 + 30 * number), line, 20, "lm", INK if number < len(rows) else PALE)
-    return image
+    figure = Figure((7.6, 0.3 * len(lines) + 0.2), DPI)
+    figure.text(0.02, 0.5, "\n".join(lines), va="center", size=13, linespacing=1.5)
+    return figure

@@ -21,9 +21,9 @@ from trqam.config.schema import Layers, Natural, Small, Width
 from trqam.config.strict import Strict, check, convert
 from trqam.data.card import read
 from trqam.data.dataset import UNCHANGED, Normaliser, normaliser_of
-from trqam.environments import ogbench_tasks
+from trqam.environments.ogbench_tasks import sizes
 from trqam.experiment import checkpoint
-from trqam.experiment.run import Cell
+from trqam.experiment.folder import Cell
 from trqam.networks.replicas import assemble
 from trqam.training.learner import Policy
 
@@ -111,16 +111,18 @@ def load(
     beside the results); it is read only where observations are normalised.
     """
     folder = Path(folder)
-    stage = stage or _last_stage(folder)
-    directory = Cell(folder, 0).directory(stage)
-    step = _newest(directory)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; name a run's, such as {EXAMPLE}")
+    found = {name: max(checkpoint.recorded(Cell(folder, 0).directory(name)), default=None) for name in STAGES}
+    stage = stage or next((name for name in reversed(STAGES) if found[name] is not None), None)
+    if stage is None:
+        raise UserError(f"{folder}: no run with a checkpoint (run/STAGE/step*.json); name a folder such as {EXAMPLE}")
+    directory, step = Cell(folder, 0).directory(stage), found[stage]
     if step is None:
         raise UserError(f"{directory}: no checkpoint; train this stage, or name a run's folder such as {EXAMPLE}")
-    tensors, record = checkpoint.load(directory, step)
+    tensors, record = checkpoint.load(directory, step)  # the newest, damaged or not: an older one is another policy
     run = _run(record, stage, directory, task, flow_steps)
-    env = ogbench_tasks.make(run.task)
-    observation_size, action_size = env.observation_space.shape[0], env.action_space.shape[0]
-    env.close()
+    observation_size, action_size = sizes(run.task)
     agent = make_agent(run, observation_size, action_size)
     tensors = {k: v for k, v in tensors.items() if not k.startswith("environment/")}
     expected = agent.initialise(0, None)
@@ -129,20 +131,6 @@ def load(
     _check_fit(tensors, expected, run.agent, directory)
     policy = Policy(agent, assemble([tensors]), _normaliser(run, folder, stage, data), torch.device("cpu"))
     return Kept(folder, stage, step, record, run, policy, action_size)
-
-
-def _last_stage(folder: Path) -> str:
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; name a run's, such as {EXAMPLE}")
-    for stage in reversed(STAGES):
-        if _newest(Cell(folder, 0).directory(stage)) is not None:
-            return stage
-    raise UserError(f"{folder}: no run with a checkpoint (run/STAGE/step*.json); name a folder such as {EXAMPLE}")
-
-
-def _newest(directory: Path) -> int | None:
-    """The newest step that has a record. If that is damaged it is an error: an older policy would be another one."""
-    return max(checkpoint.recorded(directory), default=None)
 
 
 def _run(record: dict[str, Any], stage: str, directory: Path, task: str | None, flow_steps: int | None) -> Run:
@@ -161,8 +149,8 @@ def _run(record: dict[str, Any], stage: str, directory: Path, task: str | None, 
         if domain_of(task) != domain:
             raise UserError(f"--task {task}: this policy was cloned for {domain}; write such as {example}")
         cloning = "behaviour_cloning"
-        chosen = {"task": task, "method": cloning, "agent": cloning, "parameters": {}, "critics": 0}
-        values = {**values, **chosen, "flow_steps": flow_steps}
+        values = {**values, "task": task, "method": cloning, "agent": cloning, "parameters": {}, "critics": 0}
+        values["flow_steps"] = flow_steps
     elif task not in (None, values.get("task")):
         raise UserError(f"--task {task}: this run was trained for {values.get('task')}; leave --task out")
     elif flow_steps is not None:
@@ -194,9 +182,8 @@ def _normaliser(run: Run, folder: Path, stage: str, data: Path | None) -> Normal
         fix = "give the folder that holds it with --data"
         raise UserError(f"{path}: no dataset card, and observations are normalised by its mean and std; {fix}")
     card = read(path, run.domain, "give the folder of the dataset with --data, or make it again")
-    trained = {"source": run.data_source}
-    if run.data_source == "generated":
-        trained |= {"seed": run.data_seed, "transitions": run.transitions}
+    made = {"seed": run.data_seed, "transitions": run.transitions} if run.data_source == "generated" else {}
+    trained = {"source": run.data_source, **made}
     for key, value in trained.items():
         if card.get(key) != value:
             raise UserError(f"{path}: {key}: {card.get(key)!r}, but the run was trained on {value!r}; give --data")
