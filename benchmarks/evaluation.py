@@ -9,7 +9,7 @@ success, length and return are the same; episodes a second; that as a factor; an
 takes, workers included, which other work on the machine disturbs less. Medians.
 
 ``linear`` is a policy that costs nothing, so that environments are what is measured; ``network`` is TRQAM's with
-the widths of config/paper.yaml and random weights, in the calling process on the CPU. Linux only.
+the widths of config/paper.yaml and random weights, in the calling process on the CPU.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def network(loaded: Config, task: str) -> tuple[Act, int]:
     from trqam.training.learner import Policy
 
     torch.set_num_threads(1)
-    agent = make_agent(loaded.run(task, "trqam"), *environments.sizes(task))
+    agent = make_agent(loaded.run(task, "trqam"), *ogbench_tasks.sizes(task))
     policy = Policy(agent, assemble([agent.initialise(0, None)]), UNCHANGED, torch.device("cpu"))
     return policy.act, agent.noise_size
 

@@ -17,7 +17,7 @@ try:
     from trqam.cli.streams import Unread, listing, tolerant
     from trqam.config.arguments import MANY, MOST, SEEDS, Parser, path, real, whole
     from trqam.config.errors import Stopped, UserError
-    from trqam.operations.bench import options as bench_options
+    from trqam.operations.bench import command as bench_command
 except ModuleNotFoundError as missing:
     installed.end(missing)
 
@@ -75,7 +75,7 @@ def parser() -> Parser:
         "--longest", type=whole(1, MANY), metavar="HOURS", help="that the cluster allows a job, with --save"
     )
     command(commands.status)
-    bench_options.add_to(command(commands.bench))
+    bench_command.add_to(command(commands.bench))
     added = command(commands.doctor)
     added.add_argument("--clear", action="store_true", help="remove stale locks and files that no live process holds")
     added = command(commands.clean)

@@ -11,9 +11,9 @@ from trqam import __main__
 from trqam.config import load
 from trqam.config.errors import UserError
 from trqam.environments.processes import Here, Process
-from trqam.operations.bench import cases, command, environments, measure, record, tables, targets
+from trqam.operations.bench import cases, environments, measure, record, tables
 from trqam.operations.bench.cases import Case, Turn, Updates, sized
-from trqam.operations.bench.options import Options
+from trqam.operations.bench.command import Options
 from trqam.operations.bench.record import Concurrent, Environment, Peak, Record, Row
 
 SHORT = Options(
@@ -91,7 +91,7 @@ def test_a_whole_benchmark_is_saved_and_read_back(here, tmp_path, capsys):
 
 @pytest.mark.parametrize("devices", [("cuda",), ("cpu",)])  # noise from NumPy, or drawn by the step itself
 def test_updates_learn_and_count_their_work(monkeypatch, devices):
-    monkeypatch.setattr("trqam.data.on_device.DEVICES", devices)
+    monkeypatch.setattr(cases, "DEVICES", devices)
     updates = Updates(Case(size=size(), replicas=3))
     assert updates("prepare") >= 0
     state, before = updates._parts["state"], updates._parts["state"].step.item()
@@ -145,7 +145,7 @@ def test_what_cannot_run_is_skipped_and_said(here, monkeypatch):
 def test_what_memory_has_no_room_for_is_skipped(here, monkeypatch):
     monkeypatch.setattr(Updates, "__call__", lambda self, message: 10**9 if message == "prepare" else Turn(1, 1, 1))
     monkeypatch.setattr(measure, "available", lambda: 1.5e9)
-    monkeypatch.setattr(measure, "_row", lambda group, case, *_: case.replicas)
+    monkeypatch.setattr(record, "row", lambda group, case, *_: case.replicas)
     bench = measure._Bench(tiny(), SHORT)
     list(bench.updates())
     assert bench.rows == [1, 1, 1]
@@ -170,9 +170,9 @@ def test_on_a_gpu_time_is_what_counts():
 @pytest.mark.parametrize(("seconds", "met"), [(0.72, True), (0.74, False)])
 def test_the_share_of_products_is_judged(seconds, met):
     found = recorded([row(seconds=(seconds,))], peaks=(120,))
-    verdict = targets.verdicts(found)[0]
+    verdict = tables.verdicts(found)[0]
     assert (verdict.target, verdict.met) == (">= 69 %", met)
-    assert targets.verdicts(found)[1].met is None  # the small size was not measured
+    assert tables.verdicts(found)[1].met is None  # the small size was not measured
 
 
 @pytest.mark.parametrize(("size", "replicas", "seconds", "met"), [
@@ -181,16 +181,16 @@ def test_the_share_of_products_is_judged(seconds, met):
 ])  # fmt: skip
 def test_stacking_is_judged(size, replicas, seconds, met):
     found = recorded([row(size), row(size, replicas, (seconds,))], packed={"paper": 4})
-    alone = targets.verdicts(msgspec.structs.replace(found, packed={"paper": 1}))
+    alone = tables.verdicts(msgspec.structs.replace(found, packed={"paper": 1}))
     assert all(v.met is not False for v in alone if v.what.startswith("paper, R = 4:"))
-    judged = [v for v in targets.verdicts(found) if v.what.startswith(f"{size}, R = {replicas}:")]
+    judged = [v for v in tables.verdicts(found) if v.what.startswith(f"{size}, R = {replicas}:")]
     assert [v.met for v in judged] == [met]
 
 
 @pytest.mark.parametrize(("wall", "met"), [(1.1, True), (1.12, False)])
 def test_two_processes_are_judged_by_wall_time(wall, met):
     beside = Concurrent(size="paper", method="trqam", alone=[Turn(2, 1, 1)], together=[[Turn(2, wall, 1)] * 2])
-    verdict = targets.verdicts(recorded([], concurrent=[beside]))[-1]
+    verdict = tables.verdicts(recorded([], concurrent=[beside]))[-1]
     assert verdict.met is met
     assert beside.throughput("cpu") == 2
 
@@ -202,9 +202,9 @@ def test_a_gpu_has_targets_of_its_own():
     rows = [gpu("paper", 16, 4.0, precision="tf32"), gpu("small", 1, 1.0), gpu("small", 16, 1.9), gpu("paper", 1, 1.0)]
     rows += [gpu("small", 1, 3.1, "eager"), gpu("paper", 1, 2.9, "eager")]
     peak = Peak(group="g", device="cuda", precision="tf32", turns=[Turn(100, 1, 9)])
-    judged = targets.verdicts(recorded(rows, gpu="a card", peaks=()))
+    judged = tables.verdicts(recorded(rows, gpu="a card", peaks=()))
     assert [v.met for v in judged] == [None, True, True, False]
-    judged = targets.verdicts(msgspec.structs.replace(recorded(rows, gpu="a card"), peaks=[peak]))
+    judged = tables.verdicts(msgspec.structs.replace(recorded(rows, gpu="a card"), peaks=[peak]))
     assert judged[0].found == "120 %"
 
 
@@ -236,7 +236,7 @@ def test_a_result_is_never_replaced_in_silence(monkeypatch, tmp_path, capsys):
         save(found := recorded([row(seconds=(3.0,))]))
         return found
 
-    monkeypatch.setattr(command, "measure", measured)
+    monkeypatch.setattr(measure, "measure", measured)
     with pytest.raises(SystemExit) as refused:
         call(monkeypatch, "--out", out)
     assert refused.value.code == 2
@@ -247,8 +247,7 @@ def test_a_result_is_never_replaced_in_silence(monkeypatch, tmp_path, capsys):
 
 
 MISTAKES = [
-    ["--compare", "gone.json"], ["--into", "gone.md"], ["--into", "tests/tiny.yaml"], ["--methods", "gone"],
-    ["--domains", "gone"], ["--device", "cuda"], ["--repeats", "0"],
+    ["--compare", "gone.json"], ["--methods", "gone"], ["--domains", "gone"], ["--device", "cuda"], ["--repeats", "0"],
 ]  # fmt: skip
 
 
@@ -272,16 +271,15 @@ def test_a_damaged_record_is_one_line(tmp_path):
         record.load(path)
 
 
-def test_the_table_goes_between_the_marks(tmp_path):
-    path = tmp_path / "README.md"
-    path.write_text(f"before\n{command.BEGIN}\nold\n{command.END}\nafter\n")
-    command.insert("new", path)
-    assert path.read_text() == f"before\n{command.BEGIN}\nnew\n{command.END}\nafter\n"
-
-
 def test_the_readme_holds_what_the_tool_prints():
     kept = [tables.described(record.load(path)) for path in sorted(record.FOLDER.glob("*.json"))]
-    shown = Path("benchmarks/README.md").read_text().split(command.BEGIN)[1].split(command.END)[0].strip()
+    shown = (
+        Path("benchmarks/README.md")
+        .read_text()
+        .split("<!-- begin: trqam bench -->")[1]
+        .split("<!-- end: trqam bench -->")[0]
+        .strip()
+    )
     assert shown in (kept or [""])
 
 

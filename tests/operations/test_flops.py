@@ -6,8 +6,7 @@ import pytest
 from tests.helpers.learners import METHODS, make_batch, make_learner
 from trqam.agents import make_agent
 from trqam.networks.replicas import assemble
-from trqam.operations.bench import operators
-from trqam.operations.bench.flops import update_flops
+from trqam.operations.bench.flops import counted, update_flops
 from trqam.training.batches import draw_noise
 
 
@@ -28,5 +27,5 @@ def test_an_update_multiplies_no_more_and_not_much_less(method):
     """Less by the inputs' gradient of first layers, which nobody asks for, and by what code shares."""
     agent, replicas = make_learner(method, [0])
     noise = draw_noise(agent, [0], "noise", 0)
-    counts = operators.count(agent.update, assemble(replicas), make_batch([0]), noise)
+    counts = counted(agent.update, assemble(replicas), make_batch([0]), noise)
     assert 0.8 * update_flops(agent) < counts.products.total() <= update_flops(agent)

@@ -7,7 +7,7 @@ from tests.helpers.learners import SIZES, TASK, make_batch
 from trqam.agents import make_agent
 from trqam.config import load
 from trqam.networks.replicas import assemble
-from trqam.operations.bench import operators
+from trqam.operations.bench.flops import counted
 from trqam.training.batches import draw_noise
 
 # An update, views included, at any number of replicas, while activations fit in a cache (else every block has its own)
@@ -27,13 +27,13 @@ def learner(method: str, seeds: list[int]):
 @pytest.mark.parametrize("method", OPERATORS)
 def test_an_update_dispatches_no_more_operators_than_it_did(method, seeds):
     agent, *arguments = learner(method, seeds)
-    assert operators.count(agent.update, *arguments).total <= OPERATORS[method]
+    assert counted(agent.update, *arguments).total <= OPERATORS[method]
 
 
 @pytest.mark.parametrize("method", ["qam", "trqam"])
 def test_no_network_is_evaluated_more_often_than_the_equations_ask(method):
     agent, *arguments = learner(method, [0, 1])
-    products = operators.count(agent.update, *arguments).products
+    products = counted(agent.update, *arguments).products
     weights = {name: passes_of(agent, name, rows=2 * SIZES.batch) for name in ("base", "finetuned", "critic")}
     bounds = {  # forward passes and input gradients over one batch
         "target/base": 3 * STEPS * weights["base"],  # v_base (once the roll-out's), adjoint (forward, product)
@@ -73,14 +73,12 @@ def test_an_ensemble_is_one_product_a_layer():
     def value(state) -> None:
         agent.critic(state.target["critic"])(batch["observations"], batch["actions"])
 
-    assert operators.count(value, state).calls == {"target/critic": LAYERS + 1}
+    assert counted(value, state).calls == {"target/critic": LAYERS + 1}
 
 
 def test_products_are_counted_by_the_network_whose_weights_they_take():
     agent, state, batch, noise = learner("behaviour_cloning", [0, 1])
-    found = operators.count(
-        lambda state: agent.act(state, batch["observations"], torch.zeros(2, SIZES.batch, 10)), state
-    )
+    found = counted(lambda state: agent.act(state, batch["observations"], torch.zeros(2, SIZES.batch, 10)), state)
     assert found.products == {"online/base": STEPS * passes_of(agent, "base", 2 * SIZES.batch)}
-    update = operators.count(agent.update, state, batch, noise)
+    update = counted(agent.update, state, batch, noise)
     assert update.products.keys() == {"online/base", "activations"}

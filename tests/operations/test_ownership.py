@@ -64,10 +64,7 @@ RUNS = {
         (0, "archive --out made.zip"),
         *((2, f"archive --out {out}") for out in (*OUTS, "config")),
     ],
-    "bench": [
-        *((2, f"bench --quick --out {out} {force}") for out in OUTS for force in ("", "--force")),
-        *((2, f"bench --quick --into {out}") for out in OUTS),
-    ],
+    "bench": [(2, f"bench --quick --out {out} {force}") for out in OUTS for force in ("", "--force")],
     "clean": [(2, "clean <TASK> trqam"), (2, "clean <TASK> behaviour_cloning --seed 0"), (2, "clean <DOMAIN>")],
     "collect": [(0, "collect"), (0, "collect --folder new"), (2, "collect --folder foreign")],
     "convert": [
@@ -107,7 +104,7 @@ RUNS = {
 }
 # Options that name a file or folder: those that write there are in a run above.
 PATHS = {
-    "write": {"--out", "--into", "--video", "--folder", "--profile-folder"},
+    "write": {"--out", "--video", "--folder", "--profile-folder"},
     "read": {"--config", "--mirrors", "--data", "--show", "--compare"},
 }
 
@@ -187,24 +184,6 @@ def test_a_run_folder_goes_only_if_all_in_it_is_a_run_s(model, tmp_path):  # noq
     outcome = corpus.run(["--config", "scale.yaml", *shlex.split(filled("clean <TASK> trqam"))], folder)
     assert "run/online: no file of a run; move it away, then clean again" in outcome.stderr
     assert outcome.code == 2
-
-
-def test_only_the_part_between_the_marks_is_replaced(model, tmp_path):  # noqa: F811
-    from tests.operations.test_bench import recorded, row
-    from trqam.operations.bench import record
-    from trqam.operations.bench.command import BEGIN, END
-
-    record.save(recorded([row()]), tmp_path / "bench.json")
-    head, tail = b"caf\xe9\r\n" + BEGIN.encode(), END.encode() + b"\r\nrest\r"
-    (tmp_path / "own.md").write_bytes(head + b"old" + tail)
-    (tmp_path / "link.md").symlink_to("own.md")
-    shutil.copytree(model, tmp_path / "work", symlinks=True)
-    run = "--config scale.yaml bench --show ../bench.json --into ../link.md"
-    assert corpus.run(shlex.split(run), tmp_path / "work").code == 0
-    content = (tmp_path / "own.md").read_bytes()
-    assert content.startswith(head + b"\n")
-    assert content.endswith(tail)
-    assert (tmp_path / "link.md").is_symlink()
 
 
 def test_an_archive_of_the_same_scale_is_replaced_and_no_other(model, tmp_path):  # noqa: F811

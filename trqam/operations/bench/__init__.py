@@ -1,5 +1,5 @@
 """`trqam bench`: how fast updates, evaluation and several processes are on this machine, beside what is asked for.
 
-`options` and `command` are the command line's; `cases` says what is measured, `measure` how, `record` what is saved,
-`targets` and `tables` what is read out of it.
+`command` is the command line's; `cases`, `environments` and `flops` say what is measured, `measure` in which order,
+`record` what is saved, `tables` what is read out of it.
 """

@@ -9,21 +9,27 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+import torch
+from torch import Tensor
 
+from trqam.agents import make_agent
+from trqam.agents.base import Agent
 from trqam.config.schema import Run
 from trqam.config.strict import Strict
+from trqam.data.on_device import DEVICES
 from trqam.maths.streams import stream
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from trqam.agents.base import Agent
+from trqam.networks.capture import WARM_UP
+from trqam.networks.replicas import assemble, keep_freed_memory
+from trqam.operations.bench.flops import counted, update_flops
+from trqam.training.batches import FromHost, Streamed
+from trqam.training.experience import Offline
+from trqam.training.learner import Batches, Learner
 
 SQUARES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}  # the products of which the fastest counts
 
@@ -85,6 +91,23 @@ class Case(Strict):
         return f"{self.size.name}, {self.size.run.method}, R = {self.replicas}, {self.mode}, {self.precision}"
 
 
+class Same(Offline):
+    """An experience whose batch, of random numbers, stays."""
+
+    def __init__(self, agent: Agent, replicas: int):
+        self.seeds, self.stage = list(range(replicas)), "bench"
+        rng, rows = stream(0, "bench"), (replicas, agent.run.batch_size)
+        widths = {"observations": agent.observation_size, "next_observations": agent.observation_size}
+        widths["actions"] = agent.chunk_size
+        self._batch = {name: rng.random((*rows, width), np.float32) for name, width in widths.items()}
+        self._batch |= {name: rng.random(rows, np.float32) for name in ("rewards", "masks")}
+        self._batch["valid"] = np.ones(rows, np.float32)
+
+    def batch(self, step: int) -> dict[str, np.ndarray]:
+        """Chunks [R, B, ...], all valid."""
+        return self._batch
+
+
 @dataclass
 class Updates:
     """Updates of a case, launched as in training, noise included; only the batch is always the same.
@@ -100,8 +123,6 @@ class Updates:
     def __call__(self, message: float | str) -> Any:
         """See above."""
         if message == "prepare":
-            from trqam.networks.replicas import keep_freed_memory
-
             keep_freed_memory()  # as training does
             use_precision(self.case.precision)
             before = resident_peak()
@@ -112,26 +133,17 @@ class Updates:
         return timed(self._update, float(message), self.case.device)
 
     def _prepare(self) -> None:
-        import torch
-
-        from trqam.agents import make_agent
-        from trqam.networks.capture import WARM_UP
-        from trqam.networks.replicas import assemble
-        from trqam.training.learner import Learner
-
-        case, size = self.case, self.case.size
+        case, size, device = self.case, self.case.size, torch.device(self.case.device)
         agent = make_agent(size.run, size.observation, size.action)
-        state = assemble([agent.initialise(seed, None) for seed in range(case.replicas)], case.device)
-        device = torch.device(case.device)
-        batches = Same(agent, case.replicas, device)
+        state = assemble([agent.initialise(seed, None) for seed in range(case.replicas)], device)
+        kind = Streamed if device.type in DEVICES else FromHost
+        batches: Batches = kind(agent, Same(agent, case.replicas), device)
         self._parts = {"agent": agent, "state": state, "batches": batches, "step": 0}
         self._parts["learner"] = Learner(agent, state, batches, case.mode, device)
         for _ in range(2 if case.mode == "eager" else WARM_UP + 1):
             self._update()
 
     def _update(self) -> float:
-        import torch
-
         self._parts["step"] += 1
         half = self.case.precision == "bf16"
         with torch.autocast(self.case.device, torch.bfloat16, enabled=half, cache_enabled=False):
@@ -139,53 +151,12 @@ class Updates:
         return 1
 
     def _facts(self) -> dict[str, int]:
-        import torch
-
-        from trqam.operations.bench import operators
-        from trqam.operations.bench.flops import update_flops
-
         agent, state, batches = (self._parts[key] for key in ("agent", "state", "batches"))
         peak = resident_peak() if self.case.device == "cpu" else torch.cuda.max_memory_allocated()
-        counts = operators.count(agent.update, state, *batches())  # as if eager: a graph's launch is one call
+        counts = counted(agent.update, state, *batches())  # as if eager: a graph's launch is one call
         multiplied, one = counts.products.total(), update_flops(agent)
         flops = multiplied if one is None else self.case.replicas * one
         return {"peak": peak, "operators": counts.total, "flops": flops, "multiplied": multiplied}
-
-
-class Same:
-    """A `trqam.training.learner.Batches` whose batch, of random numbers, stays; noise is drawn as in training."""
-
-    def __init__(self, agent: "Agent", replicas: int, device: "torch.device"):
-        import torch
-
-        from trqam.data.on_device import DEVICES
-        from trqam.training.batches import Draws
-
-        self._agent, self._seeds, rows = agent, list(range(replicas)), agent.run.batch_size
-        self._batch = random_batch(agent, replicas, device)
-        self._noise: dict[str, Tensor] = {}
-        self._draws = None
-        if device.type in DEVICES:
-            self._draws = Draws(self._seeds, "bench", rows, agent.noise_shapes(rows), device)
-            self._clock, self._range = torch.zeros(2, dtype=torch.int64, device=device).unbind()
-            self._range.fill_(1)
-
-    def prepare(self, step: int) -> None:
-        """Draws, or tells the device the step."""
-        from trqam.training.batches import draw_noise
-
-        if self._draws:
-            self._clock.fill_(step)
-        else:
-            self._noise = draw_noise(self._agent, self._seeds, "bench", step)
-
-    def __call__(self) -> tuple[dict[str, "Tensor"], dict[str, "Tensor"]]:
-        """See `trqam.training.learner.Batches`."""
-        noise = self._draws(self._clock, self._range)[1] if self._draws else self._noise
-        return self._batch, noise
-
-    def after(self, step: int) -> None:
-        """Nothing is drawn ahead."""
 
 
 @dataclass
@@ -194,28 +165,24 @@ class Products:
 
     device: str
     precision: str
-    _matrices: list[Any] = field(default_factory=list)
+    _matrices: list[Tensor] = field(default_factory=list)
 
     def __call__(self, message: float | str) -> Turn:
         """See above."""
-        import torch
-
         if not self._matrices:
             use_precision(self.precision)
             dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-            for size in SQUARES[self.device]:
-                self._matrices.append(torch.rand(3, size, size, device=self.device).to(dtype))
+            self._matrices = [torch.rand(3, n, n, device=self.device).to(dtype) for n in SQUARES[self.device]]
             for matrices in self._matrices:
-                self._multiply(matrices)
+                _multiply(matrices)
         seconds = float(message) / len(self._matrices)
-        turns = [timed(lambda m=m: self._multiply(m), seconds, self.device) for m in self._matrices]
+        turns = [timed(partial(_multiply, matrices), seconds, self.device) for matrices in self._matrices]
         return min(turns, key=lambda turn: seconds_a_unit(turn, self.device))
 
-    def _multiply(self, matrices: Any) -> float:
-        import torch
 
-        torch.mm(matrices[0], matrices[1], out=matrices[2])
-        return 2.0 * matrices.shape[-1] ** 3
+def _multiply(matrices: Tensor) -> float:
+    torch.mm(matrices[0], matrices[1], out=matrices[2])
+    return 2.0 * matrices.shape[-1] ** 3
 
 
 def timed(function: Callable[[], float], seconds: float, device: str) -> Turn:
@@ -245,34 +212,18 @@ def seconds_a_unit(turn: Turn, device: str) -> float:
 def wait_for(device: str) -> None:
     """Until a GPU has done what it was told."""
     if device != "cpu":
-        import torch
-
         torch.cuda.synchronize()
 
 
 def use_precision(name: str) -> None:
     """One thread, and whether a GPU may round the factors of float32 products to tf32."""
-    import torch
-
     torch.set_num_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
 
 
-def random_batch(agent: "Agent", replicas: int, device: "torch.device") -> dict[str, "Tensor"]:
-    """Chunks [R, B, ...] of random numbers, all valid."""
-    import torch
-
-    rng, size = stream(0, "bench"), (replicas, agent.run.batch_size)
-    shapes = {"observations": (agent.observation_size,), "next_observations": (agent.observation_size,)}
-    shapes |= {"actions": (agent.chunk_size,), "rewards": (), "masks": (), "valid": ()}
-    batch = {name: rng.random((*size, *shape), np.float32) for name, shape in shapes.items()}
-    batch["valid"] = np.ones_like(batch["valid"])
-    return {name: torch.from_numpy(values).to(device) for name, values in batch.items()}
-
-
 def resident_peak() -> int:
     """The most memory that this process has had, in bytes; with the libraries that it maps."""
-    try:
+    try:  # not `getrusage`, whose answer a process inherits from the one that started it
         status = Path("/proc/self/status").read_text()
     except OSError:  # not Linux
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -2,32 +2,23 @@
 
 Episodes cut to some steps are evaluated by each count of workers, with a policy that costs nothing and acts on
 observations, so that environments are what is measured and a difference in one step becomes one in all that follow.
-Environments are made in a first evaluation that is compared but not timed; the timed ones are interleaved. Linux only.
+Environments are made in a first evaluation that is compared but not timed; the timed ones are interleaved.
 """
 
 import hashlib
-import os
 import time
 from contextlib import ExitStack
 
 import numpy as np
+import psutil
 
 from trqam.config.load import domain_of
-from trqam.environments import ogbench_tasks
 from trqam.environments.evaluator import Act, Evaluator
+from trqam.environments.ogbench_tasks import sizes
 from trqam.operations.bench.cases import Turn
 from trqam.operations.bench.record import Environment
 
 EPISODES, ENVIRONMENTS, STEPS = 16, 8, 40
-
-
-def sizes(task: str) -> tuple[int, int]:
-    """Numbers in an observation and in an action."""
-    env = ogbench_tasks.make(task)
-    try:
-        return env.observation_space.shape[0], env.action_space.shape[0]
-    finally:
-        env.close()
 
 
 def linear(observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -38,12 +29,8 @@ def linear(observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 def processor_seconds(evaluator: Evaluator) -> float:
     """Used so far by this process and an evaluator's workers."""
-    used = time.process_time()
-    for pid in evaluator.fleet.pids:
-        with open(f"/proc/{pid}/stat") as file:
-            user, system = file.read().rpartition(")")[2].split()[11:13]
-        used += (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-    return used
+    times = [psutil.Process(pid).cpu_times() for pid in evaluator.fleet.pids]
+    return time.process_time() + sum(used.user + used.system for used in times)
 
 
 def fingerprint(evaluator: Evaluator, act: Act, step: int) -> str:
@@ -85,13 +72,7 @@ def measure(
                 seen[count].append(fingerprint(evaluator, act, step))
                 spent = time.perf_counter() - began, processor_seconds(evaluator) - used
                 turns[count].append(Turn(episodes, *spent))
+    domain, first = domain_of(task), seen[workers[0]]
     return [
-        Environment(
-            domain=domain_of(task),
-            workers=count,
-            identical=seen[count] == seen[workers[0]],
-            steps=steps,
-            turns=turns[count],
-        )
-        for count in workers
+        Environment(domain=domain, workers=n, identical=seen[n] == first, steps=steps, turns=turns[n]) for n in workers
     ]

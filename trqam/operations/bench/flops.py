@@ -1,17 +1,26 @@
-"""How many floating-point operations one update takes, counted from the equations and not from the code.
+"""What one update costs: FLOPs counted from the equations, and what its code really asks PyTorch for.
 
-A pass over B rows takes 2 x weights x B: a multiplication and an addition for every weight (of all members of an
-ensemble) and row. Biases, activations and everything elementwise are left out, as in a GEMM's own count. Forward with
-backward is three passes (forward, gradient of the inputs, gradient of the weights), forward with the gradient of the
-inputs alone two. So this is an upper end: code may share an evaluation between two uses, and the first layer's inputs
-rarely need their gradient. A rate of work computed from it rewards code for doing less.
+**From the equations**, not from the code. A pass over B rows takes 2 x weights x B: a multiplication and an addition
+for every weight (of all members of an ensemble) and row. Biases, activations and everything elementwise are left out,
+as in a GEMM's own count. Forward with backward is three passes (forward, gradient of the inputs, gradient of the
+weights), forward with the gradient of the inputs alone two. So this is an upper end: code may share an evaluation
+between two uses, and the first layer's inputs rarely need their gradient. A rate of work computed from it rewards code
+for doing less.
+
+**From the code**: operators, and matrix products by the network whose weights they take; counted below autograd, so
+that forward and backward passes are seen alike, whatever code asked for them.
 """
 
 import math
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trqam.agents.base import Agent
+from trqam.networks.replicas import State
 
 # What an update asks of each network, in passes over the batch, for K flow steps; beside TRAINED or CLONED.
 Passes = dict[str, int]
@@ -20,14 +29,17 @@ CLONED = {"base": 3}
 TRAINED = {"critic": 3 + 1, **CLONED}  # regression, and one look at the target critics
 
 
-def _adjoint_matching(steps: int) -> Passes:
-    """Roll-out K, lean adjoint 2 K (forward and product), v_ft with gradient 3 K, v_base K; the critic's gradient."""
-    return {"finetuned": steps + 3 * steps, "base": 2 * steps + steps, "critic": 2}
+def _sum(*parts: Passes) -> Passes:
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return dict(total)
 
 
 def _qam(steps: int) -> Passes:
-    """And the next action."""
-    return _sum(_adjoint_matching(steps), {"finetuned": steps})
+    """Adjoint matching: roll-out K, lean adjoint 2 K (forward and product), v_ft with gradient 3 K, v_base K; the
+    critic's gradient. And the next action, K."""
+    return {"finetuned": steps + 3 * steps + steps, "base": 2 * steps + steps, "critic": 2}
 
 
 PASSES: dict[str, Callable[[int], Passes]] = {
@@ -66,8 +78,50 @@ def weights(agent: Agent, network: str) -> int:
     return sum(math.prod(shape) for name, shape in shapes if name.endswith("weight"))
 
 
-def _sum(*parts: Passes) -> Passes:
-    total: Counter[str] = Counter()
-    for part in parts:
-        total.update(part)
-    return dict(total)
+FACTORS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1, "baddbmm_": 1}  # where the two stand among the arguments
+
+
+class Counts(TorchDispatchMode):
+    """Of what runs inside its `with` block: ``operators`` by name; by network the matrix products, ``calls`` and
+    ``products``, their FLOPs (2 x multiply-adds).
+
+    A network is named as "target/base". Products with its weights are forward passes and input gradients; those of two
+    activations, which weight gradients are, stand under "activations".
+    """
+
+    def __init__(self, state: State):
+        super().__init__()
+        self.operators: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        self.products: Counter[str] = Counter()
+        self._owners: list[tuple[int, int, str]] = []  # first byte, end, network
+        for name, tensor in state.named():
+            first = tensor.data_ptr()
+            self._owners.append((first, first + tensor.numel() * tensor.element_size(), name.rpartition("/")[0]))
+
+    @property
+    def total(self) -> int:
+        """Operators, views among them: each is dispatched."""
+        return self.operators.total()
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: tuple = (), options: dict | None = None) -> Any:
+        """Runs the operator, and counts it."""
+        name = function.overloadpacket.__name__
+        self.operators[name] += 1
+        if name in FACTORS:
+            left, right = arguments[FACTORS[name] :][:2]
+            network = self._owner(left) or self._owner(right) or "activations"
+            self.calls[network] += 1
+            self.products[network] += 2 * left.numel() * right.shape[-1]
+        return function(*arguments, **options or {})
+
+    def _owner(self, tensor: Tensor) -> str | None:
+        address = tensor.data_ptr()
+        return next((owner for first, end, owner in self._owners if first <= address < end), None)
+
+
+def counted(function: Callable[..., Any], state: State, *arguments: Any) -> Counts:
+    """What ``function(state, *arguments)`` asks for."""
+    with Counts(state) as counts:
+        function(state, *arguments)
+    return counts

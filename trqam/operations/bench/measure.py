@@ -4,14 +4,14 @@ Other work on a machine comes and goes within seconds, so only numbers that were
 of stderr tells of each group.
 """
 
-import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import product
-from pathlib import Path
+from itertools import chain, product
 from typing import Any
 
+import psutil
 import torch
 
 from trqam.config.errors import UserError
@@ -22,9 +22,9 @@ from trqam.environments.processes import Lost, Process
 from trqam.environments.workers import cores
 from trqam.networks.replicas import device_of, replicas_at_once
 from trqam.operations.bench import environments, record
-from trqam.operations.bench.cases import Case, Products, Size, Turn, Updates, sized
-from trqam.operations.bench.options import PRECISIONS, Options
-from trqam.operations.bench.record import Concurrent, Environment, Peak, Record, Row, say
+from trqam.operations.bench.cases import Case, Products, Size, Updates, sized
+from trqam.operations.bench.command import PRECISIONS, Options
+from trqam.operations.bench.record import Concurrent, Environment, Peak, Record, Row
 
 REFERENCE = "trqam"  # the method whose replicas, modes and precisions are measured
 REPLICAS = {"cpu": (1, 2, 4, 8), "cuda": (1, 2, 4, 8, 16, 32)}
@@ -35,12 +35,10 @@ PATIENCE = 3600.0  # seconds for an answer: a compiled step takes minutes at fir
 
 def measure(config: Config, options: Options, save: Callable[[Record], None]) -> Record:
     """All of it: minutes. What has been found is saved after every part, in case that one is the last."""
-    bench = _Bench(config, options)
-    before = os.getloadavg()[0]
-    for part in (bench.updates, bench.concurrency, bench.evaluation):
-        for _ in part():
-            save(bench.record([before, os.getloadavg()[0]], [UNFINISHED]))
-    found = bench.record([before, os.getloadavg()[0]], [])
+    bench, load = _Bench(config, options), os.getloadavg()[0]
+    for _ in chain(bench.updates(), bench.concurrency(), bench.evaluation()):
+        save(bench.record(load, [UNFINISHED]))
+    found = bench.record(load, [])
     save(found)
     return found
 
@@ -57,8 +55,11 @@ class _Bench:
             if domain not in config.domains:
                 raise UserError(f"--domains {domain}: unknown; it can be one of {', '.join(config.domains)}")
         self.task = config.tasks[0]
-        spaces = environments.sizes(self.task)
-        self.methods = options.methods or self._methods()
+        agents: dict[str, str] = {}
+        for method in (method for task, method in config.cells if task == self.task):
+            agents.setdefault(config.methods[method].agent, method)
+        self.methods = options.methods or tuple(agents.values())
+        spaces = ogbench_tasks.sizes(self.task)
         self.sizes = {
             (name, method): sized(name, config.run(self.task, method), *spaces)
             for name in options.sizes
@@ -68,15 +69,7 @@ class _Bench:
         self.rows: list[Row] = []
         self.concurrent: list[Concurrent] = []
         self.environments: list[Environment] = []
-        self.skipped: list[str] = []
-
-    def _methods(self) -> tuple[str, ...]:
-        """One of each agent that runs on the profile's first task."""
-        agents: dict[str, str] = {}
-        for task, method in self.config.cells:
-            if task == self.task:
-                agents.setdefault(self.config.methods[method].agent, method)
-        return tuple(agents.values())
+        self.skipped: dict[str, None] = {}  # in order, each once
 
     def updates(self) -> Iterator[None]:
         """Group by group: replicas, modes and precisions of one method; and all methods beside it."""
@@ -88,71 +81,68 @@ class _Bench:
                     self.group(group, [case for case in cases if case.precision == precision])
                     yield
             if len(self.methods) > 1 and not self.options.full:
-                cases = [self._case(self.sizes[name, method]) for method in self.methods]
+                cases = [Case(size=self.sizes[name, method], device=self.device) for method in self.methods]
                 self.group(f"{name}: methods", cases)
                 yield
 
-    def _case(self, size: Size, **values) -> Case:
-        return Case(size=size, device=self.device, **values)
-
     def _variants(self, size: Size) -> list[Case]:
         """Every replicas x mode x precision that this device supports; says what it leaves out."""
-        replicas = self.options.replicas or REPLICAS[self.device]
         modes = self.options.modes or (("eager",) if self.device == "cpu" else ("eager", "captured"))
         precisions = self.options.precisions or PRECISIONS
         if self.device == "cpu":
-            self.skip({"captured"}, "a CUDA graph needs a GPU")
-            self.skip(set(PRECISIONS) - {"float32"}, "on a CPU updates are float32")
-            modes = tuple(mode for mode in modes if mode != "captured")
-            precisions = ("float32",)
-        self.skip({"compiled"} - set(modes), "compiling takes minutes a case; ask for it with --modes")
-        kinds = product(precisions, modes, replicas)
-        return [self._case(size, replicas=r, mode=mode, precision=precision) for precision, mode, r in kinds]
+            self.skip(["captured"], "a CUDA graph needs a GPU")
+            self.skip(PRECISIONS[1:], "on a CPU updates are float32")
+            modes, precisions = tuple(mode for mode in modes if mode != "captured"), ("float32",)
+        if "compiled" not in modes:
+            self.skip(["compiled"], "compiling takes minutes a case; ask for it with --modes")
+        kinds = product(precisions, modes, self.options.replicas or REPLICAS[self.device])
+        return [Case(size=size, replicas=r, mode=m, precision=p, device=self.device) for p, m, r in kinds]
 
-    def skip(self, what: set[str], why: str) -> None:
+    def skip(self, what: list[str] | tuple[str, ...], why: str) -> None:
         """Remembers, once, what is not measured."""
-        self.skipped += [f"{name}: {why}" for name in sorted(what) if f"{name}: {why}" not in self.skipped]
+        self.skipped |= dict.fromkeys(f"{name}: {why}" for name in what)
 
     def group(self, name: str, cases: list[Case]) -> None:
         """Turns of all cases and of the products in their precisions, one after another, round and round."""
         if not cases:
             return
         with ExitStack() as stack:
-            peaks = [
-                (precision, self._start(stack, Products(self.device, precision), f"products in {precision}"))
-                for precision in dict.fromkeys(case.precision for case in cases)
-            ]
+            precisions = dict.fromkeys(case.precision for case in cases)
+            products = [self._start(stack, Products(self.device, p), f"products in {p}") for p in precisions]
             started: list[tuple[Case, Process]] = []
             alone = 0  # bytes that one replica has added to its process
             for case in cases:
                 say(f"{name}: setting up {case.label}")
                 needed, free = case.replicas * alone, available()
                 if self.device == "cpu" and needed > free:
-                    self.skip({case.label}, f"needs about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free")
+                    self.skip([case.label], f"needs about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free")
                     continue
                 process = self._start(stack, Updates(case), case.label)
                 try:
                     added = ask(process, "prepare")
                 except RuntimeError as error:  # not every mode and precision is supported everywhere
-                    self.skip({case.label}, str(error).strip().splitlines()[-1])
+                    self.skip([case.label], str(error).strip().splitlines()[-1])
                     process.close()
                     continue
                 alone = max(alone, added if case.replicas == 1 else 0)
                 started.append((case, process))
             say(f"{name}: {count(self.options.repeats, 'turn')} of each")
-            turns = take_turns([process for _, process in (*peaks, *started)], self.options)
-            for (precision, _), found in zip(peaks, turns, strict=False):
+            everyone, seconds = [*products, *(process for _, process in started)], self.options.seconds
+            rounds = [[ask(process, seconds) for process in everyone] for _ in range(self.options.repeats)]
+            turns = [list(column) for column in zip(*rounds, strict=True)]
+            for precision, found in zip(precisions, turns, strict=False):
                 self.peaks.append(Peak(group=name, device=self.device, precision=precision, turns=found))
-            for (case, process), found in zip(started, turns[len(peaks) :], strict=True):
-                self.rows.append(_row(name, case, ask(process, "facts"), found))
+            for (case, process), found in zip(started, turns[len(products) :], strict=True):
+                self.rows.append(record.row(name, case, ask(process, "facts"), found))
 
     def concurrency(self) -> Iterator[None]:
         """Size by size: one process beside none, and two at once: what a job a core brings."""
         if self.device != "cpu" or cores() < PROCESSES:
-            self.skip({f"{PROCESSES} processes at once"}, f"{cores()} core, or a GPU, which they would share")
+            self.skip([f"{PROCESSES} processes at once"], f"{cores()} core, or a GPU, which they would share")
             return
+        seconds = LONGER * self.options.seconds
         for name in self.options.sizes:
-            case = self._case(self.sizes[name, REFERENCE])
+            case = Case(size=self.sizes[name, REFERENCE], device=self.device)
             say(f"{name}: {PROCESSES} processes at once against one")
             with ExitStack() as stack:
                 processes = [self._start(stack, Updates(case), f"process {n}") for n in range(PROCESSES)]
@@ -160,12 +150,11 @@ class _Bench:
                     ask(process, "prepare")
                 alone, together = [], []
                 for _ in range(self.options.repeats):
-                    alone.append(ask(processes[0], LONGER * self.options.seconds))
+                    alone.append(ask(processes[0], seconds))
                     for process in processes:
-                        process.send(LONGER * self.options.seconds)
+                        process.send(seconds)
                     together.append([process.receive(PATIENCE) for process in processes])
-            method = case.size.run.method
-            self.concurrent.append(Concurrent(size=name, method=method, alone=alone, together=together))
+            self.concurrent.append(Concurrent(size=name, method=REFERENCE, alone=alone, together=together))
             yield
 
     def evaluation(self) -> Iterator[None]:
@@ -176,12 +165,11 @@ class _Bench:
             self.environments += environments.measure(task, horizon, worker_counts(), self.options.repeats)
             yield
 
-    def record(self, load: list[float], missing: list[str]) -> Record:
-        """All that was found, and what is ``missing`` beside what was skipped."""
-        sizes = {name: self.sizes[name, REFERENCE] for name in self.options.sizes}
-        device = device_of(self.device)
+    def record(self, load: float, missing: list[str]) -> Record:
+        """All that was found, and what is ``missing`` beside what was skipped; ``load`` is that of the beginning."""
+        sizes, device = {name: self.sizes[name, REFERENCE] for name in self.options.sizes}, device_of(self.device)
         return record.make(
-            load=load,
+            load=[load, os.getloadavg()[0]],
             repeats=self.options.repeats,
             seconds=self.options.seconds,
             sizes={name: size.described for name, size in sizes.items()},
@@ -204,15 +192,6 @@ def worker_counts() -> list[int]:
     return sorted({0, 1, cores()})
 
 
-def take_turns(processes: list[Process], options: Options) -> list[list[Turn]]:
-    """So many turns of each, interleaved."""
-    turns: list[list[Turn]] = [[] for _ in processes]
-    for _ in range(options.repeats):
-        for found, process in zip(turns, processes, strict=True):
-            found.append(ask(process, options.seconds))
-    return turns
-
-
 def ask(process: Process, message: float | str) -> Any:
     """The answer of a process."""
     try:
@@ -222,16 +201,11 @@ def ask(process: Process, message: float | str) -> Any:
         raise UserError(f"{loss}; measure less at once, see `trqam bench --help`") from loss
 
 
-def _row(group: str, case: Case, facts: dict[str, int], turns: list[Turn]) -> Row:
-    named = {"size": case.size.name, "method": case.size.run.method, "replicas": case.replicas}
-    how = {"mode": case.mode, "precision": case.precision, "device": case.device}
-    return Row(group=group, **named, **how, **facts, turns=turns)
-
-
 def available() -> float:
     """Bytes of memory that can be had without swapping."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:  # not Linux
-        return math.inf
-    return 1024 * next((int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), math.inf)
+    return psutil.virtual_memory().available
+
+
+def say(line: str) -> None:
+    """To people, who wait."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,13 +1,14 @@
 """What a benchmark saves: every turn as it was measured, and where. What tables say is computed from it."""
 
-import os
 import re
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import msgspec
+import psutil
+import torch
 
 from trqam.config.errors import UserError
 from trqam.config.reading import read_json
@@ -15,7 +16,7 @@ from trqam.config.strict import Strict, convert
 from trqam.environments.workers import cores
 from trqam.experiment.files import write_json
 from trqam.experiment.provenance import provenance
-from trqam.operations.bench.cases import Turn, seconds_a_unit
+from trqam.operations.bench.cases import Case, Turn, seconds_a_unit
 
 FOLDER = Path("benchmarks/results")
 
@@ -48,7 +49,7 @@ class Row(Strict):
     @property
     def key(self) -> tuple:
         """What makes rows of two records the same."""
-        return (self.group, self.size, self.method, self.replicas, self.mode, self.precision, self.device)
+        return msgspec.structs.astuple(self)[:7]
 
     @property
     def seconds(self) -> list[float]:
@@ -76,11 +77,12 @@ class Concurrent(Strict):
 
     def throughput(self, clock: str) -> float:
         """Of all together by that of one alone, by "wall" or "cpu" time: the latter is what free cores would give."""
-        ratios = []
-        for one, several in zip(self.alone, self.together, strict=True):
-            rates = [turn.units / getattr(turn, clock) for turn in several]
-            ratios.append(sum(rates) * getattr(one, clock) / one.units)
-        return median(ratios)
+
+        def rate(turn: Turn) -> float:
+            return turn.units / getattr(turn, clock)
+
+        pairs = zip(self.alone, self.together, strict=True)
+        return median(sum(map(rate, several)) / rate(one) for one, several in pairs)
 
 
 class Environment(Strict):
@@ -119,8 +121,8 @@ class Record(Strict):
 
     def share(self, row: Row) -> float | None:
         """Of the machine's rate of products that a row achieves, turn by turn, the median."""
-        beside = (row.group, row.device, row.precision)
-        peak = next((peak for peak in self.peaks if (peak.group, peak.device, peak.precision) == beside), None)
+        beside = row.group, row.device, row.precision
+        peak = next((p for p in self.peaks if (p.group, p.device, p.precision) == beside), None)
         if peak is None:
             return None
         pairs = zip(row.seconds, peak.turns, strict=True)
@@ -128,7 +130,7 @@ class Record(Strict):
 
     def one(self, row: Row) -> Row | None:
         """The row of one replica beside which ``row`` was measured."""
-        alike = (row.group, row.size, row.method, 1, row.mode, row.precision, row.device)
+        alike = msgspec.structs.replace(row, replicas=1).key
         return next((other for other in self.rows if other.key == alike), None)
 
 
@@ -144,12 +146,10 @@ def default_path(kind: str) -> Path:
 
 def hardware() -> dict[str, str | int | float | None]:
     """Processor, cores that may be used, memory in GB, GPU."""
-    import torch
-
     return {
         "cpu": provenance()["hardware"]["cpu"],
         "cores": cores(),
-        "memory": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "memory": round(psutil.virtual_memory().total / 1e9, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
@@ -170,19 +170,21 @@ def load(path: Path) -> Record:
     return found
 
 
-def make(**values) -> Record:
+def make(**values: Any) -> Record:
     """``values``, and the fields that say when, where and by what they were measured."""
     known = {key: provenance()[key] for key in ("git_commit", "git_changes", "versions")}
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return Record(created=created, **known, hardware=hardware(), **values)
 
 
+def row(group: str, case: Case, facts: dict[str, int], turns: list[Turn]) -> Row:
+    """Of a case, by what `Updates` answered."""
+    named = {"size": case.size.name, "method": case.size.run.method, "replicas": case.replicas, "mode": case.mode}
+    values = {"group": group, **named, "precision": case.precision, "device": case.device, **facts, "turns": turns}
+    return msgspec.convert(values, Row)
+
+
 def ratio(above: Row, below: Row) -> float:
     """Seconds a replica-update of one row by those of another of its group, turn by turn, the median."""
     pairs = zip(above.seconds, below.seconds, strict=True)
     return median(a / above.replicas / (b / below.replicas) for a, b in pairs)
-
-
-def say(line: str) -> None:
-    """To people, who wait."""
-    print(line, file=sys.stderr, flush=True)

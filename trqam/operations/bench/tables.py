@@ -1,12 +1,87 @@
-"""A record, or two of them side by side, as Markdown that is also readable on a terminal."""
+"""A record, or two of them side by side, as Markdown that is also readable on a terminal; and what speed is asked for,
+with whether a record has it."""
 
+from collections.abc import Callable
 from statistics import median
+from typing import NamedTuple
 
 from trqam.config.wording import count
-from trqam.operations.bench.record import Record, ratio
-from trqam.operations.bench.targets import verdicts
+from trqam.operations.bench.cases import seconds_a_unit
+from trqam.operations.bench.record import Record, Row, ratio
 
+GEMM = {"paper": 0.69, "small": 0.39}  # of the rate of products, R = 1: 1.0 and 1.2 x the authors' jitted JAX
+PACKED = {"small": 0.7, "profile": 0.4}  # seconds a replica, R = 8 by R = 1
+UNPACKED = ("paper", 4)  # where stacking may not pay; then the default must not do it
+PROCESSES = 1.8  # throughput of two by that of one
+GPU_GEMM = 0.30  # of the rate of tf32 products, paper size, R = 16
+GPU_PACKED = 8.0  # replica-updates a second, small size captured, R = 16 by R = 1
+GPU_CAPTURED = 3.0  # updates a second, R = 1, by eager
+STACKED = "time a replica by one after another"
 VERDICT = {True: "met", False: "NOT met", None: "--"}
+
+
+class Verdict(NamedTuple):
+    """One target; ``met`` is None where nothing was measured."""
+
+    what: str
+    target: str
+    found: str
+    met: bool | None
+
+
+def verdicts(record: Record) -> list[Verdict]:
+    """Of every target that the record's device has."""
+
+    def row(size: str, replicas: int, mode: str = "eager", precision: str = "float32") -> Row | None:
+        wanted = (size, "trqam", replicas, mode, precision)
+        return next((row for row in record.rows if row.key[1:6] == wanted), None)
+
+    def share(row: Row | None) -> float | None:
+        return record.share(row) if row else None
+
+    def stacked(row: Row | None) -> float | None:  # time a replica by that of a single one
+        single = record.one(row) if row else None
+        return ratio(row, single) if row and single else None
+
+    products, found = "share of the rate of products", []
+    if record.hardware["gpu"]:
+        what = f"paper, R = 16, captured, tf32: {products}"
+        found.append(_verdict(what, ">=", GPU_GEMM, share(row("paper", 16, "captured", "tf32")), _percent))
+        what, gain = "small, captured: replica-updates/s, R = 16 by R = 1", stacked(row("small", 16, "captured"))
+        found.append(_verdict(what, ">=", GPU_PACKED, gain and 1 / gain))
+        for size in ("small", "paper"):
+            captured, eager = row(size, 1, "captured"), row(size, 1)
+            faster = ratio(eager, captured) if captured and eager else None
+            found.append(_verdict(f"{size}, R = 1: captured by eager", ">=", GPU_CAPTURED, faster))
+        return found
+    for size, least in GEMM.items():
+        found.append(_verdict(f"{size}, R = 1: {products}", ">=", least, share(row(size, 1)), _percent))
+    for size, most in PACKED.items():
+        found.append(_verdict(f"{size}, R = 8: {STACKED}", "<=", most, stacked(row(size, 8))))
+    size, replicas = UNPACKED
+    time, default = stacked(row(size, replicas)), record.packed.get(size)
+    unpacked = Verdict(f"{size}, R = {replicas}: {STACKED}", "--", "not measured", None)
+    if time is not None and default is not None:
+        told = f"{_factor(time)}, default {default}"
+        unpacked = Verdict(unpacked.what, "default 1, or below 1", told, default == 1 or time < 1)
+    pairs = ((f"{pair.size}: throughput of two processes by that of one", pair) for pair in record.concurrent)
+    return [*found, unpacked, *(_verdict(what, ">=", PROCESSES, pair.throughput("wall")) for what, pair in pairs)]
+
+
+def _factor(value: float) -> str:
+    return f"{value:.2f} x"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def _verdict(
+    what: str, sign: str, bound: float, found: float | None, shown: Callable[[float], str] = _factor
+) -> Verdict:
+    if found is None:
+        return Verdict(what, f"{sign} {shown(bound)}", "not measured", None)
+    return Verdict(what, f"{sign} {shown(bound)}", shown(found), found >= bound if sign == ">=" else found <= bound)
 
 
 def described(record: Record) -> str:
@@ -20,11 +95,13 @@ def described(record: Record) -> str:
     parts = [
         f"{where}; one thread a process; PyTorch {versions['torch']}, Python {versions['python']}; commit `{commit}`, "
         f"{record.created[:10]}; {turns}; {load}.",
-        _targets(record),
+        markdown(["asked for", "target", "found", ""], [[*v[:3], VERDICT[v.met]] for v in verdicts(record)]),
         *(_group(record, name) for name in dict.fromkeys(row.group for row in record.rows)),
     ]
     if record.concurrent:
-        parts.append(_concurrent(record))
+        header = ["two processes by one", "method", "throughput", "if both had a core (CPU time)"]
+        throughputs = [(r, r.throughput("wall"), r.throughput("cpu")) for r in record.concurrent]
+        parts.append(markdown(header, [[r.size, r.method, f"{w:.2f}", f"{c:.2f}"] for r, w, c in throughputs]))
     if record.environments:
         parts.append(_environments(record))
     if record.skipped:
@@ -32,31 +109,57 @@ def described(record: Record) -> str:
     return "\n\n".join(parts)
 
 
+def _group(record: Record, name: str) -> str:
+    """The rows of a group: beside one replica, or where methods differ beside TRQAM."""
+    rows = [row for row in record.rows if row.group == name]
+    methods = len({row.method for row in rows}) > 1
+    beside = "time, trqam is 1" if methods else "time a replica, R = 1 is 1"
+    header = ["method", "R", "step", "precision", "updates/s", "replica-updates/s", beside, "GFLOP/s", "of GEMM"]
+    header += ["operators", "MB", "wall/CPU"]
+    cells = []
+    for row in rows:
+        other = next((r for r in rows if r.method == "trqam"), None) if methods else record.one(row)
+        relative, flops = f"{ratio(row, other):.2f}" if other else "--", f"{row.flops * row.updates / 1e9:.1f}"
+        named = [row.method, str(row.replicas), row.mode, row.precision]
+        rates = [number(row.updates), number(row.replicas * row.updates), relative, flops]
+        cells.append([*named, *rates, *_facts(record, row), f"{row.waiting:.2f}"])
+    peaks = [
+        f"{1 / median(seconds_a_unit(turn, peak.device) for turn in peak.turns) / 1e9:.1f} GFLOP/s in {peak.precision}"
+        for peak in record.peaks
+        if peak.group == name
+    ]
+    between = f"products between the turns: {', '.join(peaks)}"
+    return f"**{name}** ({record.sizes[rows[0].size]}); {between}\n\n" + markdown(header, cells)
+
+
+def _environments(record: Record) -> str:
+    header = ["evaluation", "workers", "identical", "episodes/s", "environment steps/s", "factor", "CPU s an episode"]
+    first = {row.domain: row for row in reversed(record.environments)}
+    cells = []
+    for row in record.environments:
+        processor = median(turn.cpu / turn.units for turn in row.turns)
+        factor, identical = row.episodes / first[row.domain].episodes, "yes" if row.identical else "NO"
+        rates = [number(row.episodes), number(row.episodes * row.steps), f"{factor:.2f}"]
+        cells.append([row.domain, str(row.workers), identical, *rates, f"{processor:.3g}"])
+    return markdown(header, cells)
+
+
 def compared(before: Record, after: Record) -> str:
     """Rows that both have, with the factor from the first to the second."""
-    old = {row.key: row for row in before.rows}
     header = ["", "replica-updates/s", "then", "factor", "of GEMM", "then", "operators", "then", "MB", "then"]
-    rows = []
+    old, rows = {row.key: row for row in before.rows}, []
     for row in after.rows:
-        if row.key not in old:
-            continue
-        was = old[row.key]
-        rates = [r.replicas * r.updates for r in (was, row)]
-        shares = [_percent(record.share(r)) for record, r in ((before, was), (after, row))]
-        sizes = [str(x) for r in (was, row) for x in (r.operators,)] + [_megabytes(r.peak) for r in (was, row)]
-        label = f"{row.group}: {row.method}, R = {row.replicas}, {row.mode}, {row.precision}"
-        rows.append([label, number(rates[0]), number(rates[1]), f"{rates[1] / rates[0]:.2f}", *shares, *sizes])
-    evaluated = {(row.domain, row.workers): row for row in before.environments}
+        if was := old.get(row.key):
+            label = f"{row.group}: {row.method}, R = {row.replicas}, {row.mode}, {row.precision}"
+            rates = [r.replicas * r.updates for r in (was, row)]
+            facts = zip(_facts(before, was), _facts(after, row), strict=True)
+            factor = f"{rates[1] / rates[0]:.2f}"
+            rows.append([label, *map(number, rates), factor, *(cell for pair in facts for cell in pair)])
+    evaluated = {(row.domain, row.workers): row.episodes for row in before.environments}
     episodes = [
-        [
-            row.domain,
-            str(row.workers),
-            f"{was.episodes:.3g}",
-            f"{row.episodes:.3g}",
-            f"{row.episodes / was.episodes:.2f}",
-        ]
+        [row.domain, str(row.workers), f"{then:.3g}", f"{row.episodes:.3g}", f"{row.episodes / then:.2f}"]
         for row in after.environments
-        if (was := evaluated.get((row.domain, row.workers)))
+        if (then := evaluated.get((row.domain, row.workers)))
     ]
     parts = [f"`{before.git_commit[:8]}` ({before.created}), then `{after.git_commit[:8]}` ({after.created})."]
     if before.hardware != after.hardware:
@@ -65,6 +168,12 @@ def compared(before: Record, after: Record) -> str:
     if episodes:
         parts.append(markdown(["domain", "workers", "episodes/s", "then", "factor"], episodes))
     return "\n\n".join(parts)
+
+
+def _facts(record: Record, row: Row) -> list[str]:
+    """What does not depend on the clock, and the share of products."""
+    share = record.share(row)
+    return ["--" if share is None else _percent(share), str(row.operators), f"{row.peak / 1e6:.0f}"]
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
@@ -83,65 +192,3 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 def number(value: float) -> str:
     """Three digits that count, never an exponent."""
     return f"{float(f'{value:.3g}'):.12g}"
-
-
-def _targets(record: Record) -> str:
-    rows = [[v.what, v.target, v.found, VERDICT[v.met]] for v in verdicts(record)]
-    return markdown(["asked for", "target", "found", ""], rows)
-
-
-def _group(record: Record, name: str) -> str:
-    """The rows of a group: beside one replica, or where methods differ beside TRQAM."""
-    rows = [row for row in record.rows if row.group == name]
-    methods = len({row.method for row in rows}) > 1
-    beside = "time, trqam is 1" if methods else "time a replica, R = 1 is 1"
-    header = ["method", "R", "step", "precision", "updates/s", "replica-updates/s", beside, "GFLOP/s", "of GEMM"]
-    header += ["operators", "MB", "wall/CPU"]
-    cells = []
-    for row in rows:
-        other = next((r for r in rows if r.method == "trqam"), None) if methods else record.one(row)
-        share = record.share(row)
-        cells.append(
-            [
-                row.method, str(row.replicas), row.mode, row.precision, number(row.updates),
-                number(row.replicas * row.updates), f"{ratio(row, other):.2f}" if other else "--",
-                f"{row.flops * row.updates / 1e9:.1f}", _percent(share), str(row.operators), _megabytes(row.peak),
-                f"{row.waiting:.2f}",
-            ]
-        )  # fmt: skip
-    size = rows[0].size
-    peaks = ", ".join(
-        f"{median(turn.units / (turn.cpu if peak.device == 'cpu' else turn.wall) for turn in peak.turns) / 1e9:.1f} "
-        f"GFLOP/s in {peak.precision}"
-        for peak in record.peaks
-        if peak.group == name
-    )
-    return f"**{name}** ({record.sizes[size]}); products between the turns: {peaks}\n\n" + markdown(header, cells)
-
-
-def _concurrent(record: Record) -> str:
-    header = ["two processes by one", "method", "throughput", "if both had a core (CPU time)"]
-    rows = [[r.size, r.method, f"{r.throughput('wall'):.2f}", f"{r.throughput('cpu'):.2f}"] for r in record.concurrent]
-    return markdown(header, rows)
-
-
-def _environments(record: Record) -> str:
-    header = ["evaluation", "workers", "identical", "episodes/s", "environment steps/s", "factor", "CPU s an episode"]
-    first = {row.domain: row for row in reversed(record.environments)}
-    rows = [
-        [
-            row.domain, str(row.workers), "yes" if row.identical else "NO", number(row.episodes),
-            number(row.episodes * row.steps), f"{row.episodes / first[row.domain].episodes:.2f}",
-            f"{median(turn.cpu / turn.units for turn in row.turns):.3g}",
-        ]
-        for row in record.environments
-    ]  # fmt: skip
-    return markdown(header, rows)
-
-
-def _percent(share: float | None) -> str:
-    return "--" if share is None else f"{100 * share:.0f} %"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.0f}"
