@@ -53,10 +53,8 @@ def clean_outdated(config: Config, yes: bool) -> None:
     if not found:
         print(f"{config.results}: nothing is outdated")
         return
-    print(
-        f"{count(len(found), 'run')} to train anew, {thousands(sum(run.steps for run in found))} steps in all",
-        flush=True,
-    )
+    steps = thousands(sum(run.steps for run in found))
+    print(f"{count(len(found), 'run')} to train anew, {steps} steps in all", flush=True)
     if not yes:
         if not sys.stdin.isatty():
             again = verdict.command(config, "clean", "--outdated", "--yes")

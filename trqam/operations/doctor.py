@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
@@ -35,11 +35,11 @@ def examine(config: Config, clear: bool = False) -> Iterator[Finding]:
 
     Python and packages first: without them the others are not tried. What a check cannot look at is its finding.
     """
-    broken = False
+    found = []
     for finding in packages(ROOT / "requirements.txt"):
-        broken |= finding.verdict == FAIL
+        found.append(finding.verdict)
         yield finding
-    if broken:
+    if FAIL in found:
         return
     checks: dict[str, Callable[[], Finding]] = {
         "source": lambda: source(ROOT),
@@ -62,24 +62,26 @@ def examine(config: Config, clear: bool = False) -> Iterator[Finding]:
             yield check()
         except UserError as error:
             yield Finding(FAIL, name, str(error))
-        except (OSError, ImportError) as error:
-            where = f"{error.filename}: " if getattr(error, "filename", None) else ""
-            yield Finding(FAIL, name, f"{where}{getattr(error, 'strerror', None) or _line(error)}")
+        except OSError as error:
+            yield Finding(FAIL, name, f"{error.filename}: {error.strerror}" if error.filename else _line(error))
+        except ImportError as error:
+            yield Finding(FAIL, name, _line(error))
 
 
 def source(checkout: Path) -> Finding:
     """Whether the commit can be told that a manifest and the paper name."""
     if (commit := provenance.source(checkout)["git_commit"]) != "unknown":
         return Finding(OK, "source", f"commit {commit[:12]}")
-    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    unknown = "so manifests will say: unknown commit"
     try:
+        command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
         asked = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.SubprocessError) as error:
-        return Finding(WARN, "source", f"git does not answer ({_line(error)}): manifests will say: unknown commit")
+        return Finding(WARN, "source", f"git does not answer ({_line(error)}), {unknown}")
     if "safe.directory" in asked.stderr:
         fix = f"git config --global --add safe.directory {shlex.quote(str(checkout))}"
-        return Finding(WARN, "source", f"{checkout}: another user's checkout, so git does not tell the commit; {fix}")
-    return Finding(WARN, "source", f"{checkout}: no checkout of git, so manifests will say: unknown commit")
+        return Finding(WARN, "source", f"{checkout}: another user's checkout, {unknown}; {fix}")
+    return Finding(WARN, "source", f"{checkout}: no checkout of git, {unknown}")
 
 
 def processor(config: Config) -> Finding:
@@ -87,17 +89,14 @@ def processor(config: Config) -> Finding:
     from trqam.environments.workers import cores
 
     threads, workers = os.environ.get("OMP_NUM_THREADS", "not set"), config.scale.env_workers
-    text = f"{count(cores(), 'core')} may be used, OMP_NUM_THREADS {threads}, {_memory()}"
+    memory = weight(psutil.virtual_memory().available)
+    text = f"{count(cores(), 'core')} may be used, OMP_NUM_THREADS {threads}, {memory} of memory free"
     if threads != "1":
         return Finding(WARN, "processor", f"{text}: more threads a process are slower here; unset it")
     if workers > cores():
         fix = f"--set env_workers={cores()}, which changes no result"
         return Finding(WARN, "processor", f"{text}: one job steps environments in {workers} processes; {fix}")
     return Finding(OK, "processor", text)
-
-
-def _memory() -> str:
-    return f"{weight(psutil.virtual_memory().available)} of memory free"
 
 
 def gpu(config: Config) -> Finding:
@@ -116,12 +115,12 @@ def gpu(config: Config) -> Finding:
 
 def rendering() -> Finding:
     """What film strips and videos are drawn with."""
-    from trqam.operations.rollouts import camera as rendering
+    from trqam.operations.rollouts import camera
 
-    backend, trouble = rendering.find()
+    backend, trouble = camera.find()
     if trouble:
         return Finding(WARN, "rendering", f"{trouble}; only film strips and videos need it")
-    return Finding(OK, "rendering", rendering.BACKENDS.get(backend, backend))
+    return Finding(OK, "rendering", camera.BACKENDS.get(str(backend), str(backend)))
 
 
 def environments(config: Config) -> Finding:
@@ -129,9 +128,8 @@ def environments(config: Config) -> Finding:
     from trqam.environments import ogbench_tasks
 
     try:
-        env = ogbench_tasks.make(config.tasks[0])
-        ogbench_tasks.reset(env, 0)
-        env.close()
+        with closing(ogbench_tasks.make(config.tasks[0])) as env:
+            ogbench_tasks.reset(env, 0)
     except Exception as error:  # whatever a broken installation raises
         return Finding(FAIL, "environment", f"{config.tasks[0]}: {_line(error)}; pip install -r requirements.txt")
     return Finding(OK, "environment", f"{config.tasks[0]} starts")
@@ -197,8 +195,8 @@ def data(config: Config) -> Finding:
     there, coming = [], []
     for domain in config.task_domains:
         folder = config.data_directory(domain)
-        if pid := leftovers.flock_holder(folder / ".lock"):
-            coming.append(f"{domain} (process {pid} is writing it)")
+        if leftovers.is_flocked(folder / ".lock"):
+            coming.append(f"{domain} (being written)")
         elif not os.path.lexists(folder / "card.json"):
             coming.append(domain)
         else:
@@ -222,8 +220,8 @@ def _short(folder: Path, card: dict) -> str | None:
     for key, shape in card["shapes"].items():
         path = folder / f"{key}.npy"
         try:
-            with open_regular(path):
-                found = list(np.load(path, mmap_mode="r", allow_pickle=False).shape)
+            open_regular(path).close()  # a pipe would be waited for
+            found = list(np.load(path, mmap_mode="r", allow_pickle=False).shape)
         except (OSError, ValueError, EOFError, AttributeError):  # the last: a zip file's
             return f"{path}: missing or damaged"
         if found != shape:
@@ -239,7 +237,7 @@ def runs(config: Config, clear: bool) -> Finding:
     for path in (cell.lock for cell in cells if os.path.lexists(cell.lock)):
         with suppress(UserError):  # which is among the problems below
             state, mark = standing(path)
-            if state == "held":
+            if state == "held" and mark:
                 holders.add(mark.who)
             elif state == "stale":
                 stale.append(path)
@@ -262,21 +260,15 @@ def results(config: Config) -> Finding:
 
 
 def snakemake(folder: Path, clear: bool) -> Finding:
-    """Snakemake's locks and its marks of what it was making."""
-    locks, marks = leftovers.snakemake_locks(folder), leftovers.incomplete_outputs(folder)
-    if locks.paths and locks.holder:
-        return Finding(OK, "snakemake", f"locked by {locks.holder}")
-    void = [path for path, output in marks.items() if not (folder / output).exists()]
+    """Snakemake's locks."""
+    if not (locks := leftovers.snakemake_locks(folder)):
+        return Finding(OK, "snakemake", "no lock")
+    if holder := leftovers.snakemake_holder(folder):
+        return Finding(OK, "snakemake", f"locked by {holder}")
     if clear:
-        number = leftovers.remove([*locks.paths, *void])
-        return Finding(OK, "snakemake", f"{count(number, 'stale file')} removed")
-    if locks.paths:
-        text = f"{count(len(locks.paths), 'stale lock')} of one that was killed; the next one removes them by itself"
-        return Finding(WARN, "snakemake", f"{text}, or trqam doctor --clear")
-    if marks and not leftovers.snakemakes(folder):
-        text = f"{count(len(marks), 'output')} marked as half made; the next run makes them again by itself"
-        return Finding(OK, "snakemake", text)
-    return Finding(OK, "snakemake", "no lock")
+        return Finding(OK, "snakemake", f"{count(leftovers.remove(locks), 'stale lock')} removed")
+    text = f"{count(len(locks), 'stale lock')} of one that was killed; the next one removes them by itself"
+    return Finding(WARN, "snakemake", f"{text}, or trqam doctor --clear")
 
 
 def workflow(config: Config) -> Finding:
@@ -305,10 +297,10 @@ def temporary(config: Config, clear: bool) -> Finding:
     text = f"{count(len(alive), 'file')} being written" if alive else "none left"
     if not dead:
         return Finding(OK, "temporary", text)
-    size = sum(os.lstat(path).st_size for path in dead if os.path.lexists(path))
+    size = weight(sum(os.lstat(path).st_size for path in dead if os.path.lexists(path)))
     if clear:
-        return Finding(OK, "temporary", f"{count(leftovers.remove(dead), 'file')} removed, {weight(size)}; {text}")
-    text = f"{count(len(dead), 'file')} left by killed processes, {weight(size)}; trqam doctor --clear"
+        return Finding(OK, "temporary", f"{count(leftovers.remove(dead), 'file')} removed, {size}; {text}")
+    text = f"{count(len(dead), 'file')} left by killed processes, {size}; trqam doctor --clear"
     return Finding(WARN, "temporary", text)
 
 

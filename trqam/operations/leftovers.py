@@ -5,19 +5,16 @@ process's file locks. Snakemake's locks have to go before it starts again, and t
 """
 
 import atexit
-import base64
-import datetime
+import fcntl
 import math
 import os
 import re
-import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 
@@ -25,18 +22,10 @@ from trqam.config.errors import Busy, UserError
 from trqam.config.reading import open_regular
 from trqam.experiment import lock
 
-TEMPORARY = re.compile(r"\..+\.(?P<pid>[0-9]{1,10})\.tmp")  # see `trqam.experiment.files.temporary_name`
-SNAKEMAKE_LOCK = re.compile(r"[0-9]+\.(input|output)\.lock")
+TEMPORARY = re.compile(r"\..+\.([0-9]{1,10})\.tmp")  # see `trqam.experiment.files.temporary_name`
 GUARD = Path(".snakemake/trqam/lock")  # of the Snakemake that works in a folder: see `guard`
 WATCHED = 100  # locks of other hosts that are watched for a sign of life at once
 OLD = 3600  # seconds; a younger temporary file may be that of a process on another host
-
-
-class Leftover(NamedTuple):
-    """Files of one kind, and the live process that still has them (None: nobody)."""
-
-    paths: list[Path]
-    holder: str | None
 
 
 def guard(folder: Path) -> None:
@@ -48,13 +37,14 @@ def guard(folder: Path) -> None:
     """
     path, alive = folder / GUARD, ExitStack()
     try:
-        known = lock.standing(path)[0] != "free"
+        known = lock.standing(path)[0] != "free"  # by the one that was killed; else it may have had none
         alive.enter_context(lock.held([path]))
         atexit.register(alive.close)
-        locks = snakemake_locks(folder, known)
-        began = os.stat(path).st_mtime  # by the clock that the locks were written by
-        stale = [path for path in locks.paths if os.lstat(path).st_mtime < began]
-        if stale and locks.holder is None:
+        locks = {path: path.lstat().st_mtime for path in snakemake_locks(folder)}
+        began = path.stat().st_mtime  # by the clock that the locks were written by
+        stale = [path for path, written in locks.items() if written < began]
+        # One beside which others have begun, as this one has, did not wait for them to take its locks.
+        if stale and not snakemakes(folder, max(locks.values()) if known else math.inf):
             remove(stale)
             note = "what it had started may still be at work, as `python -m trqam status` shows"
             print(f"trqam: {stale[0].parent}: left by a Snakemake that was killed; removed ({note})", file=sys.stderr)
@@ -62,27 +52,18 @@ def guard(folder: Path) -> None:
         return
 
 
-def snakemake_locks(folder: Path, guarded: bool = False) -> Leftover:
-    """Snakemake's locks on a working folder, and the Snakemake that works there and so holds them.
+def snakemake_locks(folder: Path) -> list[Path]:
+    """Snakemake's locks on a working folder: what `snakemake --unlock` deletes, if the configuration is sound."""
+    return [path for path in sorted((folder / ".snakemake/locks").glob("*.lock")) if not path.is_dir()]
 
-    ``guarded``: this process has taken the lock of `guard` over from the one that took them. What began after them is
-    then no holder, and nor is another host. Raises UserError if the folder of the locks cannot be looked into.
-    """
-    top = folder / ".snakemake"
-    paths = [p for p in _listed(top / "locks") if SNAKEMAKE_LOCK.fullmatch(p.name) and not p.is_dir()]
-    if not paths:
-        return Leftover([], None)
-    newest = max((found.st_mtime for path in paths if (found := _status(path))), default=time.time())
-    if not guarded:
-        state, mark = lock.standing(folder / GUARD)
-        ours = state == "held" and mark.here and mark.holder["pid"] == os.getpid()
-        if state == "held" and not ours:
-            return Leftover(paths, f"Snakemake, {mark.who}")
-        host = None if state == "stale" else _snakemake_host(folder, newest)
-        if host not in (None, socket.gethostname()):
-            return Leftover(paths, f"a Snakemake on {host}, as its log says: look there")
-    pids = snakemakes(folder, newest if guarded else math.inf)
-    return Leftover(paths, f"Snakemake, process {pids[0]}" if pids else None)
+
+def snakemake_holder(folder: Path) -> str | None:
+    """The live Snakemake that works in ``folder``, here or on another host."""
+    state, mark = lock.standing(folder / GUARD)
+    if state == "held" and mark:
+        return f"Snakemake, {mark.who}"
+    pids = snakemakes(folder)
+    return f"Snakemake, process {pids[0]}" if pids else None
 
 
 def snakemakes(folder: Path, before: float = math.inf) -> list[int]:
@@ -94,8 +75,7 @@ def snakemakes(folder: Path, before: float = math.inf) -> list[int]:
     found = []
     for process in psutil.process_iter(["pid", "cmdline", "cwd", "create_time"]):
         about = process.info  # None for what another user's process does not tell
-        words = (about["cmdline"] or [])[:3]  # python, perhaps an option, the script or module
-        programs = [Path(word).name for word in words]
+        programs = [Path(word).name for word in (about["cmdline"] or [])[:3]]  # python, an option, script or module
         if "snakemake" in programs and "python" in programs[0] and about["pid"] not in ours:
             inside = about["cwd"] and os.path.realpath(about["cwd"]) == os.path.realpath(folder)
             if inside and about["create_time"] < before:
@@ -103,85 +83,29 @@ def snakemakes(folder: Path, before: float = math.inf) -> list[int]:
     return sorted(found)
 
 
-def _listed(folder: Path) -> list[Path]:
-    """What lies in a folder of Snakemake's, by name; nothing if it is not there."""
-    try:
-        return sorted(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be read ({error.strerror}); move it away") from None
-
-
-def _status(path: Path) -> os.stat_result | None:
-    try:
-        return os.lstat(path)
-    except OSError:
-        return None
-
-
-def _snakemake_host(folder: Path, moment: float) -> str | None:
-    """The host of the last Snakemake that began before ``moment``, from the head of its log; None if unknown."""
-    limit = datetime.datetime.fromtimestamp(min(max(moment, 0), 1e11)).strftime("%Y-%m-%dT%H%M%S.%f")
-    logs = [path for path in _listed(folder / ".snakemake" / "log") if path.suffix == ".log" and path.name <= limit]
-    for log in reversed(logs):
-        try:
-            with open_regular(log) as file:
-                head = file.read(2000).decode(errors="replace")
-        except OSError:  # no log of Snakemake's
-            continue
-        if found := re.search(r"^\s*Host: (\S+)$", head, re.MULTILINE):
-            return found[1]
-    return None
-
-
-def incomplete_outputs(folder: Path) -> dict[Path, str]:
-    """Snakemake's marks of outputs that it was making, each with the output's name."""
-    marks, top = {}, folder / ".snakemake" / "incomplete"
-    for path in sorted(top.rglob("*")):
-        if path.is_file():
-            encoded = "".join(part.removeprefix("@") for part in path.relative_to(top).parts)
-            try:
-                marks[path] = base64.urlsafe_b64decode(encoded).decode()
-            except ValueError:
-                continue  # not one of its names
-    return marks
-
-
 def temporary_files(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     """Half-written files below ``folders``: those that nobody writes any more, and those that someone may."""
-    dead, alive = [], []
-    for path, pid in _temporary(folders):
-        if found := _status(path):
-            young = time.time() - found.st_mtime < OLD
+    dead: list[Path] = []
+    alive: list[Path] = []
+    named = ((top, name) for folder in folders for top, _, names in os.walk(folder) for name in names)
+    for top, name in named:
+        path, found = Path(top, name), TEMPORARY.fullmatch(name)
+        if found and os.path.lexists(path):
+            pid, young = int(found[1]), time.time() - path.lstat().st_mtime < OLD
             (alive if young or (pid < 2**31 and psutil.pid_exists(pid)) else dead).append(path)
     return dead, alive
 
 
-def _temporary(folders: Iterable[Path]) -> Iterator[tuple[Path, int]]:
-    for folder in folders:
-        for top, _, names in os.walk(folder):
-            for name in names:
-                if found := TEMPORARY.fullmatch(name):
-                    yield Path(top) / name, int(found["pid"])
-
-
-def flock_holder(path: Path) -> int | None:
-    """The process of this host that holds the system's file lock at ``path``, from Linux's table of locks.
-
-    Trying the lock would tell as much, and for that moment keep out whoever wants it.
-    """
+def is_flocked(path: Path) -> bool:
+    """Whether a process holds the system's file lock at ``path``."""
     try:
-        file = os.stat(path)
-        table = Path("/proc/locks").read_text()
+        with open_regular(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     except OSError:
-        return None
-    wanted = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
-    for line in table.splitlines():
-        words = line.split()  # 1: FLOCK ADVISORY WRITE pid device:inode 0 EOF
-        if wanted in words and "->" not in words:
-            return int(words[words.index(wanted) - 1])
-    return None
+        return False
+    return False
 
 
 def release(locks: Iterable[Path]) -> int:
@@ -200,13 +124,10 @@ def _released(path: Path) -> bool:
 
 def remove(paths: Iterable[Path]) -> int:
     """Deletes files that may have gone already; how many there were. UserError if one cannot be deleted."""
-    number = 0
-    for path in paths:
+    there = [path for path in paths if os.path.lexists(path)]
+    for path in there:
         try:
-            path.unlink()
-            number += 1
-        except FileNotFoundError:
-            continue
+            path.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"{path}: cannot be deleted ({error.strerror}); delete it by hand") from None
-    return number
+    return len(there)

@@ -208,13 +208,12 @@ def _more(number: int) -> list[str]:
 def _snakemake() -> list[str]:
     """Who has Snakemake's locks on this folder, or had them."""
     try:
-        locks = leftovers.snakemake_locks(Path())
+        if not leftovers.snakemake_locks(Path()):
+            return []
+        if holder := leftovers.snakemake_holder(Path()):
+            return [f"at work in this folder: {holder}"]
     except UserError as error:
         return [str(error)]
-    if not locks.paths:
-        return []
-    if locks.holder:
-        return [f"at work in this folder: {locks.holder}"]
     return ["its locks are those of one that was killed; the same command removes them and goes on"]
 
 
