@@ -55,7 +55,7 @@ def measured(lines, tmp_path, monkeypatch):  # noqa: F811
 
     def measured(path, longest=None, **changes):
         loaded = load.load(path, changes)
-        monkeypatch.setattr(plan, "_resident_bytes", lambda: 1e9)
+        monkeypatch.setattr(plan, "resident_peak", lambda: 1e9)
         costs = plan.measure(loaded)
         told = resources.save(loaded, plan.requests(loaded, costs, longest))
         return resources.load(loaded), told

@@ -13,7 +13,7 @@ from trqam.operations import plan
 def lines(monkeypatch):
     """A function that plans a scale without measuring anything."""
     monkeypatch.setattr(plan, "_spaces", lambda domain: plan.Spaces(40, 5, 1000, 500.0, 0))
-    monkeypatch.setattr(plan, "_time_updates", lambda agent, run, at_once, device: 0.5 * at_once)
+    monkeypatch.setattr(plan, "_time_updates", lambda case: 0.5 * case.replicas)
 
     def lines(path, **changes):
         loaded = load.load(path, changes)
@@ -50,7 +50,7 @@ def test_the_size_of_a_kept_policy_is_that_of_its_tensors(name):
     agent, (tensors,) = make_learner(name, [0])
     kept = agent.acting_part(tensors)
     stored = {key.split("/", 1)[1]: t for key, t in kept.items() if key.startswith(("online/", "target/"))}
-    assert plan._kept_bytes(agent) == sum(4 * t.numel() for t in stored.values())
+    assert plan._bytes(agent, acting=True) == sum(4 * t.numel() for t in stored.values())
 
 
 @pytest.mark.parametrize("domain", ["pointmaze-medium-navigate", "cube-single-play", "puzzle-3x3-play", "scene-play"])

@@ -1,23 +1,22 @@
 """What a configuration will cost before it starts: jobs, steps, disk, memory, and hours from rates measured here.
 
 The rates are those of this machine, on one thread: an update of each agent on each kind of domain (width, layers,
-horizon and action size), and a step of each environment; in CPU time, so that a busy machine changes little. One kind
-is measured with all agents and the others with one, whose ratio stands for the rest. Evaluations are counted with
-episodes of full length, so hours are an upper end.
+horizon and action size), as `trqam bench` times it, and a step of each environment; in CPU time, so that a busy machine
+changes little. One kind is measured with all agents and the others with one, whose ratio stands for the rest.
+Evaluations are counted with episodes of full length, so hours are an upper end.
 """
 
 import math
 import os
 import platform
-import resource
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from trqam.agents import make_agent
 from trqam.agents.base import Agent
@@ -28,9 +27,8 @@ from trqam.data.generate import EPISODE_TRANSITIONS, STATE
 from trqam.data.store import dtype
 from trqam.environments import ogbench_tasks
 from trqam.experiment.resources import DEFAULTS, Request, Requests
-from trqam.maths.streams import stream
-from trqam.networks.replicas import assemble, device_of, replicas_at_once
-from trqam.training.batches import draw_noise
+from trqam.networks.replicas import device_of, replicas_at_once
+from trqam.operations.bench.cases import Case, Size, Updates, resident_peak, seconds_a_unit
 
 FLOAT = 4  # bytes
 LABELS = 2 * ogbench_tasks.TASKS + 1  # a row's rewards and masks of every task, and its terminal
@@ -62,9 +60,16 @@ class Stage:
     longest: float = 0.0  # seconds of its longest job, environments stepped by all its workers
     state: float = 0.0  # bytes that the learners of its largest job hold
 
-    def counts(self, seconds: float, state: float) -> None:
-        """One job more, by its duration and its learners' state."""
-        self.longest, self.state = max(self.longest, seconds), max(self.state, state)
+    def add(self, jobs: int, seconds: float, disk: float, longest: float, state: float) -> None:
+        """Jobs more, with their totals, the duration of each and its learners' state."""
+        self.jobs, self.seconds, self.disk = self.jobs + jobs, self.seconds + seconds, self.disk + disk
+        self.longest, self.state = max(self.longest, longest), max(self.state, state)
+
+    @property
+    def row(self) -> list[str]:
+        """In words, for the table."""
+        counts = [thousands(n) if n else "" for n in (self.jobs, self.updates, self.environment_steps)]
+        return [self.name, *counts, weight(self.disk) if self.disk else "", f"{self.seconds / 3600:,.1f}"]
 
 
 @dataclass
@@ -85,27 +90,48 @@ class Costs:
 
 
 def plan(config: Config, cores: int | None = None, costs: Costs | None = None) -> list[str]:
-    """The lines of the plan; measures first, unless given the ``costs``."""
-    return _written(config, costs or measure(config), cores or len(os.sched_getaffinity(0)))
+    """The lines of the plan, a table and what follows from it; measures first, unless given the ``costs``."""
+    costs, cores = costs or measure(config), cores or len(os.sched_getaffinity(0))
+    lines, scale = costs.stages, config.scale
+    final, total = sum(line.disk for line in lines), sum(line.seconds for line in lines)
+    peak = costs.data.disk + costs.cloning.disk + max(costs.disk, final)
+    memory, wall = resident_peak() + max(line.state for line in lines), total / cores
+    rows = [["", "jobs", "gradient steps", "environment steps", "disk", "hours on one core"]]
+    rows += [line.row for line in lines]
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    table = [
+        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths, strict=True))])
+        for row in rows
+    ]
+    duration = f"{wall / 86400:.1f} days" if wall > 2 * 86400 else f"{wall / 3600:.1f} hours"
+    return [
+        f"{config.path}: {count(len(config.tasks), 'task')}, {count(scale.seeds, 'seed')}, "
+        f"{count(len(config.cells), 'cell')} (task and method)",
+        "",
+        *table,
+        "",
+        f"time    {total / 3600:,.1f} core hours; {duration} on {count(cores, 'core')} at best (one job a core); "
+        f"rates measured here on {device_of(scale.device).type}",
+        f"disk    {weight(final)} when done (keep: {scale.keep}), {weight(peak)} at most on the way",
+        f"memory  {weight(memory)} for the largest job, about (this process while measuring, and the state of its "
+        "seeds)",
+    ]
 
 
 def measure(config: Config) -> Costs:
     """Measures for a while (a minute or two at the paper's scale), and says so on stderr."""
     spaces = {domain: _spaces(domain) for domain in config.task_domains}
     rates = _Rates(config, spaces)
-    costs = Costs(_datasets(config, spaces), Stage("behaviour cloning"), Stage("offline"), Stage("online"),
-                  Stage("evaluation (in those jobs)"))  # fmt: skip
+    names = "behaviour cloning", "offline", "online", "evaluation (in those jobs)"
+    costs = Costs(_datasets(config, spaces), *map(Stage, names))
     for domain in config.task_domains:
-        run, cloning = config.pretraining(domain), costs.cloning
-        seconds, whole = run.pretrain_steps * rates.update(run, 1), 4 * _policy_bytes(rates.agent(run))
-        cloning.jobs += 1
-        cloning.updates += run.pretrain_steps
-        cloning.seconds += seconds
-        cloning.disk += whole
-        cloning.counts(seconds, whole)
+        run = config.pretraining(domain)
+        seconds, whole = run.pretrain_steps * rates.update(run, 1), 4 * _bytes(rates.agent(run))
+        costs.cloning.updates += run.pretrain_steps
+        costs.cloning.add(1, seconds, whole, seconds, whole)
     for task, method in config.cells:
         run = config.run(task, method)
-        whole = 4 * _policy_bytes(rates.agent(run))  # parameters, targets and two moments, at most
+        whole = 4 * _bytes(rates.agent(run))  # parameters, targets and two moments, at most
         costs.disk += config.scale.seeds * whole
         for stage, steps in ((costs.offline, run.offline_steps), (costs.online, run.online_steps)):
             if stage.name in config.stages(method):
@@ -117,20 +143,19 @@ def _add_cell(
     config: Config, run: Run, stage: Stage, steps: int, whole: float, evaluation: Stage, rates: "_Rates"
 ) -> None:
     """Adds one stage of one cell, all its seeds, each ``whole`` bytes."""
-    scale, space = config.scale, rates.spaces[run.domain]
+    scale, space, online = config.scale, rates.spaces[run.domain], stage.name == "online"
     seeds, block = scale.seeds, min(scale.seeds, scale.seeds_per_job)
     at_once = min(replicas_at_once(scale.replicas, run, device_of(scale.device)), block)
     learning = steps * rates.update(run, at_once)
-    stepping = steps / space.steps_per_second if stage.name == "online" else 0.0
-    evaluations = steps // run.eval_interval + (stage.name == "offline")
-    seen = evaluations * run.eval_episodes * space.episode
+    stepping = steps / space.steps_per_second if online else 0.0
+    seen = (steps // run.eval_interval + (not online)) * run.eval_episodes * space.episode
     evaluating = seen / space.steps_per_second
-    stage.jobs += math.ceil(seeds / scale.seeds_per_job)
-    stage.updates += seeds * max(steps - run.online_start * (stage.name == "online"), 0)
-    stage.environment_steps += seeds * steps if stage.name == "online" else 0
-    stage.seconds += seeds * (learning + stepping)
-    stage.disk += seeds * (_kept_bytes(rates.agent(run)) if scale.keep == "policy" else whole)
-    stage.counts(block * (learning + (stepping + evaluating) / max(scale.env_workers, 1)), at_once * whole)
+    stage.updates += seeds * max(steps - run.online_start * online, 0)
+    stage.environment_steps += seeds * steps * online
+    kept = _bytes(rates.agent(run), acting=True) if scale.keep == "policy" else whole
+    longest = block * (learning + (stepping + evaluating) / max(scale.env_workers, 1))
+    jobs = math.ceil(seeds / scale.seeds_per_job)
+    stage.add(jobs, seeds * (learning + stepping), seeds * kept, longest, at_once * whole)
     evaluation.environment_steps += seeds * seen
     evaluation.seconds += seeds * evaluating
 
@@ -141,7 +166,7 @@ def requests(config: Config, costs: Costs, longest: int | None = None) -> Reques
     Half as much again as was measured, and ten minutes to start; an environment's process counts as much as this one,
     which is more than it takes. A download and a film strip are not measured.
     """
-    here, workers = _resident_bytes(), config.scale.env_workers
+    here, workers = resident_peak(), config.scale.env_workers
 
     def request(stage: Stage, workers: int = 0) -> Request:
         memory = here * (1 + workers) + stage.state
@@ -158,76 +183,37 @@ def requests(config: Config, costs: Costs, longest: int | None = None) -> Reques
     )
 
 
-def _written(config: Config, costs: Costs, cores: int) -> list[str]:
-    """The table and what follows from it."""
-    lines = costs.stages
-    final = sum(line.disk for line in lines)
-    peak = costs.data.disk + costs.cloning.disk + max(costs.disk, final)
-    largest = max(line.state for line in lines)
-    header = ("", "jobs", "gradient steps", "environment steps", "disk", "hours on one core")
-    rows = [header] + [
-        (
-            line.name, *(thousands(n) if n else "" for n in (line.jobs, line.updates, line.environment_steps)),
-            weight(line.disk) if line.disk else "", f"{line.seconds / 3600:,.1f}",
-        )
-        for line in lines
-    ]  # fmt: skip
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    aligned = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
-    table = ["  ".join([row[0].ljust(widths[0]), *cells[1:]]) for row, cells in zip(rows, aligned, strict=True)]
-    total = sum(line.seconds for line in lines)
-    wall = total / cores
-    measured = _resident_bytes()
-    duration = f"{wall / 86400:.1f} days" if wall > 2 * 86400 else f"{wall / 3600:.1f} hours"
-    scale, device = config.scale, device_of(config.scale.device)
-    return [
-        f"{config.path}: {count(len(config.tasks), 'task')}, {count(scale.seeds, 'seed')}, "
-        f"{count(len(config.cells), 'cell')} (task and method)",
-        "",
-        *table,
-        "",
-        f"time    {total / 3600:,.1f} core hours; {duration} on {count(cores, 'core')} at best (one job a core); "
-        f"rates measured here on {device.type}",
-        f"disk    {weight(final)} when done (keep: {scale.keep}), {weight(peak)} at most on the way",
-        f"memory  {weight(measured + largest)} for the largest job, about (this process while measuring, and the state "
-        "of its seeds)",
-    ]
-
-
 def _datasets(config: Config, spaces: dict[str, Spaces]) -> Stage:
     """Generated sets take the environment's time; official ones a download, which is not timed."""
-    stage = Stage(f"datasets ({config.scale.data_source})")
+    stage, generated = Stage(f"datasets ({config.scale.data_source})"), config.scale.data_source == "generated"
+    transitions = config.scale.transitions
     for domain in config.task_domains:
-        space, generated = spaces[domain], config.scale.data_source == "generated"
-        rows = ROWS * len(official_files(domain, ""))
+        space, rows, seconds = spaces[domain], ROWS * len(official_files(domain, "")), 0.0
         if generated:
-            transitions = config.scale.transitions
             rows = transitions + math.ceil(transitions / EPISODE_TRANSITIONS)  # an episode has one row more
+            seconds = rows / space.steps_per_second
             stage.environment_steps += rows
-            stage.seconds += rows / space.steps_per_second
-            stage.counts(rows / space.steps_per_second, 0.0)
-        stage.jobs += 1
-        stage.disk += rows * (FLOAT * (space.observation + space.action + LABELS) + generated * space.state)
+        row = FLOAT * (space.observation + space.action + LABELS) + generated * space.state
+        stage.add(1, seconds, rows * row, seconds, 0.0)
     return stage
 
 
 def _spaces(domain: str) -> Spaces:
     """Sizes of the domain's environment, and its speed under random actions."""
     print(f"measuring the environment of {domain}", file=sys.stderr)
-    env = ogbench_tasks.make(ogbench_tasks.task_name(domain, 1))
-    ogbench_tasks.reset(env, 0)
-    rng, steps, began = np.random.default_rng(0), 0, time.process_time()
-    while time.process_time() < began + SECONDS:
-        ogbench_tasks.step(env, rng.uniform(-1, 1, env.action_space.shape))
-        steps += 1
-    rate = steps / (time.process_time() - began)
-    _, _, _, _, details = env.step(np.zeros(env.action_space.shape))
-    stored = {key: details[f"prev_{key}"] for key in STATE if f"prev_{key}" in details}
-    state = sum(values.size * np.dtype(dtype(key)).itemsize for key, values in stored.items())
-    sizes = env.observation_space.shape[0], env.action_space.shape[0]
-    space = Spaces(*sizes, ogbench_tasks.max_episode_steps(env), rate, state)
-    env.close()
-    return space
+    task = ogbench_tasks.task_name(domain, 1)
+    observation, action = ogbench_tasks.sizes(task)
+    with closing(ogbench_tasks.make(task)) as env:
+        ogbench_tasks.reset(env, 0)
+        rng, steps, began = np.random.default_rng(0), 0, time.process_time()
+        while time.process_time() < began + SECONDS:
+            ogbench_tasks.step(env, rng.uniform(-1, 1, action))
+            steps += 1
+        rate = steps / (time.process_time() - began)
+        details = env.step(np.zeros(action))[-1]
+        stored = {key: details[f"prev_{key}"] for key in STATE if f"prev_{key}" in details}
+        state = sum(values.size * np.dtype(dtype(key)).itemsize for key, values in stored.items())
+        return Spaces(observation, action, ogbench_tasks.max_episode_steps(env), rate, state)
 
 
 class _Rates:
@@ -235,76 +221,53 @@ class _Rates:
 
     def __init__(self, config: Config, spaces: dict[str, Spaces]):
         self.config, self.spaces = config, spaces
-        self.device = device_of(config.scale.device)
+        self.device = device_of(config.scale.device).type
         self._measured: dict[tuple, float] = {}
         cells = [config.run(task, method) for task, method in config.cells]
         self._reference = next((run for run in cells if run.agent == "trqam"), cells[0])
 
     def agent(self, run: Run) -> Agent:
         """The run's agent, without parameters."""
-        space = self.spaces[run.domain]
-        return make_agent(run, space.observation, space.action)
+        return make_agent(run, self.spaces[run.domain].observation, self.spaces[run.domain].action)
 
     def update(self, run: Run, at_once: int) -> float:
         """Seconds an update and seed: the reference agent's on this kind of domain, times the agent's ratio to it."""
-        domain, method = self._reference.domain, self._reference.method
-        kind, shared = self._kind(run), self._kind(self._reference)
-        if run.agent == "behaviour_cloning" or run.offline_steps == 0 or kind == shared:
+        reference = self._reference
+        if run.agent == "behaviour_cloning" or run.offline_steps == 0 or self._kind(run) == self._kind(reference):
             return self._seconds(run, at_once)
-        there = self.config.run(next(t for t in self.config.tasks if t.startswith(run.domain)), method)
-        alike = [self.config.run(t, m) for t, m in self.config.cells if m == run.method and t.startswith(domain)]
-        if not alike:
+        tasks = {task: method for task, method in self.config.cells if method == run.method}
+        alike = next((task for task in tasks if task.startswith(reference.domain)), None)
+        if alike is None:
             return self._seconds(run, at_once)
-        return (
-            self._seconds(there, at_once) * self._seconds(alike[0], at_once) / self._seconds(self._reference, at_once)
-        )
+        there = self.config.run(next(t for t in self.config.tasks if t.startswith(run.domain)), reference.method)
+        ratio = self._seconds(self.config.run(alike, run.method), at_once) / self._seconds(reference, at_once)
+        return self._seconds(there, at_once) * ratio
 
     def _kind(self, run: Run) -> tuple:
-        space = self.spaces[run.domain]
-        return (run.horizon, run.hidden_width, run.hidden_layers, run.actor_layer_norm, space.action)
+        action = self.spaces[run.domain].action
+        return (run.horizon, run.hidden_width, run.hidden_layers, run.actor_layer_norm, action)
 
     def _seconds(self, run: Run, at_once: int) -> float:
         key = (run.agent, *self._kind(run), at_once)
         if key not in self._measured:
             label = f"{run.agent}, {run.hidden_layers} x {run.hidden_width}, {count(at_once, 'seed')} at once"
             print(f"measuring an update of {label}", file=sys.stderr)
-            self._measured[key] = _time_updates(self.agent(run), run, at_once, self.device) / at_once
+            space = self.spaces[run.domain]
+            size = Size(name="plan", run=run, observation=space.observation, action=space.action)
+            self._measured[key] = _time_updates(Case(size=size, replicas=at_once, device=self.device)) / at_once
         return self._measured[key]
 
 
-def _time_updates(agent: Agent, run: Run, at_once: int, device: torch.device) -> float:
-    """The faster of two updates, after one that warms up."""
-    seeds = list(range(at_once))
-    state = assemble([agent.initialise(seed, None) for seed in seeds], device)
-    size, rng = (at_once, run.batch_size), stream(0, "plan")
-    shapes = {"observations": (agent.observation_size,), "next_observations": (agent.observation_size,)}
-    shapes |= {"actions": (agent.chunk_size,), "rewards": (), "masks": (), "valid": ()}
-    batch = {k: torch.from_numpy(rng.random((*size, *shape), np.float32)).to(device) for k, shape in shapes.items()}
-    times, clock = [], time.process_time if device.type == "cpu" else time.perf_counter
-    for step in range(3):
-        began = clock()
-        noise = draw_noise(agent, seeds, "plan", step)
-        metrics = agent.update(state, batch, {k: v.to(device) for k, v in noise.items()})
-        metrics["loss"].sum().item()  # waits for a GPU
-        times.append(clock() - began)
-    return min(times[1:])
+def _time_updates(case: Case) -> float:
+    """Seconds of an update of all its seeds: the faster of two, after two that warm up."""
+    updates = Updates(case)
+    updates("prepare")
+    return min(seconds_a_unit(updates(0.0), case.device) for _ in range(2))
 
 
-def _resident_bytes() -> float:
-    """The most that this process has held in memory."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _policy_bytes(agent: Agent) -> float:
-    """All parameters of one seed."""
-    return FLOAT * _numbers(shape for network in agent.networks.values() for shape in network.shapes().values())
-
-
-def _kept_bytes(agent: Agent) -> float:
-    """What `keep: policy` leaves of one seed."""
-    kept = (agent.networks[name.partition("/")[2]] for name in agent.acts_with)
-    return FLOAT * _numbers(shape for network in kept for shape in network.shapes().values())
-
-
-def _numbers(shapes: Iterable[tuple[int, ...]]) -> int:
-    return sum(math.prod(shape) for shape in shapes)
+def _bytes(agent: Agent, acting: bool = False) -> float:
+    """All parameters of one seed, or what `keep: policy` leaves of them."""
+    names: Iterable[str] = agent.networks
+    if acting:
+        names = (name.partition("/")[2] for name in agent.acts_with)
+    return FLOAT * sum(math.prod(shape) for name in names for shape in agent.networks[name].shapes().values())
