@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 from snakemake.common import NOTHING_TO_BE_DONE_MSG
@@ -21,7 +22,7 @@ from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.config.strict import read_record
 from trqam.config.wording import count
-from trqam.experiment.survey import survey
+from trqam.experiment.survey import Standing, survey
 from trqam.operations.status import Paces, clock, span
 
 KINDS = {"dataset": "dataset", "pretrain": "pretraining", "offline": "training", "online": "training"}
@@ -41,7 +42,7 @@ class Claims(msgspec.Struct):
 class Screen(logging.Handler):
     """Follows one run of Snakemake from its log records; `begin` and `end` are called from the Snakefile's hooks."""
 
-    def __init__(self, workflow, config: Config):
+    def __init__(self, workflow: Any, config: Config):
         super().__init__()
         self.workflow, self.config, self.paper = workflow, config, config.results / "paper"
         self.total = self.done = 0
@@ -57,7 +58,7 @@ class Screen(logging.Handler):
         except Exception:
             self.handleError(record)  # as logging does it: the traceback is printed, and the jobs go on
 
-    def _follow(self, record: logging.LogRecord) -> None:
+    def _follow(self, record: Any) -> None:  # with fields of Snakemake's
         event = getattr(record, "event", None)
         if event == LogEvent.JOB_INFO:
             self.running[record.jobid] = _name(record.log, record.rule_name), time.monotonic()
@@ -88,7 +89,8 @@ class Screen(logging.Handler):
         parts = ", ".join(f"{kind}: {number}" for kind, number in kinds.items())
         where = count(self.workflow.cores, "core") if self.workflow.local_exec else "the cluster"
         say(f"{os.path.relpath(self.config.path)}: {count(self.total, 'job')} on {where} ({parts})")
-        say(f"the results come to {self.config.results}" + (f", the paper to {self._pages()}" if self._whole() else ""))
+        pages = f", the paper to {self.paper / 'paper.pdf'} and {self.paper / 'report.html'}" if self._whole() else ""
+        say(f"the results come to {self.config.results}{pages}")
         say("Ctrl-C loses nothing: the same command goes on. How long it takes is said when the speed here is known")
         self._made_by = {str(path): number for number, job in enumerate(jobs) for path in job.output}
         threading.Thread(target=self._watch, daemon=True).start()
@@ -102,17 +104,14 @@ class Screen(logging.Handler):
             return
         for name, logs in self.failed.values():
             lines = _ending(logs)
-            say(f"{name} failed; its log, {', '.join(logs)}, {'ends with' if lines else 'is empty'}")
-            for line in lines:
-                say(f"  {line}")
+            first = f"{name} failed; its log, {', '.join(logs)}, {'ends with' if lines else 'is empty'}"
+            for line in (first, *(f"  {line}" for line in lines)):
+                say(line)
         say(f"{self.done} of {self.total} jobs done; nothing is lost: the same command goes on from here")
 
     def _whole(self) -> bool:
         """Whether the paper was asked for, and not single files."""
         return any(job.rule.name in ("paper", "all") for job in self.workflow.dag.jobs)
-
-    def _pages(self) -> str:
-        return f"{self.paper / 'paper.pdf'} and {self.paper / 'report.html'}"
 
     def _results(self) -> None:
         """The verdicts, and where paper and page are."""
@@ -122,9 +121,8 @@ class Screen(logging.Handler):
             summary = read_record(self.paper / "claims.json", Claims, "delete it and run the same command")["summary"]
         except UserError as error:
             summary = str(error)
-        say(summary)
-        say(f"the paper: {self.paper / 'paper.pdf'}")
-        say(f"the page:  {self.paper / 'report.html'}")
+        for line in (summary, f"the paper: {self.paper / 'paper.pdf'}", f"the page:  {self.paper / 'report.html'}"):
+            say(line)
 
     def _watch(self) -> None:
         """A line a minute, and one as soon as an estimate can be made."""
@@ -132,16 +130,14 @@ class Screen(logging.Handler):
         known = False
         while not self.over.wait(LOOK):
             now = time.monotonic()
-            if known and now - told < TELL:
-                continue
-            left = self.left()
-            if left is None and now - told < TELL:
-                continue
-            known, told = left is not None, now
-            text = f"{self.done} of {self.total} jobs done after {span(now - begun)}"
-            if left is not None:
-                text += f"; about {span(left)} left, until {clock(time.time() + left, time.time())}"
-            say(text)
+            due = now - told >= TELL
+            left = None if known and not due else self.left()
+            if due or (left is not None and not known):
+                known, told = left is not None, now
+                text = f"{self.done} of {self.total} jobs done after {span(now - begun)}"
+                if left is not None:
+                    text += f"; about {span(left)} left, until {clock(time.time() + left, time.time())}"
+                say(text)
 
     def left(self) -> float | None:
         """Seconds until all is done; None while the speed is not known, or while nothing runs on the cluster."""
@@ -149,17 +145,19 @@ class Screen(logging.Handler):
             runs = list(survey(self.config))
         except (UserError, OSError):  # files come and go while they are looked at: a line less
             return None
-        paces, jobs = Paces(runs), defaultdict(list)
+        paces = Paces(runs)
+        jobs: dict[int, list[Standing]] = defaultdict(list)
         for standing in runs:
             number = self._made_by.get(str(standing.cell.path / f"{standing.stage}.json"))
             if number is not None and standing.left:
                 jobs[number].append(standing)
-        training = [paces.left(job) for job in jobs.values()]
-        if any(training):  # then none of cloning is waited for, which is cheap: what starts from scratch trains before
-            cloning = [job[0].stage == "pretrain" for job in jobs.values()]
-            training = [left or 0 if cheap else left for left, cheap in zip(training, cloning, strict=True)]
+        known = [(job[0].stage == "pretrain", paces.left(job)) for job in jobs.values()]
+        if any(seconds for _, seconds in known):
+            # None of cloning is waited for then, which is cheap: what starts from scratch trains before it.
+            known = [(cloning, 0.0 if cloning and seconds is None else seconds) for cloning, seconds in known]
+        training = [seconds for _, seconds in known if seconds is not None]
         at_once = self.workflow.cores if self.workflow.local_exec else len(self.running)
-        if None in training or not at_once:
+        if len(training) < len(jobs) or not at_once:
             return None
         others = max(self.total - self.done - len(jobs), 0)
         mean = sum(self.others) / len(self.others) if self.others else OTHER
@@ -171,7 +169,7 @@ def say(text: str) -> None:
     logger.info(f"trqam: {text}")
 
 
-def follow(workflow, config: Config) -> Screen:
+def follow(workflow: Any, config: Config) -> Screen:
     """The screen of this run of Snakemake."""
     for handler in [handler for handler in logger.handlers if isinstance(handler, Screen)]:
         logger.removeHandler(handler)  # the Snakefile was read before, by the same process

@@ -8,7 +8,7 @@ import shlex
 import statistics
 import textwrap
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -42,24 +42,26 @@ def status(config: Config, overrides: Sequence[str] = (), width: int = 100) -> l
     """The lines, at most ``width`` (at least 80) wide; ``overrides`` are the command line's KEY=VALUE."""
     now, runs, refused = time.time(), list(survey(config)), refusal(config)
     paces = Paces(runs)
-    lines = [_headline(config, runs, now), "", *_table(config, runs), ""]
+    counts = Counter(standing.state for standing in runs)
+    states = ", ".join([f"{counts[DONE]} of {len(runs)} done", *(f"{counts[s]} {s}" for s in STATES[1:] if counts[s])])
+    lines = [f"{config.results} ({config.path}), {clock(now, now)}: {states}", "", *_table(config, runs), ""]
+
+    def wrapped(first: str, text: str, indent: int) -> list[str]:
+        margins = {"initial_indent": first, "subsequent_indent": " " * indent}
+        return textwrap.wrap(text, width, break_on_hyphens=False, **margins)
+
     if jobs := _jobs(config, runs, paces, now):
-        lines.append("running now")
-        for job in jobs:
-            lines += textwrap.wrap(job, width, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False)
-        lines.append("")
-    for word, text in (
-        *(("diverged", text) for text in _diverged(config, runs)),
-        *(("problem", text) for text in _problems(config, runs, refused)),
-        *(("snakemake", text) for text in _snakemake()),
-        ("data", _data(config)),
-        ("time", _time(runs, paces, now)),
-        ("disk", _disk(config)),
-        ("next", REFUSED if refused else _next(config, runs, overrides)),
+        lines += ["running now", *(line for job in jobs for line in wrapped("  ", job, 6)), ""]
+    for word, texts in (
+        ("diverged", _diverged(runs)),
+        ("problem", _problems(runs, refused)),
+        ("snakemake", _snakemake()),
+        ("data", [_data(config)]),
+        ("time", [_time(runs, paces, now)]),
+        ("disk", [_disk(config)]),
+        ("next", [REFUSED if refused else _next(config, runs, overrides)]),
     ):
-        lines += textwrap.wrap(
-            text, width, initial_indent=f"{word:10}", subsequent_indent=" " * 10, break_on_hyphens=False
-        )
+        lines += [line for text in texts for line in wrapped(f"{word:10}", text, 10)]
     return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
 
 
@@ -80,8 +82,13 @@ class Paces:
 
     def left(self, standings: Iterable[Standing]) -> float | None:
         """Seconds that are still to do, one job after another; None if that is not known of all."""
-        due = [(standing.left, self.of(standing)) for standing in standings if standing.left]
-        return None if any(pace is None for _, pace in due) else sum(steps * pace for steps, pace in due)
+        total = 0.0
+        for standing in standings:
+            if standing.left:
+                if (pace := self.of(standing)) is None:
+                    return None
+                total += standing.left * pace
+        return total
 
     @staticmethod
     def _keys(standing: Standing) -> list[tuple]:
@@ -90,20 +97,6 @@ class Paces:
         nearest = [(stage, method, domain), (stage, method, None), (stage, None, domain), (stage, None, None)]
         kind = "cloning" if stage == "pretrain" else "fine-tuning"
         return [*nearest, (kind, method, domain), (kind, method, None), (kind, None, None)]
-
-
-def _headline(config: Config, runs: list[Standing], now: float) -> str:
-    counts = _counts(runs)
-    parts = [f"{counts[state]} {state}" for state in STATES[1:] if counts[state]]
-    done = f"{counts[DONE]} of {len(runs)} done"
-    return f"{config.results} ({config.path}), {clock(now, now)}: {', '.join([done, *parts])}"
-
-
-def _counts(runs: Iterable[Standing]) -> dict[str, int]:
-    counts = dict.fromkeys(STATES, 0)
-    for standing in runs:
-        counts[standing.state] += 1
-    return counts
 
 
 def _table(config: Config, runs: list[Standing]) -> list[str]:
@@ -131,7 +124,7 @@ def _table(config: Config, runs: list[Standing]) -> list[str]:
 
 
 def _row(label: str, group: list[Standing]) -> str:
-    counts, paces = _counts(group), [standing.pace for standing in group if standing.pace]
+    counts, paces = Counter(s.state for s in group), [standing.pace for standing in group if standing.pace]
     rates = [standing.success for standing in group if standing.success is not None]
     numbers = [str(counts[state] or "·") for state in STATES]
     speed = f"{1 / statistics.median(paces):.3g}" if paces else "·"
@@ -151,45 +144,44 @@ def _jobs(config: Config, runs: list[Standing], paces: Paces, now: float) -> lis
             jobs[standing.holder, standing.stage, standing.run.task, standing.run.method].append(standing)
     lines = []
     for (holder, stage, _, method), group in sorted(jobs.items(), key=lambda job: job[0][0].since or 0):
-        first = group[0]
+        first, total = group[0], sum(s.total for s in group)
         what = config.domains[first.run.domain].label if stage == "pretrain" else task_label(config, first.run.task)
         seeds = "" if stage == "pretrain" else f", {_seeds([s.cell.seed for s in group])}"
-        done, total = sum(s.step for s in group), sum(s.total for s in group)
-        times = [s.saved for s in group], [s.seen for s in group]
-        text = (
-            f"{method} {what}{seeds}, {stage}: {100 * done // max(total, 1)} %, step {done // len(group)}/{first.total}"
-        )
-        saved, seen = (max((at for at in of if at), default=None) for of in times)
+        done = sum(s.step for s in group)
+        far = f"{100 * done // max(total, 1)} %, step {done // len(group)}/{first.total}"
+        saved = max((s.saved for s in group if s.saved), default=None)
+        seen = max((s.seen for s in group if s.seen), default=None)
+        text = f"{method} {what}{seeds}, {stage}: {far}"
         text += f", saved {span(max(now - saved, 0))} ago" if saved else ", not yet saved"
         if first.pace and seen:
-            text += f", ready in {span(max(paces.left(group) - max(now - seen, 0), 0))}"
-        text += f"; {holder.host}:{holder.pid}" + (f" since {clock(holder.since, now)}" if holder.since else "")
-        lines.append(text)
+            text += f", ready in {span(max((paces.left(group) or 0) - max(now - seen, 0), 0))}"
+        since = f" since {clock(holder.since, now)}" if holder.since else ""
+        lines.append(f"{text}; {holder.host}:{holder.pid}{since}")
     more = len(lines) - SHOWN_JOBS
     return lines[:SHOWN_JOBS] + ([f"and {count(more, 'more job')}"] if more > 0 else [])
 
 
 def _seeds(seeds: list[int]) -> str:
-    seeds = sorted(seeds)
+    first, last = min(seeds), max(seeds)
     if len(seeds) == 1:
-        return f"seed {seeds[0]}"
-    if seeds == list(range(seeds[0], seeds[-1] + 1)):
-        return f"seeds {seeds[0]}-{seeds[-1]}"
-    return f"seeds {','.join(map(str, seeds))}"
+        return f"seed {first}"
+    return f"seeds {first}-{last}" if last - first == len(seeds) - 1 else f"seeds {','.join(map(str, sorted(seeds)))}"
 
 
-def _diverged(config: Config, runs: list[Standing]) -> list[str]:
-    found = [standing for standing in runs if standing.state == DIVERGED]
-    first = {standing.cell.path: standing for standing in reversed(found)}  # of each seed, the first stage
+def _diverged(runs: list[Standing]) -> list[str]:
+    first: dict[Path, Standing] = {}  # of each seed, the first stage
+    for standing in runs:
+        if standing.state == DIVERGED:
+            first.setdefault(standing.cell.path, standing)
     texts = []
-    for standing in list(first.values())[::-1][:SHOWN_PROBLEMS]:
+    for standing in list(first.values())[:SHOWN_PROBLEMS]:
         run = standing.run
         name = run.domain if standing.stage == "pretrain" else f"{run.task} {run.method} --seed {standing.cell.seed}"
         texts.append(f"{standing.cell.path}, {standing.stage}; a result as it is. To train anew: trqam clean {name}")
     return texts + _more(len(first))
 
 
-def _problems(config: Config, runs: list[Standing], refused: str | None) -> list[str]:
+def _problems(runs: list[Standing], refused: str | None) -> list[str]:
     """What keeps the paper from being made, as Snakemake and `trqam collect` would say it, and then the runs' own."""
     outdated = [standing for standing in runs if standing.outdated]
     texts = [text for standing in runs for text in (standing.problem, standing.warning) if text]
@@ -259,18 +251,11 @@ def _disk(config: Config) -> str:
 
 def _used(folder: Path) -> int:
     """Bytes on disk below ``folder``; what goes meanwhile or cannot be looked into does not count."""
-    total, folders = 0, [folder]
-    while folders:
-        try:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-                    else:
-                        with suppress(FileNotFoundError):
-                            total += entry.stat(follow_symlinks=False).st_blocks * 512
-        except OSError:
-            continue
+    total = 0
+    for top, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(top, name)).st_blocks * 512
     return total
 
 
@@ -281,7 +266,7 @@ def _next(config: Config, runs: list[Standing], overrides: Sequence[str]) -> str
     if overrides:
         words += ["--config", *overrides]
     paper, command = config.results / "paper" / "paper.pdf", shlex.join(words)
-    if running := _counts(runs)[RUNNING]:
+    if running := sum(standing.state == RUNNING for standing in runs):
         return f"wait; {count(running, 'run')} running. Should they stop, they go on with: {command}"
     if any(standing.state == WAITING for standing in runs):
         begun = any(standing.step for standing in runs)
@@ -294,21 +279,14 @@ def _next(config: Config, runs: list[Standing], overrides: Sequence[str]) -> str
 def _made_in_order(runs: list[Standing], paper: Path) -> bool:
     """Whether all is newer than what it was made from, by which Snakemake goes: copies may have lost their times."""
     folder = paper.parent
-    manifests = [path for s in runs if os.path.isfile(path := s.cell.path / f"{s.stage}.json")]
+    manifests = [path for s in runs if (path := s.cell.path / f"{s.stage}.json").is_file()]
     drawn = [path for path in folder.glob("figures/*") if not path.name.startswith("theory")]  # which is of no run
     steps = [manifests, [folder / "collected.json"], [*drawn, *folder.glob("tables/*")], [paper]]
-    if not all(os.path.isfile(path) for path in (*steps[1], paper)):
-        return False
-    times = [[_changed(path) for path in step] for step in steps if step]
-    return all(max(before) <= min(after) for before, after in pairwise(times))
-
-
-def _changed(path: Path) -> float:
-    """When a file was last written; 0 where there is none."""
     try:
-        return os.stat(path).st_mtime
-    except OSError:
-        return 0.0
+        times = [[path.stat().st_mtime for path in step] for step in steps if step]
+    except OSError:  # one is not there, or no file
+        return False
+    return all(max(before) <= min(after) for before, after in pairwise(times))
 
 
 def span(seconds: float) -> str:
