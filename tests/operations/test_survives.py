@@ -227,7 +227,7 @@ def test_what_a_synchroniser_or_an_editor_leaves_is_left_alone(model, looks, cap
     with locked([begun]):
         assert checkpoint.steps(begun.directory("offline")) == [10, 5]
     train(loaded, POINT, "trqam", "offline", [0])
-    assert saved_policy._last_stage(cell_of(loaded, POINT, "trqam", 0).path) == "online"
+    assert saved_policy.load(cell_of(loaded, POINT, "trqam", 0).path).stage == "online"
     assert "finished; not trained again" in capsys.readouterr().err
     assert all(path.read_text() == "{" for path in foreign)
     for path in foreign:

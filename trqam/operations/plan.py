@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -77,10 +77,10 @@ class Costs:
     """What a configuration costs."""
 
     data: Stage
-    cloning: Stage
-    offline: Stage
-    online: Stage
-    evaluation: Stage
+    cloning: Stage = field(default_factory=lambda: Stage("behaviour cloning"))
+    offline: Stage = field(default_factory=lambda: Stage("offline"))
+    online: Stage = field(default_factory=lambda: Stage("online"))
+    evaluation: Stage = field(default_factory=lambda: Stage("evaluation (in those jobs)"))
     disk: float = 0.0  # bytes of all training's checkpoints, were none reduced or deleted
 
     @property
@@ -122,8 +122,7 @@ def measure(config: Config) -> Costs:
     """Measures for a while (a minute or two at the paper's scale), and says so on stderr."""
     spaces = {domain: _spaces(domain) for domain in config.task_domains}
     rates = _Rates(config, spaces)
-    names = "behaviour cloning", "offline", "online", "evaluation (in those jobs)"
-    costs = Costs(_datasets(config, spaces), *map(Stage, names))
+    costs = Costs(_datasets(config, spaces))
     for domain in config.task_domains:
         run = config.pretraining(domain)
         seconds, whole = run.pretrain_steps * rates.update(run, 1), 4 * _bytes(rates.agent(run))

@@ -47,8 +47,7 @@ def status(config: Config, overrides: Sequence[str] = (), width: int = 100) -> l
     lines = [f"{config.results} ({config.path}), {clock(now, now)}: {states}", "", *_table(config, runs), ""]
 
     def wrapped(first: str, text: str, indent: int) -> list[str]:
-        margins = {"initial_indent": first, "subsequent_indent": " " * indent}
-        return textwrap.wrap(text, width, break_on_hyphens=False, **margins)
+        return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * indent, break_on_hyphens=False)
 
     if jobs := _jobs(config, runs, paces, now):
         lines += ["running now", *(line for job in jobs for line in wrapped("  ", job, 6)), ""]

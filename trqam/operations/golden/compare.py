@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trqam.agents.base import Tensors
+from trqam.agents.base import ActorCritic, Tensors
 from trqam.config.errors import UserError
 from trqam.networks.replicas import leaves
 from trqam.operations.golden.files import Golden
@@ -58,11 +58,12 @@ def replay(path: str | Path) -> Pairs:
                 record("step1/gradients", gradient, golden.parameter("step1/grads", name))
         found = _statistics(golden, batch, noise, gradients)
         metrics = agent.update(state, batch, noise)
-        for theirs, ours in golden.words.info.items():
-            found[theirs] = sum(metrics[name][0] for name in ours.split("+"))
+        for theirs, names in golden.words.info.items():
+            found[theirs] = torch.stack([metrics[name][0] for name in names.split("+")]).sum()
         for keys, ours in found.items():
-            if all(f"info/{key}" in arrays for key in keys.split("+")):
-                record(f"info/{keys}", ours, sum(arrays[f"info/{key}"][update] for key in keys.split("+")))
+            logged = [f"info/{key}" for key in keys.split("+")]
+            if all(key in arrays for key in logged):
+                record(f"info/{keys}", ours, sum(arrays[key][update] for key in logged))
         record("info/gradient_norm", metrics["gradient_norm"][0], golden.array("info_extra/grad_global_norm")[update])
         if "traj/lam" in arrays:
             record("dual/multiplier", state.dual.multiplier[0], arrays["traj/lam"][update])
@@ -82,9 +83,9 @@ def _intermediates(golden: Golden) -> Tensors:
     """What the first update goes through, by the reference's names."""
     agent, state, batch, noise = golden.agent, golden.state, golden.batch(0), golden.noise(0)
     found = {}
-    if hasattr(agent, "td_target"):
+    if isinstance(agent, ActorCritic):
         found["step1/inter/target_q"] = agent.td_target(state, batch, noise)[0]
-    if "next_action_noise" in noise:
+    if isinstance(agent, ActorCritic) and "next_action_noise" in noise:
         following = batch["next_observations"]
         actions = agent.act(state, following, noise["next_action_noise"])
         found["step1/inter/sample_actions_0"] = actions[0]
@@ -106,7 +107,7 @@ def _statistics(golden: Golden, batch: Tensors, noise: Tensors, gradients: list[
         terminal = agent.sample_adjoints(state, batch["observations"], noise).terminal.abs()
         found |= {"actor/adj_mean": terminal.mean(), "actor/adj_max": terminal.max()}
         found |= {"actor/adj_std": terminal.std(correction=0)}
-    if golden.words.agent == "ifql":  # logs the target under the critic's name
+    if isinstance(agent, ActorCritic) and golden.words.agent == "ifql":  # logs the target under the critic's name
         target = agent.td_target(state, batch, noise)
         found |= {"critic/q_mean": target.mean(), "critic/q_min": target.min(), "critic/q_max": target.max()}
     return found

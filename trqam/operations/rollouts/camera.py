@@ -189,9 +189,9 @@ def _write_mp4(path: Path, frames: Sequence[np.ndarray], rate: int) -> bool:
     import imageio.v3
     from imageio_ffmpeg import count_frames_and_secs
 
-    given = {"macro_block_size": 2, "ffmpeg_log_level": "quiet", "output_params": ["-threads", "1", "-f", "mp4"]}
+    given: dict[str, Any] = {"fps": rate, "macro_block_size": 2, "output_params": ["-threads", "1", "-f", "mp4"]}
     try:
-        imageio.v3.imwrite(path, np.stack(frames), extension=".mp4", plugin="FFMPEG", fps=rate, **given)
+        imageio.v3.imwrite(path, frames, extension=".mp4", plugin="FFMPEG", ffmpeg_log_level="quiet", **given)
         return count_frames_and_secs(str(path))[0] == len(frames)
     except (OSError, RuntimeError):
         return False
