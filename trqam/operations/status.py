@@ -5,6 +5,7 @@
 
 import os
 import shlex
+import shutil
 import statistics
 import textwrap
 import time
@@ -14,11 +15,8 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
-import msgspec
-
 from trqam.config.errors import UserError
 from trqam.config.load import STAGES, Config
-from trqam.config.strict import read_record
 from trqam.config.wording import count, task_label, weight
 from trqam.experiment.survey import DIVERGED, DONE, RUNNING, WAITING, Standing, survey
 from trqam.experiment.verdict import refusal
@@ -29,13 +27,6 @@ SHOWN_JOBS, SHOWN_PROBLEMS = 12, 3
 REFUSED = "see the first problem: snakemake and `trqam collect` go on once it is solved"
 FAR = 1e11  # seconds since 1970: no calendar goes further
 SWEEP = "budgets"  # the methods of the budget sweep, in one row
-
-
-class Card(msgspec.Struct):
-    """What every dataset's card has."""
-
-    dataset: str
-    shapes: dict[str, list[int]]
 
 
 def status(config: Config, overrides: Sequence[str] = (), width: int = 100) -> list[str]:
@@ -212,15 +203,8 @@ def _data(config: Config) -> str:
     folders = [config.data_directory(domain) for domain in config.task_domains]
     there = [folder for folder in folders if os.path.lexists(folder / "card.json")]
     begun = [folder.name for folder in folders if folder not in there and os.path.lexists(folder / ".unfinished")]
-    damaged = []
-    for folder in there:
-        try:
-            read_record(folder / "card.json", Card, "`trqam doctor` has more")
-        except UserError as error:
-            damaged.append(str(error))
-    sound = len(there) - len(damaged)
-    text = f"{sound} of {count(len(folders), 'dataset')} in {config.scale.data_dir} ({config.scale.data_source})"
-    return "; ".join([text, *([f"begun: {', '.join(begun)}"] if begun else []), *damaged[:SHOWN_PROBLEMS]])
+    text = f"{len(there)} of {count(len(folders), 'dataset')} in {config.scale.data_dir} ({config.scale.data_source})"
+    return f"{text}; begun: {', '.join(begun)}" if begun else text
 
 
 def _time(runs: list[Standing], paces: Paces, now: float) -> str:
@@ -242,10 +226,9 @@ def _disk(config: Config) -> str:
     used = ", ".join(f"{weight(_used(folder))} in {folder}" for folder in folders)
     there = next(folder for folder in (config.results, *config.results.parents) if os.path.exists(folder))
     try:
-        room = os.statvfs(there)
+        return f"{used}; {weight(shutil.disk_usage(there).free)} free"
     except OSError as error:
         return f"{used}; how much is free {there} does not tell ({error.strerror})"
-    return f"{used}; {weight(room.f_bavail * room.f_frsize)} free"
 
 
 def _used(folder: Path) -> int:
