@@ -1,13 +1,90 @@
-"""The analytic count against the numbers it is held to, and against what an update really multiplies."""
+"""What one update costs: the analytic count against what it is held to, and bounds that speed must not creep away from.
+
+Whoever does better lowers the bounds.
+"""
 
 import msgspec
 import pytest
+import torch
 
-from tests.helpers.learners import METHODS, make_batch, make_learner
+from tests.helpers.learners import METHODS, SIZES, TASK, make_batch, make_learner
 from trqam.agents import make_agent
+from trqam.config import load
 from trqam.networks.replicas import assemble
-from trqam.operations.bench.flops import counted, update_flops
+from trqam.operations.bench.flops import counted, update_flops, weights
 from trqam.training.batches import draw_noise
+
+# An update, views included, at any number of replicas, while activations fit in a cache (else every block has its own)
+OPERATORS = {"behaviour_cloning": 160, "qam": 2159, "trqam": 2170}
+STEPS, LAYERS, CRITICS = 10, 4, 10  # the paper's: these decide how many operators there are, not the width
+
+
+def learner(method: str, seeds: list[int]):
+    """An agent of the paper's depth, narrow; its state, a batch and noise."""
+    loaded = load.load("tests/tiny.yaml", {"flow_steps": STEPS, "hidden_layers": LAYERS, "critics": CRITICS})
+    agent = make_agent(loaded.run(TASK, method), SIZES.observation, SIZES.action)
+    state = assemble([agent.initialise(seed, None) for seed in seeds])
+    return agent, state, make_batch(seeds), draw_noise(agent, seeds, "noise", 0)
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1, 2]])
+@pytest.mark.parametrize("method", OPERATORS)
+def test_an_update_dispatches_no_more_operators_than_it_did(method, seeds):
+    agent, *arguments = learner(method, seeds)
+    assert counted(agent.update, *arguments).total <= OPERATORS[method]
+
+
+@pytest.mark.parametrize("method", ["qam", "trqam"])
+def test_no_network_is_evaluated_more_often_than_the_equations_ask(method):
+    agent, *arguments = learner(method, [0, 1])
+    products = counted(agent.update, *arguments).products
+    weights = {name: passes_of(agent, name, rows=2 * SIZES.batch) for name in ("base", "finetuned", "critic")}
+    bounds = {  # forward passes and input gradients over one batch
+        "target/base": 3 * STEPS * weights["base"],  # v_base (once the roll-out's), adjoint (forward, product)
+        "online/base": 2 * weights["base"],
+        "online/finetuned": 3 * STEPS * weights["finetuned"],  # next action, roll-out, its gradient
+        "target/critic": 3 * weights["critic"],  # target; value and gradient at the path's end
+        "online/critic": 2 * weights["critic"],
+        "activations": weights["base"] + STEPS * weights["finetuned"] + weights["critic"],  # weight gradients
+    }
+    assert products.keys() <= bounds.keys()
+    assert {name: found for name, found in products.items() if found > bounds[name]} == {}
+
+
+def passes_of(agent, network: str, rows: int) -> int:
+    """FLOPs of one pass over ``rows`` rows."""
+    return 2 * rows * weights(agent, network)
+
+
+@pytest.mark.parametrize("method", ["qam", "trqam"])
+def test_the_adjoint_takes_one_backward_pass_a_flow_step(method, monkeypatch):
+    agent, *arguments = learner(method, [0])
+    calls, grad = [], torch.autograd.grad
+
+    def counted(*parts, **options):
+        calls.append(parts)
+        return grad(*parts, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    agent.update(*arguments)
+    assert len(calls) <= STEPS + 2  # one a step, the critic's at the path's end, the loss's
+
+
+def test_an_ensemble_is_one_product_a_layer():
+    agent, state, batch, _ = learner("trqam", [0, 1])
+
+    def value(state) -> None:
+        agent.critic(state.target["critic"])(batch["observations"], batch["actions"])
+
+    assert counted(value, state).calls == {"target/critic": LAYERS + 1}
+
+
+def test_products_are_counted_by_the_network_whose_weights_they_take():
+    agent, state, batch, noise = learner("behaviour_cloning", [0, 1])
+    found = counted(lambda state: agent.act(state, batch["observations"], torch.zeros(2, SIZES.batch, 10)), state)
+    assert found.products == {"online/base": STEPS * passes_of(agent, "base", 2 * SIZES.batch)}
+    update = counted(agent.update, state, batch, noise)
+    assert update.products.keys() == {"online/base", "activations"}
 
 
 @pytest.mark.parametrize(

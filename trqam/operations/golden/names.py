@@ -39,15 +39,20 @@ class Translation:
 
 
 CRITIC = {f"critic/{name}": name for name in ("critic_loss", "q_mean", "q_min", "q_max")}
-ADJOINT = {
-    **CRITIC,
-    "actor/flow_loss": "flow_loss",
-    "actor/adj_loss": "adjoint_loss",
-    "actor/fast_loss": "adjoint_loss",
-}
+ADJOINT = {**CRITIC, "actor/flow_loss": "flow_loss"}
+ADJOINT |= {"actor/adj_loss": "adjoint_loss", "actor/fast_loss": "adjoint_loss"}
 FIELDS = {"critic": "critic", "base": "actor_slow", "finetuned": "actor_fast"}
 QAM = {"inverse_temperature": "inv_temp", "clip_adjoint": "clip_adj"}
 NO_RESIDUAL = {"fql_alpha": 0, "residual": False}
+EDIT = {"actor/edit_q_loss+actor/edit_entropy_loss": "actor_loss", "actor/edit_entropy": "entropy"}
+EDIT |= {"actor/edit_alpha": "temperature"}
+TRUST_REGION = {"clip_adjoint": "clip_adj", "kl_budget": "kl_budget", "kl_ema_rate": "kl_ema_coef"}
+TRUST_REGION |= {"kl_clip": "kl_clip_coef", "dual_rate": "eta_lambda", "multiplier_scale": "lam_scale"}
+TRUST_REGION |= {"multiplier_min": "lambda_min", "multiplier_max": "lambda_max"}
+DUAL = {"actor/path_kl": "path_kl", "dual/kl_estimate": "path_kl", "dual/kl_ema": "kl_ema"}
+GUIDANCE = {"inverse_temperature": "inv_temp", "guidance": "guidance_coef", "noisy_weight": "noisy_coef"}
+NOISE = {"noise_critic": "z_critic", "noise_policy": "actor", "temperature": "alpha"}
+DISTILLED = {"critic/distill_loss": "distill_loss", "critic/total_loss": "critic_loss+distill_loss"}
 TRANSLATIONS = {
     "behaviour_cloning": Translation(
         "behaviour_cloning", {"base": "actor_slow"}, info={"actor/flow_loss": "flow_loss"}
@@ -57,69 +62,30 @@ TRANSLATIONS = {
         "qam_e",
         {**FIELDS, "edit": "edit_actor", "temperature": "edit_alpha"},
         {**QAM, "edit_scale": "edit_scale", "entropy_per_dimension": "edit_target_entropy"},
-        {
-            **ADJOINT,
-            "actor/edit_q_loss+actor/edit_entropy_loss": "actor_loss",
-            "actor/edit_entropy": "entropy",
-            "actor/edit_alpha": "temperature",
-        },
+        {**ADJOINT, **EDIT},
         NO_RESIDUAL,
     ),
-    "trqam": Translation(
-        "trqam",
-        FIELDS,
-        {
-            "clip_adjoint": "clip_adj",
-            "kl_budget": "kl_budget",
-            "multiplier_scale": "lam_scale",
-            "dual_rate": "eta_lambda",
-            "kl_ema_rate": "kl_ema_coef",
-            "kl_clip": "kl_clip_coef",
-            "multiplier_min": "lambda_min",
-            "multiplier_max": "lambda_max",
-        },
-        {**ADJOINT, "actor/path_kl": "path_kl", "dual/kl_estimate": "path_kl", "dual/kl_ema": "kl_ema"},
-    ),
+    "trqam": Translation("trqam", FIELDS, TRUST_REGION, {**ADJOINT, **DUAL}),
     "fql": Translation(
         "fql",
         {"critic": "critic", "base": "actor_bc_flow", "one_step": "actor_onestep_flow"},
         {"distillation": "alpha"},
-        {
-            **CRITIC,
-            "actor/actor_loss": "flow_loss+actor_loss",
-            "actor/bc_flow_loss": "flow_loss",
-            "actor/distill_loss": "distill_loss",
-        },
+        {**CRITIC, "actor/actor_loss": "flow_loss+actor_loss", "actor/bc_flow_loss": "flow_loss"}
+        | {"actor/distill_loss": "distill_loss"},
     ),
     "cgql": Translation(
         "cgql_l",
         {"critic": "critic", "base": "actor"},
-        {
-            "inverse_temperature": "inv_temp",
-            "guidance": "guidance_coef",
-            "noisy_weight": "noisy_coef",
-            "exponent_clip": "isd_clip",
-        },
+        {**GUIDANCE, "exponent_clip": "isd_clip"},
         {**CRITIC, "actor/flow_loss": "flow_loss", "critic/noisy_critic_loss": "distill_loss"},
         {"mode": "linex", "separate": False},
     ),
     "dsrl": Translation(
         "dsrl",
-        {
-            "critic": "critic",
-            "base": "actor_bc_flow",
-            "noise_critic": "z_critic",
-            "noise_policy": "actor",
-            "temperature": "alpha",
-        },
+        {"critic": "critic", "base": "actor_bc_flow", **NOISE},
         {"noise_scale": "noise_scale", "entropy_per_dimension": "target_entropy"},
-        {
-            **CRITIC,
-            "critic/distill_loss": "distill_loss",
-            "critic/total_loss": "critic_loss+distill_loss",
-            **{f"actor/{name}": name for name in ("flow_loss", "actor_loss", "entropy")},
-            "actor/alpha": "temperature",
-        },
+        {**CRITIC, **DISTILLED, **{f"actor/{name}": name for name in ("flow_loss", "actor_loss", "entropy")}}
+        | {"actor/alpha": "temperature"},
     ),
     "ifql": Translation(
         "ifql",
