@@ -138,14 +138,14 @@ def test_what_cannot_run_is_skipped_and_said(here, monkeypatch):
     monkeypatch.setattr(measure, "Updates", Refusing)
     bench = measure._Bench(tiny(), SHORT)
     list(bench.updates())
-    assert [row.replicas for row in bench.rows] == [1, 1, 1]
+    assert [row.replicas for row in bench.found["rows"]] == [1, 1, 1]
     assert "profile, trqam, R = 2, eager, float32: TypeError: not here" in bench.skipped
     monkeypatch.setattr(Updates, "__call__", lambda self, message: 10**9 if message == "prepare" else Turn(1, 1, 1))
     monkeypatch.setattr(measure, "available", lambda: 1.5e9)
     monkeypatch.setattr(record, "row", lambda group, case, *_: case.replicas)
     bench = measure._Bench(tiny(), SHORT)
     list(bench.updates())
-    assert bench.rows == [1, 1, 1]
+    assert bench.found["rows"] == [1, 1, 1]
     assert any("needs about 2.0 GB of memory, 1.5 are free" in line for line in bench.skipped)
 
 

@@ -1,7 +1,7 @@
 """Whether everything is here that a run of a scale needs: one line a check, with what to do about it."""
 
-import importlib
 import importlib.util
+import math
 import os
 import re
 import shlex
@@ -171,28 +171,31 @@ def slurm() -> Finding:
 
 def disk(config: Config) -> Finding:
     """Room and the right to write where results and data go."""
-    places, texts, verdict = [config.results, Path(config.scale.data_dir)], [], OK
-    for place in places:
+    texts, least = [], math.inf
+    for place in (config.results, Path(config.scale.data_dir)):
         there = next(folder for folder in (place, *place.absolute().parents) if os.path.lexists(folder))
         if not there.is_dir():
             return Finding(FAIL, "disk", f"{there}: no folder, where results or data are to be; move it away")
         if not os.access(there, os.W_OK | os.X_OK):
             return Finding(FAIL, "disk", f"{there}: cannot be written; correct its permissions, or data_dir")
         room = os.statvfs(there)
-        free = room.f_bavail * room.f_frsize
-        texts.append(f"{weight(free)} free for {place}")
         if room.f_files and room.f_favail < 10_000:
             return Finding(FAIL, "disk", f"{there}: only {room.f_favail} more files fit; delete some")
-        verdict = FAIL if free < NO_ROOM else WARN if free < LITTLE_ROOM and verdict == OK else verdict
-    fix = "" if verdict == OK else "; `trqam plan` says what is needed: make room"
-    return Finding(verdict, "disk", ", ".join(texts) + fix)
+        least = min(least, room.f_bavail * room.f_frsize)
+        texts.append(f"{weight(room.f_bavail * room.f_frsize)} free for {place}")
+    if least >= LITTLE_ROOM:
+        return Finding(OK, "disk", ", ".join(texts))
+    fix = "`trqam plan` says what is needed: make room"
+    return Finding(FAIL if least < NO_ROOM else WARN, "disk", f"{', '.join(texts)}; {fix}")
 
 
 def data(config: Config) -> Finding:
     """Each dataset: stored whole, by the sizes of its files; being made; or to come."""
     from trqam.data.card import read
+    from trqam.data.verified import mapped
 
-    there, coming = [], []
+    fix = "run `trqam generate` (or fetch and convert) for it, which makes it again or says what is in the way"
+    coming = []
     for domain in config.task_domains:
         folder = config.data_directory(domain)
         if leftovers.is_flocked(folder / ".lock"):
@@ -200,33 +203,22 @@ def data(config: Config) -> Finding:
         elif not os.path.lexists(folder / "card.json"):
             coming.append(domain)
         else:
-            fix = "run `trqam generate` (or fetch and convert) for it, which makes it again or says what is in the way"
-            if short := _short(folder, read(folder / "card.json", domain, fix)):
-                return Finding(FAIL, "data", f"{short}; {fix}")
-            there.append(domain)
-    text = f"{len(there)} of {count(len(config.task_domains), 'dataset')} in {config.scale.data_dir}"
+            try:
+                for key, shape in read(folder / "card.json", domain, fix)["shapes"].items():
+                    open_regular(folder / f"{key}.npy").close()  # a pipe would be waited for
+                    mapped(folder / f"{key}.npy", shape, fix)
+            except OSError as error:
+                return Finding(FAIL, "data", f"{error.filename}: missing or damaged; {fix}")
+            except UserError as error:
+                return Finding(FAIL, "data", str(error))
+    domains = config.task_domains
+    text = f"{len(domains) - len(coming)} of {count(len(domains), 'dataset')} in {config.scale.data_dir}"
     if not coming:
         return Finding(OK, "data", text)
     if config.scale.data_source == "generated":
         return Finding(OK, "data", f"{text}; will be generated: {', '.join(coming)}")
     fix = "`trqam fetch` brings them, or names what to place where"
     return Finding(WARN, "data", f"{text}; to come from OGBench's servers: {', '.join(coming)}; {fix}")
-
-
-def _short(folder: Path, card: dict) -> str | None:
-    """An array of a store that is missing, cut short or of another shape than its card says."""
-    import numpy as np
-
-    for key, shape in card["shapes"].items():
-        path = folder / f"{key}.npy"
-        try:
-            open_regular(path).close()  # a pipe would be waited for
-            found = list(np.load(path, mmap_mode="r", allow_pickle=False).shape)
-        except (OSError, ValueError, EOFError, AttributeError):  # the last: a zip file's
-            return f"{path}: missing or damaged"
-        if found != shape:
-            return f"{path}: {found} where card.json says {shape}"
-    return None
 
 
 def runs(config: Config, clear: bool) -> Finding:

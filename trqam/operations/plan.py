@@ -29,6 +29,7 @@ from trqam.environments import ogbench_tasks
 from trqam.experiment.resources import DEFAULTS, Request, Requests
 from trqam.networks.replicas import device_of, replicas_at_once
 from trqam.operations.bench.cases import Case, Size, Updates, resident_peak, seconds_a_unit
+from trqam.operations.status import span
 
 FLOAT = 4  # bytes
 LABELS = 2 * ogbench_tasks.TASKS + 1  # a row's rewards and masks of every task, and its terminal
@@ -95,7 +96,7 @@ def plan(config: Config, cores: int | None = None, costs: Costs | None = None) -
     lines, scale = costs.stages, config.scale
     final, total = sum(line.disk for line in lines), sum(line.seconds for line in lines)
     peak = costs.data.disk + costs.cloning.disk + max(costs.disk, final)
-    memory, wall = resident_peak() + max(line.state for line in lines), total / cores
+    memory = resident_peak() + max(line.state for line in lines)
     rows = [["", "jobs", "gradient steps", "environment steps", "disk", "hours on one core"]]
     rows += [line.row for line in lines]
     first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
@@ -103,15 +104,14 @@ def plan(config: Config, cores: int | None = None, costs: Costs | None = None) -
         "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths, strict=True))])
         for row in rows
     ]
-    duration = f"{wall / 86400:.1f} days" if wall > 2 * 86400 else f"{wall / 3600:.1f} hours"
     return [
         f"{config.path}: {count(len(config.tasks), 'task')}, {count(scale.seeds, 'seed')}, "
         f"{count(len(config.cells), 'cell')} (task and method)",
         "",
         *table,
         "",
-        f"time    {total / 3600:,.1f} core hours; {duration} on {count(cores, 'core')} at best (one job a core); "
-        f"rates measured here on {device_of(scale.device).type}",
+        f"time    {total / 3600:,.1f} core hours; {span(total / cores)} on {count(cores, 'core')} at best "
+        f"(one job a core); rates measured here on {device_of(scale.device).type}",
         f"disk    {weight(final)} when done (keep: {scale.keep}), {weight(peak)} at most on the way",
         f"memory  {weight(memory)} for the largest job, about (this process while measuring, and the state of its "
         "seeds)",

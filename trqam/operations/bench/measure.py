@@ -24,7 +24,7 @@ from trqam.networks.replicas import device_of, replicas_at_once
 from trqam.operations.bench import environments, record
 from trqam.operations.bench.cases import Case, Products, Size, Updates, sized
 from trqam.operations.bench.command import PRECISIONS, Options
-from trqam.operations.bench.record import Concurrent, Environment, Peak, Record, Row
+from trqam.operations.bench.record import Concurrent, Peak, Record
 
 REFERENCE = "trqam"  # the method whose replicas, modes and precisions are measured
 REPLICAS = {"cpu": (1, 2, 4, 8), "cuda": (1, 2, 4, 8, 16, 32)}
@@ -65,10 +65,7 @@ class _Bench:
             for name in options.sizes
             for method in dict.fromkeys((*self.methods, REFERENCE))
         }
-        self.peaks: list[Peak] = []
-        self.rows: list[Row] = []
-        self.concurrent: list[Concurrent] = []
-        self.environments: list[Environment] = []
+        self.found: dict[str, list] = {"peaks": [], "rows": [], "concurrent": [], "environments": []}
         self.skipped: dict[str, None] = {}  # in order, each once
 
     def updates(self) -> Iterator[None]:
@@ -131,9 +128,9 @@ class _Bench:
             rounds = [[ask(process, seconds) for process in everyone] for _ in range(self.options.repeats)]
             turns = [list(column) for column in zip(*rounds, strict=True)]
             for precision, found in zip(precisions, turns, strict=False):
-                self.peaks.append(Peak(group=name, device=self.device, precision=precision, turns=found))
+                self.found["peaks"].append(Peak(group=name, device=self.device, precision=precision, turns=found))
             for (case, process), found in zip(started, turns[len(products) :], strict=True):
-                self.rows.append(record.row(name, case, ask(process, "facts"), found))
+                self.found["rows"].append(record.row(name, case, ask(process, "facts"), found))
 
     def concurrency(self) -> Iterator[None]:
         """Size by size: one process beside none, and two at once: what a job a core brings."""
@@ -154,7 +151,8 @@ class _Bench:
                     for process in processes:
                         process.send(seconds)
                     together.append([process.receive(PATIENCE) for process in processes])
-            self.concurrent.append(Concurrent(size=name, method=REFERENCE, alone=alone, together=together))
+            both = Concurrent(size=name, method=REFERENCE, alone=alone, together=together)
+            self.found["concurrent"].append(both)
             yield
 
     def evaluation(self) -> Iterator[None]:
@@ -162,7 +160,7 @@ class _Bench:
         for task in (self.task, *(ogbench_tasks.task_name(domain, 1) for domain in self.options.domains)):
             say(f"evaluation of {domain_of(task)}")
             horizon = self.config.domains[domain_of(task)].horizon
-            self.environments += environments.measure(task, horizon, worker_counts(), self.options.repeats)
+            self.found["environments"] += environments.measure(task, horizon, worker_counts(), self.options.repeats)
             yield
 
     def record(self, load: float, missing: list[str]) -> Record:
@@ -174,11 +172,8 @@ class _Bench:
             seconds=self.options.seconds,
             sizes={name: size.described for name, size in sizes.items()},
             packed={name: replicas_at_once("auto", size.run, device) for name, size in sizes.items()},
-            peaks=[*self.peaks],
-            rows=[*self.rows],
-            concurrent=[*self.concurrent],
-            environments=[*self.environments],
             skipped=[*self.skipped, *missing],
+            **{name: [*parts] for name, parts in self.found.items()},
         )
 
     def _start(self, stack: ExitStack, function: Updates | Products, name: str) -> Process:
