@@ -10,11 +10,10 @@ import scipy.stats
 
 from tests.helpers.fake_results import TASK, collected, full_config, paper_config, small_config
 from tests.helpers.fake_results import metrics as fake_metrics
-from trqam.config.load import tasks_of
 from trqam.report import tables, uncertainty
 from trqam.report.figures import profiles, save
 from trqam.report.statistics import round_half_up
-from trqam.report.tables import aggregates, coverage, improvement
+from trqam.report.tables import aggregates, improvement
 
 
 @pytest.fixture(scope="module")
@@ -83,36 +82,8 @@ def test_only_the_shared_tasks_count():
     assert cells(made, "QAM")[:2] == ("50 ± 0", "50.0 [50.0, 50.0]")
     assert "1 task (task 2 of pointmaze-medium), the part" in made.caption
     assert "An interval without width" in made.caption
+    assert "Below 5 seeds the interval is too narrow" in made.caption
     assert "§ SQAM: beyond the paper" in made.caption
-
-
-def test_caption_quotes_the_coverage_that_the_table_prints(full):
-    own = next(row for row in coverage.table(full).rows if row[0].endswith("(this scale)"))
-    assert own[:2] == ("3 (this scale)", "1")
-    quoted = re.search(r"in simulations of n = 3 seeds on 1 task the interval holds the truth in (\d+) %",
-                       aggregates.table(full).caption)  # fmt: skip
-    assert quoted[1] == round_half_up(uncertainty.simulated_coverage(3, 1, full.config.scale.eval_episodes).share)
-    assert abs(float(own[2]) - float(quoted[1])) <= 0.5
-    assert "Below 5 seeds the interval is too narrow" in aggregates.table(full).caption
-
-
-def test_coverage_is_printed_for_three_eight_and_thirty_seeds(full):
-    made = coverage.table(full)
-    assert [row[0] for row in made.rows] == ["3", "8", "30", "3 (this scale)"]
-    shares = [float(row[2]) for row in made.rows[:3]]
-    assert shares == sorted(shares)
-    assert 93 <= shares[2] <= 97
-    assert all(0 < float(row[3]) < 1.5 for row in made.rows)
-    several = coverage.table(collected(small_config(tasks=["scene-play"], seeds=8)))
-    assert [row[0] for row in several.rows] == ["3", "8 (this scale)", "30"]
-
-
-def test_effort_of_a_simulation_is_bounded(monkeypatch):
-    asked = []
-    monkeypatch.setattr(uncertainty.stats, "coverage", lambda *given: asked.append(given) or (0.9, 0.01))
-    uncertainty.simulated_coverage.__wrapped__(8, 50, 50)
-    uncertainty.simulated_coverage.__wrapped__(3, 5, 50)
-    assert [given[4] for given in asked] == [400, uncertainty.MOST_SIMULATIONS]
 
 
 def test_one_seed_has_no_interval():
@@ -204,20 +175,17 @@ def test_bands_are_drawn_where_they_can_be_told_apart(full, tmp_path):
     assert "Bars: 95 %" in profiles.caption(without)
 
 
-def test_paper_scale_reads_all_fifty_tasks(monkeypatch):
-    monkeypatch.setattr(uncertainty, "simulated_coverage", lambda *design: uncertainty.Coverage(92.6, 1, 400))
+def test_paper_scale_reads_all_fifty_tasks():
     short = dict.fromkeys(("online_steps", "offline_steps", "eval_interval", "log_interval"), 50_000)
     short |= dict.fromkeys(("checkpoint_interval", "ablation_eval_interval"), 50_000)
     config = paper_config(**short, ablations=[], budgets=[], baselines=["fql"])
     made = aggregates.table(collected(config))
     assert "over all 50 tasks" in made.caption
     assert "Below 5 seeds" not in made.caption
-    assert "n = 8 seeds on 50 tasks the interval holds the truth in 93 %" in made.caption
     assert cells(made, "TRQAM")[-1] == "50"
-    assert len(tasks_of("scene-play")) == uncertainty.SIMULATED_TASKS
 
 
-@pytest.mark.parametrize("name", ["aggregates", "improvement", "coverage"])
+@pytest.mark.parametrize("name", ["aggregates", "improvement"])
 def test_tables_render(name, full, tmp_path):
     tables.render(name, full, tmp_path / "table.tex")
     text = (tmp_path / "table.tex").read_text()

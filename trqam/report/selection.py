@@ -96,7 +96,7 @@ FIGURES = (
     "budget_sweep",
 )
 TABLES = (
-    "success", "aggregates", "improvement", "coverage", "success_tasks", "published", "imported", "settings_common",
+    "success", "aggregates", "improvement", "success_tasks", "published", "imported", "settings_common",
     "settings_domains", "settings_trust_region", "settings_baselines", "settings_ablations", "claims",
 )  # fmt: skip
 

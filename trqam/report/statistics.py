@@ -2,18 +2,17 @@
 
 Beside the paper's mean and standard deviation: the interquartile mean, performance profiles and the probability of
 improvement, with percentile intervals of a bootstrap that resamples seeds within tasks (Agarwal et al., Deep
-Reinforcement Learning at the Edge of the Statistical Precipice, arXiv 2108.13264), and a simulation of how often such
-an interval covers the truth.
+Reinforcement Learning at the Edge of the Statistical Precipice, arXiv 2108.13264). The tests compare them with SciPy,
+which is not used here: to import scipy.stats takes each of forty `render` commands a second of CPU, and its
+`bootstrap` takes 28 ms for 50 tasks of 8 seeds (this one 15 ms), refuses a task of one seed, and draws other samples.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 
 BLOCK = 2**14  # scores drawn at a time, which fit a cache and bound the memory
-CONCENTRATION = 10  # of a seed's success about its task's level: a standard deviation of 15 points at a level of 50 %
 
 
 def round_half_up(value: float, digits: int = 0) -> str:
@@ -23,12 +22,12 @@ def round_half_up(value: float, digits: int = 0) -> str:
     return f"{abs(rounded) if rounded == 0 else rounded:f}"
 
 
-def mean_and_std(values) -> tuple[float, float]:
+def mean_and_std(values: Iterable[float]) -> tuple[float, float]:
     """Mean and sample standard deviation (ddof 1) without the nans; (nan, nan) for none, (mean, nan) for one."""
-    values = np.asarray(values, float)
-    values = values[~np.isnan(values)]
-    mean = float(values.mean()) if values.size else float("nan")
-    return mean, float(values.std(ddof=1)) if values.size > 1 else float("nan")
+    known = np.asarray(values, float)
+    known = known[~np.isnan(known)]
+    mean = float(known.mean()) if known.size else float("nan")
+    return mean, float(known.std(ddof=1)) if known.size > 1 else float("nan")
 
 
 def interquartile_mean(scores: np.ndarray) -> np.ndarray:
@@ -87,7 +86,7 @@ def stratified_bootstrap(
     return low, high
 
 
-def pooled(statistic: Callable[..., np.ndarray], *arguments) -> Callable[[list[np.ndarray]], np.ndarray]:
+def pooled(statistic: Callable[..., np.ndarray], *arguments: np.ndarray) -> Callable[[list[np.ndarray]], np.ndarray]:
     """``statistic``, of arrays (samples, N) and ``arguments``, as one of strata, all their scores taken together."""
     return lambda strata: statistic(np.concatenate(strata, axis=-1), *arguments)
 
@@ -99,55 +98,3 @@ def _resampled(strata: list[np.ndarray], rng: np.random.Generator, size: int) ->
     count, n = len(strata), strata[0].size
     seeds = rng.integers(n, size=(count, size, n), dtype=np.uint16)  # the narrow type halves the time
     return list(np.concatenate(strata)[seeds + n * np.arange(count)[:, None, None]])
-
-
-def success_levels(tasks: int) -> np.ndarray:
-    """Each task's own success probability in the simulated population: from hard to easy, 2/3 in the mean over many.
-
-    The levels (T,) are the quantiles of a density 2 p, denser towards success as results on a benchmark that methods
-    have been tuned on are.
-    """
-    return np.sqrt((np.arange(tasks) + 0.5) / tasks)
-
-
-def simulated_scores(n: int, rng: np.random.Generator, tasks: int, episodes: int) -> np.ndarray:
-    """Success rates (T, n): a seed's probability is Beta about its task's level, its episodes are binomial."""
-    levels = success_levels(tasks)[:, None]
-    chances = rng.beta(CONCENTRATION * levels, CONCENTRATION * (1 - levels), size=(tasks, n))
-    return rng.binomial(episodes, chances) / episodes
-
-
-def population_iqm(tasks: int, episodes: int) -> float:
-    """The interquartile mean of infinitely many `simulated_scores`, exact: their law is a mixture of beta-binomials."""
-    counts = np.arange(episodes + 1)
-    shares = np.mean([_beta_binomial(counts, level, episodes) for level in success_levels(tasks)], axis=0)
-    middle = np.diff(np.clip(np.concatenate([[0.0], np.cumsum(shares)]), 0.25, 0.75))  # of each count's probability
-    return float(2 * middle @ counts / episodes)
-
-
-def _beta_binomial(counts: np.ndarray, level: float, episodes: int) -> np.ndarray:
-    """Probability of each of the ``counts`` of successes in ``episodes`` episodes."""
-    a, b = CONCENTRATION * level, CONCENTRATION * (1 - level)
-    ways = np.array([math.comb(episodes, k) for k in counts], float)
-    return ways * np.exp([_log_beta(k + a, episodes - k + b) - _log_beta(a, b) for k in counts])
-
-
-def _log_beta(a: float, b: float) -> float:
-    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
-
-
-def coverage(
-    n: int, rng: np.random.Generator, tasks: int = 5, episodes: int = 50, simulations: int = 2000, resamples: int = 500
-) -> tuple[float, float]:
-    """How often the 95 % interval of the interquartile mean holds the true one, with the standard error of that share.
-
-    Each of the ``simulations`` draws ``n`` seeds on ``tasks`` tasks from a known population (`simulated_scores`) and
-    puts them through `stratified_bootstrap`, the very function that the results go through.
-    """
-    truth, hits = population_iqm(tasks, episodes), 0
-    for _ in range(simulations):
-        scores = simulated_scores(n, rng, tasks, episodes)
-        low, high = stratified_bootstrap(list(scores), pooled(interquartile_mean), rng, resamples)
-        hits += bool(low <= truth <= high)
-    share = hits / simulations
-    return share, math.sqrt(share * (1 - share) / simulations)

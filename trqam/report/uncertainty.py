@@ -8,7 +8,6 @@ without any run is left out. Each number has a random stream of its own, so that
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -23,9 +22,6 @@ from trqam.report.statistics import round_half_up
 
 RESAMPLES = 2000
 FEW = 5  # seeds, below which a caption warns
-SIMULATED = (3, 8, 30)  # seeds
-SIMULATED_TASKS = 5  # as many as a domain has
-EFFORT, SIMULATED_RESAMPLES, MOST_SIMULATIONS = 80_000_000, 500, 1500  # scores drawn for a simulated coverage
 
 
 @dataclass(frozen=True)
@@ -53,15 +49,6 @@ class Estimate:
     def __str__(self):
         value, low, high = (round_half_up(v, 1) if np.isfinite(v) else "" for v in (self.value, self.low, self.high))
         return f"{value} [{low}, {high}]" if low else value
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """In which ``share`` of ``simulations`` the interval held the truth, in per cent, with the standard ``error``."""
-
-    share: float
-    error: float
-    simulations: int
 
 
 def shared_tasks(config: Config) -> list[str]:
@@ -131,16 +118,6 @@ def _interval(scores: list[np.ndarray], statistic: Callable, purpose: str) -> tu
     return stats.stratified_bootstrap(scores, statistic, stream(0, f"report/{purpose}"), RESAMPLES)
 
 
-@cache
-def simulated_coverage(n: int, tasks: int, episodes: int) -> Coverage:
-    """`statistics.coverage`, with as many simulations as a fixed effort allows."""
-    affordable = EFFORT // (n * tasks * SIMULATED_RESAMPLES)
-    simulations = max(50, min(MOST_SIMULATIONS, affordable))
-    rng = stream(0, f"report/coverage/{n}/{tasks}/{episodes}")
-    share, error = stats.coverage(n, rng, tasks, episodes, simulations, SIMULATED_RESAMPLES)
-    return Coverage(100 * share, 100 * error, simulations)
-
-
 def scope(config: Config) -> str:
     """`1 task (task 2 of pointmaze-medium), the part of this scale that all compared methods run on`."""
     tasks = shared_tasks(config)
@@ -152,13 +129,10 @@ def scope(config: Config) -> str:
 
 def trust(config: Config) -> str:
     """How far the intervals of this scale can be trusted, as captions say it."""
-    n, tasks = config.scale.seeds, len(shared_tasks(config))
-    if n == 1 or not tasks:
-        return "One seed leaves nothing to resample: there is no interval." if n == 1 else ""
-    share = round_half_up(simulated_coverage(n, tasks, config.scale.eval_episodes).share)
-    design = f"simulations of n = {n} seeds on {count(tasks, 'task')} the interval holds the truth in {share} %"
-    warning = f"Below {FEW} seeds the interval is too narrow: in " if n < FEW else "In "
-    return f"{warning}{design}, nominally in 95 % (table of simulated coverage)."
+    if config.scale.seeds == 1:
+        return " One seed leaves nothing to resample: there is no interval."
+    few = f" Below {FEW} seeds the interval is too narrow: it holds the truth less often than in 95 % of cases."
+    return few if config.scale.seeds < FEW and shared_tasks(config) else ""
 
 
 def width_note(rows: Iterable[Sequence[str]]) -> str:

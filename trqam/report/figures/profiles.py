@@ -128,7 +128,7 @@ def _intervals(collected: Collected) -> str:
         whose = one or "Bars"
     text = f" {whose}: 95 % bootstrap intervals, {thousands(RESAMPLES)} resamples of seeds within tasks; a bar that is "
     text += "not seen is narrower than its marker."
-    narrow = f" Below {FEW} seeds they are too narrow (table of simulated coverage)."
+    narrow = f" Below {FEW} seeds they are too narrow."
     return text + (narrow if config.scale.seeds < FEW else "")
 
 

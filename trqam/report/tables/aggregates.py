@@ -65,7 +65,7 @@ def _caption(config: Config, rows: list[tuple[str, ...]]) -> str:
     if several:
         text += f", in brackets its 95 % bootstrap interval (percentiles of {thousands(RESAMPLES)} resamples, seeds "
         text += "drawn within tasks)"
-    text += f"; n: seeds that finished every task. {trust(config)}"
+    text += f"; n: seeds that finished every task.{trust(config)}"
     cells = " ".join(text for row in rows for text in row[1:])
     if " of " in cells:
         text += " k of N: runs are missing; the IQM is over those there are."

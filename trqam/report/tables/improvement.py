@@ -59,7 +59,7 @@ def _caption(config: Config, own: str, rows: list[tuple[str, ...]]) -> str:
         text += f" In brackets the 95 % bootstrap interval (percentiles of {thousands(RESAMPLES)} resamples, seeds of "
         text += "both drawn within tasks)."
     if 1 < n < FEW:
-        text += f" Below {FEW} seeds it is too narrow (table of simulated coverage)."
+        text += f" Below {FEW} seeds it is too narrow."
     text += width_note(rows)
     if any(MISSING in row for row in rows):
         text += f" {MISSING}: no result."
