@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from tests.helpers import fake_results
-from trqam.report.measures import Cell, cell, final_cell, verdicts
+from trqam.report.facts import verdicts
+from trqam.report.measures import Cell, cell, final_cell
 from trqam.report.statistics import mean_and_std, round_half_up
 
 

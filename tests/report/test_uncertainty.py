@@ -10,7 +10,7 @@ import scipy.stats
 
 from tests.helpers.fake_results import TASK, collected, full_config, paper_config, small_config
 from tests.helpers.fake_results import metrics as fake_metrics
-from trqam.report import tables, uncertainty
+from trqam.report import measures, tables
 from trqam.report.figures import profiles, save
 from trqam.report.statistics import round_half_up
 from trqam.report.tables import aggregates, improvement
@@ -47,7 +47,7 @@ def test_row_holds_the_papers_cell_and_the_interquartile_mean():
     assert low < value < high
     assert (n, cells(made, "QAM")[-1]) == ("5", "2")
     assert "too narrow" not in made.caption
-    assert "without width" not in uncertainty.width_note([("TRQAM", "40.0 [40.0, 40.1]")])
+    assert "without width" not in measures.width_note([("TRQAM", "40.0 [40.0, 40.1]")])
 
 
 def test_missing_and_diverged_runs_are_said_and_never_dropped():
@@ -117,9 +117,9 @@ def test_without_trqam_there_is_nothing_to_improve():
 
 
 def test_the_same_number_wherever_it_is_asked_for(full):
-    first = uncertainty.interquartile(full, "trqam", "offline")
-    uncertainty.interquartile(full, "qam", "offline")
-    assert uncertainty.interquartile(full, "trqam", "offline") == first
+    first = measures.interquartile(full, "trqam", "offline")
+    measures.interquartile(full, "qam", "offline")
+    assert measures.interquartile(full, "trqam", "offline") == first
     assert cells(aggregates.table(full), "TRQAM")[1] == str(first)
     shuffled = replace(full, metrics=full.metrics.sample(frac=1, random_state=0))
     assert aggregates.table(shuffled) == aggregates.table(full)

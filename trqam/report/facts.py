@@ -9,8 +9,9 @@ from trqam.config.wording import count, enumerated, shown, tasks_label, thousand
 from trqam.report import figures, latex
 from trqam.report.claims import judge
 from trqam.report.collected import Collected
-from trqam.report.measures import STAGES, final_step, verdicts
+from trqam.report.measures import STAGES, Cell, final_cell, final_step, shared_tasks
 from trqam.report.selection import FIGURES, compared, figure_names, lists_single_tasks, tasks_run
+from trqam.report.statistics import round_half_up
 
 NUMBERS = (
     "seeds", "pretrain_steps", "offline_steps", "online_steps", "online_start", "batch_size", "learning_rate",
@@ -62,6 +63,68 @@ def render(collected: Collected, out: str | Path) -> None:
     conditions = {f"has{_camel(name).lower()}": name in figure_names(config) for name in FIGURES}
     conditions["tasksinappendix"] = not lists_single_tasks(config)
     latex.render("facts.tex.j2", out, facts=facts(collected), conditions=conditions)
+
+
+def verdicts(metrics: pd.DataFrame, config: Config, stage: str) -> list[str]:
+    """Sentences on the success over all tasks after ``stage``, true whatever the numbers are.
+
+    The first gives the cell of each method that runs on all tasks; the others compare TRQAM's printed mean with each
+    other's, and say whether the ranges over seeds overlap. With a handful of seeds nothing stronger can be said. If
+    some compared methods run on fewer tasks, the same follows for them, over the tasks that all methods run on.
+    """
+    everywhere = [method for method in compared(config) if tasks_run(config, method) == config.tasks]
+    others = [method for method in compared(config) if method not in everywhere]
+    sentences = _comparison(metrics, config, stage, config.tasks, everywhere, f"After the {stage} stage")
+    sentences = sentences or [f"There is no {stage} result that covers all tasks."]
+    if others:
+        shared = shared_tasks(config)
+        where = tasks_label(config, shared) or "no task"
+        lead = f"On {where}, where all compared methods ran, after the {stage} stage"
+        own = [method for method in everywhere if config.methods[method].agent == "trqam"]
+        sentences += _comparison(metrics, config, stage, shared, [*others, *own], lead)
+    return sentences
+
+
+def _comparison(
+    metrics: pd.DataFrame, config: Config, stage: str, tasks: list[str], methods: list[str], lead: str
+) -> list[str]:
+    """The cells of ``methods`` over ``tasks``, and TRQAM against each; nothing where there is no cell."""
+    given = {method: final_cell(metrics, config, tasks, method, stage) for method in methods}
+    cells = {method: cell for method, cell in given.items() if cell}
+    if not cells:
+        return []
+    label = {method: config.methods[method].label for method in cells}
+    sentences = [f"{lead}: {'; '.join(f'{label[m]} {_with_spread(c)}' for m, c in cells.items())}."]
+    own = next((method for method in cells if config.methods[method].agent == "trqam"), None)
+    if own is None:
+        return sentences
+    rivals, left, parts = {method: cell for method, cell in cells.items() if method != own}, cells[own], []
+    many = len(rivals) > 3  # in one sentence
+    for method, right in rivals.items():
+        overlap = "overlap" if left.low <= right.high and right.low <= left.high else "do not overlap"
+        ranges = f"; their ranges over seeds, {_range(left)} and {_range(right)}, {overlap}"
+        ranges = f" ({_range(right)}: they {overlap})" if many else ranges
+        parts.append(f"{_place(left, right)} {label[method]}{ranges if min(left.n, right.n) > 1 else ''}")
+    if many:
+        seeds = f" (seeds {_range(left)})" if left.n > 1 else ""
+        return [*sentences, f"{label[own]}{seeds} is {'; '.join(parts)}."]
+    return [*sentences, *(f"{label[own]} is {part}." for part in parts)]
+
+
+def _place(left: Cell, right: Cell) -> str:
+    gap = int(round_half_up(left.mean)) - int(round_half_up(right.mean))
+    return f"{count(abs(gap), 'point')} {'above' if gap > 0 else 'below'}" if gap else "level with"
+
+
+def _with_spread(cell: Cell) -> str:
+    """`45 ± 12 % (n = 3, 1 diverged)`; without the ± for one seed."""
+    std = "" if cell.n == 1 else f" ± {round_half_up(cell.std)}"
+    return f"{round_half_up(cell.mean)}{std} % (n = {cell.n}{f', {cell.diverged} diverged' if cell.diverged else ''})"
+
+
+def _range(cell: Cell) -> str:
+    """`30 to 50 %`."""
+    return f"{round_half_up(cell.low)} to {round_half_up(cell.high)} %"
 
 
 def _camel(key: str) -> str:

@@ -1,19 +1,39 @@
-"""The paper's cell: mean and sample standard deviation over seeds of the per-seed mean over a domain's tasks.
+"""What is measured of the results: the paper's cell, interquartile means, profiles and probabilities of improvement.
+
+The paper's cell is the mean and sample standard deviation over seeds of the per-seed mean over a domain's tasks. The
+rest is of runs, one seed on one task each, over the tasks that every compared method runs on, and has an interval; each
+number has a random stream of its own, so that it is the same wherever it is printed.
 
 Success is in per cent throughout, read at the last evaluation of a stage as it was measured: no smoothing, no best
-checkpoint (protocol of arXiv 2605.27079). A diverged seed counts with the zeros that `trqam collect` wrote for it.
+checkpoint (protocol of arXiv 2605.27079). A diverged run counts with the zeros that `trqam collect` wrote for it; a
+missing one reduces n and is counted, and a task without any run is left out.
 """
 
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from trqam.config.load import Config
-from trqam.config.wording import tasks_label
-from trqam.report.selection import compared, tasks_run
-from trqam.report.statistics import mean_and_std, round_half_up
+from trqam.config.wording import count, enumerated, tasks_label
+from trqam.maths.streams import stream
+from trqam.report.collected import Collected
+from trqam.report.selection import BEYOND, compared, tasks_run
+from trqam.report.statistics import (
+    interquartile_mean,
+    mean_and_std,
+    performance_profile,
+    pooled,
+    probability_of_improvement,
+    round_half_up,
+    stratified_bootstrap,
+)
 
 STAGES = ("offline", "online")
+RESAMPLES = 2000
+FEW = 5  # seeds, below which a caption warns
 
 
 @dataclass(frozen=True)
@@ -76,7 +96,9 @@ def final_success(metrics: pd.DataFrame, config: Config, tasks: list[str], metho
     return seed_success(metrics, tasks, method, "offline", final_step(config, method, "offline"))
 
 
-def realised_kl(metrics: pd.DataFrame, config: Config, tasks: list[str], method: str, relative=False) -> pd.Series:
+def realised_kl(
+    metrics: pd.DataFrame, config: Config, tasks: list[str], method: str, relative: bool = False
+) -> pd.Series:
     """Per-seed path KL over the last fifth of the offline stage, the mean over its logged values and over ``tasks``.
 
     ``relative`` divides by the budget of each task first. A seed without every task is left out.
@@ -94,81 +116,135 @@ def realised_kl(metrics: pd.DataFrame, config: Config, tasks: list[str], method:
 def kl_budget(config: Config, task: str, method: str) -> float:
     """The budget that ``method`` is held to, or where it is held to none, the domain's."""
     own = config.run(task, method).parameters.get("kl_budget")
-    return own or config.domains[config.run(task, method).domain].kl_budget
+    return float(own or config.domains[config.run(task, method).domain].kl_budget)
 
 
-def verdicts(metrics: pd.DataFrame, config: Config, stage: str) -> list[str]:
-    """Sentences on the success over all tasks after ``stage``, true whatever the numbers are.
+@dataclass(frozen=True)
+class Runs:
+    """Final success in per cent, an array of seeds a task that has any; how many runs were asked for, and diverged."""
 
-    The first gives the cell of each method that runs on all tasks; the others compare TRQAM's printed mean with each
-    other's, and say whether the ranges over seeds overlap. With a handful of seeds nothing stronger can be said. If
-    some compared methods run on fewer tasks, the same follows for them, over the tasks that all methods run on.
-    """
-    everywhere = [method for method in compared(config) if tasks_run(config, method) == config.tasks]
-    others = [method for method in compared(config) if method not in everywhere]
-    sentences = _comparison(metrics, config, stage, config.tasks, everywhere, f"After the {stage} stage")
-    sentences = sentences or [f"There is no {stage} result that covers all tasks."]
-    if others:
-        shared, ours = tasks_run(config, *config.compared), [m for m in everywhere if _is_ours(config, m)]
-        where = tasks_label(config, shared) or "no task"
-        lead = f"On {where}, where all compared methods ran, after the {stage} stage"
-        sentences += _comparison(metrics, config, stage, shared, [*others, *ours], lead)
-    return sentences
+    scores: dict[str, np.ndarray]
+    asked: int
+    diverged: int
+
+    @property
+    def number(self) -> int:
+        """How many runs there are."""
+        return sum(map(len, self.scores.values()))
 
 
-def _is_ours(config: Config, method: str) -> bool:
-    return config.methods[method].agent == "trqam"
+@dataclass(frozen=True)
+class Estimate:
+    """A value in per cent and the ends of its 95 % interval, nan where no task has two seeds to resample."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self):
+        value, low, high = (round_half_up(v, 1) if np.isfinite(v) else "" for v in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]" if low else value
 
 
-def _comparison(
-    metrics: pd.DataFrame, config: Config, stage: str, tasks: list[str], methods: list[str], lead: str
-) -> list[str]:
-    """The cells of ``methods`` over ``tasks``, and TRQAM against each; nothing where there is no cell."""
-    cells = {m: final_cell(metrics, config, tasks, m, stage) for m in methods}
-    cells = {method: found for method, found in cells.items() if found}
-    if not cells:
-        return []
-    label = {method: config.methods[method].label for method in cells}
-    sentences = [f"{lead}: {'; '.join(f'{label[m]} {with_spread(c)}' for m, c in cells.items())}."]
-    ours = next((method for method in cells if _is_ours(config, method)), None)
-    others = [method for method in cells if ours and method != ours]
-    if len(others) > 3:
-        return [*sentences, _many(cells, label, ours, others)]
-    for other in others:
-        left, right = cells[ours], cells[other]
-        ranges = f"; their ranges over seeds, {seed_range(left)} and {seed_range(right)}, {_overlap(left, right)}"
-        end = ranges if min(left.n, right.n) > 1 else ""
-        sentences.append(f"{label[ours]} is {_place(left, right)} {label[other]}{end}.")
-    return sentences
+def shared_tasks(config: Config) -> list[str]:
+    """The tasks that every compared method runs on."""
+    return tasks_run(config, *config.compared)
 
 
-def _many(cells: dict[str, Cell], label: dict[str, str], ours: str, others: list[str]) -> str:
-    """TRQAM against each of many in one sentence."""
-    parts = []
-    for other in others:
-        left, right = cells[ours], cells[other]
-        end = f" ({seed_range(right)}: they {_overlap(left, right)})" if min(left.n, right.n) > 1 else ""
-        parts.append(f"{_place(left, right)} {label[other]}{end}")
-    own = f" (seeds {seed_range(cells[ours])})" if cells[ours].n > 1 else ""
-    return f"{label[ours]}{own} is {'; '.join(parts)}."
+def ours(config: Config) -> str | None:
+    """The compared method that is TRQAM."""
+    return next((m for m in compared(config) if config.methods[m].agent == "trqam"), None)
 
 
-def _place(left: Cell, right: Cell) -> str:
-    gap = int(round_half_up(left.mean)) - int(round_half_up(right.mean))
-    points = f"{abs(gap)} point{'' if abs(gap) == 1 else 's'}"
-    return f"{points} {'above' if gap > 0 else 'below'}" if gap else "level with"
+def final_runs(collected: Collected, method: str, stage: str) -> Runs:
+    """The runs of ``method`` that reached the last evaluation of ``stage``."""
+    config, metrics, tasks = collected.config, collected.metrics, shared_tasks(collected.config)
+    rows = metrics[(metrics.step == final_step(config, method, stage)) & metrics.success.notna()]
+    rows = rows[(rows.method == method) & (rows.stage == stage)]
+    rows = rows.drop_duplicates(["task", "seed"], keep="last").sort_values("seed")
+    found = {task: 100 * part.to_numpy(float) for task, part in rows.groupby("task").success}
+    scores = {task: found[task].round(9) for task in tasks if task in found}  # 9: equal successes are equal numbers
+    asked = len(tasks) * config.scale.seeds if stage in config.stages(method) else 0
+    diverged = (rows.status == "DIVERGED") & rows.task.isin(tasks)
+    return Runs(scores, asked, int(diverged.sum()))
 
 
-def _overlap(left: Cell, right: Cell) -> str:
-    return "overlap" if left.low <= right.high and right.low <= left.high else "do not overlap"
+def interquartile(collected: Collected, method: str, stage: str) -> Estimate | None:
+    """Interquartile mean over all runs; None where there is no run."""
+    scores = [*final_runs(collected, method, stage).scores.values()]
+    return _estimate(scores, pooled(interquartile_mean), f"interquartile mean/{method}/{stage}")
 
 
-def with_spread(cell: Cell) -> str:
-    """`45 ± 12 % (n = 3, 1 diverged)`; without the ± for one seed."""
-    std = "" if cell.n == 1 else f" ± {round_half_up(cell.std)}"
-    return f"{round_half_up(cell.mean)}{std} % (n = {cell.n}{f', {cell.diverged} diverged' if cell.diverged else ''})"
+def profile(
+    collected: Collected, method: str, stage: str, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Share of runs above each of the ``thresholds``, and its 95 % band (nan for none), all (K,) and in per cent."""
+    scores = [*final_runs(collected, method, stage).scores.values()]
+    if not scores:
+        return None
+    shares = pooled(performance_profile, thresholds)
+    low, high = _interval(scores, shares, f"profile/{method}/{stage}")
+    return 100 * shares(scores), 100 * low, 100 * high
 
 
-def seed_range(cell: Cell) -> str:
-    """`30 to 50 %`."""
-    return f"{round_half_up(cell.low)} to {round_half_up(cell.high)} %"
+def improvement(collected: Collected, method: str, other: str, stage: str) -> Estimate | None:
+    """Probability that a run of ``method`` succeeds more than one of ``other``, over the tasks where both have runs."""
+    left, right = (final_runs(collected, name, stage).scores for name in (method, other))
+    tasks = [task for task in left if task in right]
+
+    def above(strata: Sequence[np.ndarray]) -> np.ndarray:
+        return 100 * probability_of_improvement(strata[: len(tasks)], strata[len(tasks) :])
+
+    scores = [side[task] for side in (left, right) for task in tasks]
+    return _estimate(scores, above, f"improvement/{method}/{other}/{stage}")
+
+
+def _estimate(scores: list[np.ndarray], statistic: Callable, purpose: str) -> Estimate | None:
+    if not scores:
+        return None
+    low, high = _interval(scores, statistic, purpose)
+    return Estimate(float(statistic(scores)), float(low), float(high))
+
+
+def _interval(scores: list[np.ndarray], statistic: Callable, purpose: str) -> tuple[np.ndarray, np.ndarray]:
+    if max(map(len, scores)) < 2:
+        nothing = np.full_like(statistic(scores), np.nan)
+        return nothing, nothing
+    return stratified_bootstrap(scores, statistic, stream(0, f"report/{purpose}"), RESAMPLES)
+
+
+def scope(config: Config) -> str:
+    """`1 task (task 2 of pointmaze-medium), the part of this scale that all compared methods run on`."""
+    tasks = shared_tasks(config)
+    if tasks == config.tasks:
+        return f"all {count(len(tasks), 'task')}" if len(tasks) > 1 else "the one task"
+    where = f"{count(len(tasks), 'task')} ({tasks_label(config, tasks)})" if tasks else "no task"
+    return f"{where}, the part of this scale that all compared methods run on"
+
+
+def trust(config: Config) -> str:
+    """How far the intervals of this scale can be trusted, as captions say it."""
+    if config.scale.seeds == 1:
+        return " One seed leaves nothing to resample: there is no interval."
+    few = f" Below {FEW} seeds the interval is too narrow: it holds the truth less often than in 95 % of cases."
+    return few if config.scale.seeds < FEW and shared_tasks(config) else ""
+
+
+def width_note(rows: Iterable[Sequence[str]]) -> str:
+    """What a table's caption says if one of its printed intervals begins where it ends."""
+    alike = any(re.search(r"\[([\d.]+), \1\]", text) for row in rows for text in row)
+    return " An interval without width says that every resample came out the same; it proves nothing." if alike else ""
+
+
+def marked(config: Config, method: str) -> str:
+    """The method's label, with a mark where `mark_notes` has a note on it."""
+    cloned, beyond = is_pretraining(config, method), config.methods[method].group == BEYOND
+    return config.methods[method].label + "‡" * cloned + "§" * beyond
+
+
+def mark_notes(config: Config) -> str:
+    """What the marks of `marked` mean, as far as there are any."""
+    labels = [marked(config, method) for method in compared(config)]
+    cloned, beyond = ([text[:-1] for text in labels if text.endswith(mark)] for mark in "‡§")
+    notes = [f" ‡ {text} has one training seed: its n counts evaluations, its spread is theirs." for text in cloned]
+    return "".join(notes) + (f" § {enumerated(beyond)}: beyond the paper." if beyond else "")

@@ -34,7 +34,6 @@ SHARED = [
     "trqam/report/collected.py",
     "trqam/report/measures.py",
     "trqam/report/statistics.py",
-    "trqam/report/uncertainty.py",
     "paper/reported.csv",
 ]
 CLAIMS = [

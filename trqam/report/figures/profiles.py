@@ -8,22 +8,23 @@ from matplotlib.lines import Line2D
 
 from trqam.config.wording import count, thousands
 from trqam.report.collected import Collected
-from trqam.report.measures import STAGES, is_pretraining
-from trqam.report.panels import INK, WIDTH
-from trqam.report.selection import compared
-from trqam.report.statistics import round_half_up
-from trqam.report.uncertainty import (
+from trqam.report.measures import (
     FEW,
     RESAMPLES,
+    STAGES,
     Estimate,
     final_runs,
     interquartile,
+    is_pretraining,
     mark_notes,
     marked,
     ours,
     profile,
     scope,
 )
+from trqam.report.panels import INK, WIDTH
+from trqam.report.selection import compared
+from trqam.report.statistics import round_half_up
 
 MOST_BANDS = 5  # methods; of more, TRQAM alone keeps its band
 FEW_RUNS, APART = 20, 0.9  # of fewer runs the curves, in coarse steps, are drawn so many points apart

@@ -3,14 +3,11 @@
 from trqam.config.load import Config
 from trqam.config.wording import thousands
 from trqam.report.collected import Collected
-from trqam.report.measures import STAGES, final_cell
-from trqam.report.mixed import mixed_mark, mixed_note
-from trqam.report.selection import compared, data_note
-from trqam.report.statistics import round_half_up
-from trqam.report.tables import MISSING, Grid
-from trqam.report.uncertainty import (
+from trqam.report.measures import (
     RESAMPLES,
+    STAGES,
     Runs,
+    final_cell,
     final_runs,
     interquartile,
     mark_notes,
@@ -20,6 +17,10 @@ from trqam.report.uncertainty import (
     trust,
     width_note,
 )
+from trqam.report.mixed import mixed_mark, mixed_note
+from trqam.report.selection import compared, data_note
+from trqam.report.statistics import round_half_up
+from trqam.report.tables import MISSING, Grid
 
 
 def table(collected: Collected) -> Grid:

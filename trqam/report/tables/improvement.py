@@ -3,13 +3,10 @@
 from trqam.config.load import Config
 from trqam.config.wording import count, thousands
 from trqam.report.collected import Collected
-from trqam.report.measures import STAGES
-from trqam.report.mixed import mixed_mark, mixed_note
-from trqam.report.selection import compared, data_note
-from trqam.report.tables import MISSING, Grid
-from trqam.report.uncertainty import (
+from trqam.report.measures import (
     FEW,
     RESAMPLES,
+    STAGES,
     final_runs,
     improvement,
     mark_notes,
@@ -19,6 +16,9 @@ from trqam.report.uncertainty import (
     shared_tasks,
     width_note,
 )
+from trqam.report.mixed import mixed_mark, mixed_note
+from trqam.report.selection import compared, data_note
+from trqam.report.tables import MISSING, Grid
 
 
 def table(collected: Collected) -> Grid:
