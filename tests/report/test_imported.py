@@ -297,7 +297,7 @@ def test_two_names_of_the_same_are_refused(imported):
         ({(CUBE, "\ud800"): np.zeros((30, 2))}, "not a name"),
         ({(CUBE, "QAM"): np.zeros((30, 100_000))}, "more than 2000000 numbers"),
         ({(CUBE, "QAM"): np.ones((30, 2), int)}, "whole numbers up to 1; say with --unit whether that is all or 1 per"),
-        ({(CUBE, "QAM"): np.zeros((30, 2), bool)}, "bool, not of numbers"),
+        ({(CUBE, "QAM"): np.zeros((30, 2), bool)}, "array of bool, not an array of numbers"),
         ({(CUBE, "QAM", "x"): np.zeros((30, 2))}, "not a pair"),
         ({CUBE: np.zeros((30, 2))}, "not a pair"),
     ],

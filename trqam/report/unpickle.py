@@ -1,10 +1,10 @@
 """A restricted unpickler: reads a dict of arrays of numbers, and runs nothing that the file says.
 
-Python's own unpickler with the instructions that a dict of arrays needs and no other; what a pickle calls a global is
-one of a few stand-ins, so that the real function or class is never looked up, let alone called. Everything else is
-refused by name, as a UserError of one line. An array's bytes must lie in the file in full, so that nothing can declare
-itself large. It is the implementation in Python: that in C hashes a key before anybody can look at it, which a file
-of 300 bytes keeps busy for ever, and allots memory for numbers that a file merely names.
+`find_class` gives stand-ins for the few functions that an array is made of, so that the real function or class is never
+looked up, let alone called; all else is refused by name, as a UserError of one line. Python's unpickler in C is of no
+use: it hashes a key before anybody can look at it, which a file of 300 bytes keeps busy for ever and one of 150 kB
+crashes, and allots memory for numbers that a file merely names. That in Python puts a dict of ours in the place of
+its own, and nothing can declare itself large: an array's bytes must lie in the file in full.
 """
 
 import io
@@ -15,7 +15,7 @@ import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,17 @@ MAGIC = {
     b"PK": "a zip or npz file; give the pickle itself",
     b"\x93NUMPY": "an npy file; give a pickle of one dict",
 }
+NEEDED = (  # instructions, by a dict of arrays
+    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
+    "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 PUT BINPUT LONG_BINPUT MEMOIZE GET "
+    "BINGET LONG_BINGET PROTO FRAME STOP NONE NEWTRUE NEWFALSE MARK EMPTY_TUPLE EMPTY_DICT TUPLE TUPLE1 TUPLE2 TUPLE3 "
+    "DICT SETITEM SETITEMS GLOBAL STACK_GLOBAL REDUCE BUILD"
+)
+TYPES = re.compile("[iu][1248]|f[248]|b1|U[1-9][0-9]{0,2}")  # of an array, as numpy calls them: no objects
+# What the unpickler ends in where a file is no pickle, or not all of one.
+DAMAGE = (
+    pickle.UnpicklingError, LookupError, AttributeError, ValueError, TypeError, EOFError, SystemError, struct.error,
+)  # fmt: skip
 
 
 class Refused(Exception):
@@ -43,25 +54,38 @@ def read_arrays(path: str | Path) -> dict[tuple[str, str], np.ndarray]:
     Raises UserError for anything else, with nothing executed.
     """
     content = read_bytes(path, LARGEST, "give a pickle of curves alone")
-    problem = next((text for magic, text in MAGIC.items() if content.startswith(magic)), None)
-    if problem := problem or (not content and "empty; give a pickle"):
-        raise UserError(f"{path}: {problem}")
+    problem = next((text for magic, text in MAGIC.items() if content.startswith(magic)), "")
+    if problem or not content:
+        raise UserError(f"{path}: {problem or 'empty; give a pickle'}")
     try:
-        return _arrays(unpickled(content))
+        found = unpickled(content)
+        if not isinstance(found, Curves):
+            raise Refused(f"holds {kind(found)}, not a dict")
+        for key, value in found.items():
+            if not isinstance(value, Array) or value.values.dtype.kind not in "fiu":
+                what = f"an array of {value.values.dtype}" if isinstance(value, Array) else kind(value)
+                raise Refused(f"{shown(key)} holds {what}, not an array of numbers")
+        return {key: value.values for key, value in found.items()}
     except Refused as error:
         fix = "give a pickle of one dict {(task, method): array of (evaluations, seeds)}"
         raise UserError(f"{path}: {error}; nothing of it was run: {fix}") from None
 
 
-def _arrays(found: Any) -> dict[tuple[str, str], np.ndarray]:
-    if not isinstance(found, dict):
-        raise Refused(f"holds {kind(found)}, not a dict")
-    for (task, method), value in found.items():
-        if not isinstance(value, Array) or value.values is None:
-            raise Refused(f"{shown((task, method))} holds {kind(value)}, not an array of numbers")
-        if value.values.dtype.kind not in "fiu":
-            raise Refused(f"{shown((task, method))} holds an array of {value.values.dtype}, not of numbers")
-    return {key: value.values for key, value in found.items()}
+def unpickled(content: bytes) -> Any:
+    """The object of stand-ins that the pickle leaves; raises Refused."""
+    file = io.BytesIO(content)
+    try:
+        for number, (opcode, _, _) in enumerate(pickletools.genops(content)):
+            if opcode.name not in NEEDED.split():
+                raise Refused(f"holds the instruction {opcode.name}, which no array needs")
+            if number >= INSTRUCTIONS:
+                raise Refused(f"holds more than {INSTRUCTIONS} instructions")
+        found = Reader(file).load()
+    except DAMAGE:
+        raise Refused("damaged or no pickle") from None
+    if left := len(content) - file.tell():
+        raise Refused(f"{left} bytes follow the first object")
+    return found
 
 
 def shown(value: str | tuple[str, ...], length: int = 120) -> str:
@@ -72,9 +96,20 @@ def shown(value: str | tuple[str, ...], length: int = 120) -> str:
 
 def kind(value: Any) -> str:
     """What a value is, in words; never the value itself, which may be nested without end."""
-    names = {dict: "a dict", tuple: "a tuple", str: "a string", bytes: "bytes", int: "an integer", float: "a number"}
-    names |= {Array: "an unfinished array", Dtype: "a dtype", Global: "a function", type: "a class", type(None): "None"}
-    return names.get(type(value), f"a {type(value).__name__}")
+    names = {Curves: "a dict", str: "a string", bytes: "bytes", int: "an integer", float: "a number"}
+    names |= {Array: "an array", type(None): "nothing"}
+    return names.get(type(value), f"a {type(value).__name__.lower()}")
+
+
+class Curves(dict[tuple[str, str], Any]):
+    """Stands for any dict: its keys are pairs of strings, each once, which are looked at before they are hashed."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not isinstance(key, tuple) or [type(name) for name in key[:3]] != [str, str]:
+            raise Refused(f"holds a key that is {kind(key)}, not a pair of strings")
+        if key in self:
+            raise Refused(f"holds the key {shown(key)} twice")
+        super().__setitem__(key, value)
 
 
 class Dtype:
@@ -82,209 +117,115 @@ class Dtype:
 
     def __init__(self, code: Any, align: Any = False, copy: Any = False):
         """``code`` is numpy's, such as `f8`."""
-        plain = ("f2", "f4", "f8", "b1", *(f"{sign}{size}" for sign in "iu" for size in (1, 2, 4, 8)))
-        text = isinstance(code, str) and re.fullmatch(r"U[1-9][0-9]{0,3}", code)
-        if code not in plain and not text:
+        if not isinstance(code, str) or not TYPES.fullmatch(code):
             raise Refused(f"holds an array of dtype {shown(code) if isinstance(code, str) else kind(code)}")
         self.dtype = np.dtype(code)
 
-    def build(self, state: Any) -> None:
-        """``state`` is (version, byte order, ...); all that makes a dtype structured must be None."""
-        if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "=", "|"):
-            raise Refused("holds a damaged dtype")
-        if any(part is not None for part in state[2:5]):
+    def build(self, version: Any, order: Any, subarray: Any, names: Any, fields: Any, *_: Any) -> None:
+        """All that makes a dtype structured must be None."""
+        if (subarray, names, fields) != (None, None, None) or not isinstance(order, str):
             raise Refused("holds a structured dtype")
-        self.dtype = self.dtype.newbyteorder(state[1])
+        self.dtype = self.dtype.newbyteorder(order)  # type: ignore[arg-type]  # a ValueError if it is none
 
 
 class Array:
-    """Stands for an array that is being put together."""
+    """Stands for an array, which is an empty one of no numbers until it is built."""
 
-    values: np.ndarray | None = None
+    values: np.ndarray = np.empty(0, bool)
 
-    def build(self, state: Any) -> None:
-        """``state`` is (version, shape, dtype, whether Fortran's order, bytes)."""
-        if not isinstance(state, tuple) or len(state) != 5:
-            raise Refused("holds a damaged array")
-        _, shape, dtype, fortran, content = state
-        self.values = _filled(content, dtype, shape, "F" if fortran is True else "C")
-
-
-def _filled(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
-    """An array of exactly the bytes that the file holds for it."""
-    if isinstance(content, str):  # of Python 2
-        content = _encoded(content, "latin1")
-    if not isinstance(dtype, Dtype) or not isinstance(content, bytes | bytearray):
-        raise Refused(f"holds an array whose content is {kind(content)} of {kind(dtype)}")
-    if not isinstance(shape, tuple) or len(shape) > 32 or not all(type(n) is int and n >= 0 for n in shape):
-        raise Refused("holds an array without a shape")
-    if math.prod(shape) * dtype.dtype.itemsize != len(content):
-        raise Refused(f"declares an array of other size than its {len(content)} bytes")
-    return np.frombuffer(content, dtype.dtype).reshape(shape, order=order) if content else np.empty(shape, dtype.dtype)
+    def build(self, version: Any, shape: Any, dtype: Any, fortran: Any, content: Any) -> None:
+        """An array of exactly the bytes that the file holds for it."""
+        if not isinstance(dtype, Dtype) or not isinstance(content, bytes | bytearray):
+            raise Refused(f"holds an array whose content is {kind(content)} of {kind(dtype)}")
+        if not isinstance(shape, tuple) or not all(type(n) is int and 0 <= n <= LARGEST for n in shape[:32]):
+            raise Refused("holds an array without a shape")
+        if math.prod(shape[:32]) * dtype.dtype.itemsize != len(content):
+            raise Refused(f"declares an array of other size than its {len(content)} bytes")
+        flat = np.frombuffer(content, dtype.dtype) if content else np.empty(0, dtype.dtype)
+        self.values = flat.reshape(shape, order="F" if fortran is True else "C")
 
 
-def _empty(subtype: Any, shape: Any, code: Any) -> Array:
-    """Stands for numpy's `_reconstruct`, whose arguments are the same for every array."""
-    if subtype is not Array:
-        raise Refused(f"reconstructs {kind(subtype)}, not an array")
+def _reconstruct(subtype: Any, shape: Any, code: Any) -> Array:
+    """Stands for numpy's function of that name, whose arguments are the same for every array."""
     return Array()
 
 
 def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> Array:
     """Stands for numpy's `_frombuffer` (protocol 5); ``axes`` is a permutation where the order is `K`."""
     array = Array()
-    array.values = _filled(content, dtype, shape, "F" if order == "F" else "C")
+    array.build(1, shape, dtype, order == "F", content)
     if axes is not None:
-        if not isinstance(axes, tuple) or not all(type(n) is int for n in axes) or sorted(axes) != [*range(len(shape))]:
-            raise Refused("holds a damaged array")
         array.values = array.values.transpose(axes)
     return array
 
 
 def _scalar(dtype: Any, content: Any) -> str | float | int | bool:
     """Stands for numpy's `scalar`: `numpy.str_` and the like, as the plain value."""
-    return _filled(content, dtype, (), "C").item()
+    array = Array()
+    array.build(1, (), dtype, False, content)
+    return array.values.item()
 
 
-def _encoded(text: Any, encoding: Any) -> bytes:
-    """Stands for `_codecs.encode`, by which protocols before 3 write bytes: latin-1 alone, no other codec runs."""
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise Refused("holds bytes in another form than latin1")
-    return text.encode("latin-1")
-
-
-class Global:
-    """A function that a pickle may call: what stands for it, and the numbers of arguments that it takes."""
-
-    def __init__(self, stand_in: Callable, *counts: int):
-        self._stand_in, self._counts = stand_in, counts
-
-    def __call__(self, *arguments: Any) -> Any:
-        """What the stand-in makes of them."""
-        if len(arguments) not in self._counts:
-            raise Refused(f"calls a part of an array with {len(arguments)} arguments")
-        return self._stand_in(*arguments)
-
-
-GLOBALS: dict[str, Any] = {
-    "numpy.ndarray": Array,
-    "numpy.dtype": Global(Dtype, 1, 2, 3),
-    "_codecs.encode": Global(_encoded, 2),
-}
-for _core in ("numpy.core", "numpy._core"):
-    GLOBALS[f"{_core}.multiarray._reconstruct"] = Global(_empty, 3)
-    GLOBALS[f"{_core}.multiarray.scalar"] = Global(_scalar, 2)
-    GLOBALS[f"{_core}.numeric._frombuffer"] = Global(_from_buffer, 4, 5)
-
-NAMES = (
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
-    "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 PUT BINPUT LONG_BINPUT MEMOIZE GET "
-    "BINGET LONG_BINGET PROTO FRAME STOP NONE NEWTRUE NEWFALSE MARK EMPTY_TUPLE EMPTY_DICT TUPLE TUPLE1 TUPLE2 TUPLE3 "
-    "DICT SETITEM SETITEMS POP POP_MARK GLOBAL STACK_GLOBAL REDUCE BUILD"
-)
-ALLOWED = frozenset(NAMES.split())
-
-
-class Instructions(dict):
-    """What an unpickler does, by the number of the instruction; counts them, and refuses what is not there."""
-
-    seen = 0
-
-    def __getitem__(self, number: int) -> Callable:
-        self.seen += 1
-        if self.seen > INSTRUCTIONS:
-            raise Refused(f"holds more than {INSTRUCTIONS} instructions")
-        return super().__getitem__(number)
-
-    def __missing__(self, number: int) -> Callable:
-        opcode = pickletools.code2op.get(chr(number))
-        if opcode is None:
-            raise Refused("damaged or no pickle (an unknown instruction)")
-        raise Refused(f"holds the instruction {opcode.name}, which no array needs")
-
-
-class Reader(pickle._Unpickler):  # type: ignore[name-defined, misc]
+class Reader(pickle._Unpickler):
     """Reads one object of stand-ins; `load` raises Refused, or one of `DAMAGE`."""
 
-    def __init__(self, content: bytes):
-        self.file = io.BytesIO(content)
-        super().__init__(self.file, encoding="latin-1")
-        own = {"SETITEM": Reader.set_item, "SETITEMS": Reader.set_items, "DICT": Reader.make_dict}
-        own |= {"REDUCE": Reader.call, "BUILD": Reader.build, "BYTEARRAY8": pickle._Unpickler.load_binbytes8}  # type: ignore[attr-defined]
-        numbers = {op.name: ord(op.code) for op in pickletools.opcodes if op.name in ALLOWED}
-        self.dispatch = Instructions({n: own.get(name, self.dispatch[n]) for name, n in numbers.items()})
-        self.bytes = 0  # in all arrays and encoded strings, some of which a file may repeat by reference
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+
+    def __init__(self, file: io.BytesIO):
+        super().__init__(file, encoding="latin-1")
+        self.encoded = 0  # characters
+        core: dict[str, Any] = {"multiarray._reconstruct": _reconstruct, "multiarray.scalar": _scalar}
+        core |= {"numeric._frombuffer": _from_buffer}
+        self.known = {f"numpy.{name}.{place}": core[place] for name in ("core", "_core") for place in core}
+        self.known |= {"numpy.ndarray": "a class", "numpy.dtype": Dtype, "_codecs.encode": self.encode}
 
     def find_class(self, module: str, name: str) -> Any:
         """A stand-in."""
-        if f"{module}.{name}" not in GLOBALS:
+        if f"{module}.{name}" not in self.known:
             raise Refused(f"asks for {shown(f'{module}.{name}')}, which is no part of an array")
-        return GLOBALS[f"{module}.{name}"]
+        return self.known[f"{module}.{name}"]
 
-    def call(self) -> None:
+    def encode(self, text: Any, encoding: Any = "latin1") -> bytes:
+        """Stands for `_codecs.encode`, by which protocols before 3 write bytes: latin-1 alone, no other codec runs."""
+        if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+            raise Refused("holds bytes in another form than latin1")
+        self.encoded += len(text)
+        if self.encoded > LARGEST:  # of one text again and again
+            raise Refused(f"unpacks to more than {LARGEST >> 20} MiB")
+        return text.encode("latin-1")
+
+    def load_reduce(self) -> None:
         """A stand-in with its arguments."""
         arguments, function = self.stack.pop(), self.stack.pop()
-        if not isinstance(function, Global) or not isinstance(arguments, tuple):
+        if not callable(function) or not isinstance(arguments, tuple):
             raise Refused(f"calls {kind(function)} with {kind(arguments)}")
-        self._made(function(*arguments))
+        self.append(function(*arguments))
 
-    def build(self) -> None:
-        """The state of an array or a dtype."""
-        state, target = self.stack.pop(), self.stack.pop()
-        if not isinstance(target, Array | Dtype):
-            raise Refused(f"sets the state of {kind(target)}")
-        target.build(state)
-        self._made(target)
+    def load_build(self) -> None:
+        """The state of an array, whose bytes Python 2 wrote as a string, or of a dtype."""
+        state, target = self.stack.pop(), self.stack[-1]
+        if not isinstance(target, Array | Dtype) or not isinstance(state, tuple):
+            raise Refused(f"sets the state of {kind(target)} to {kind(state)}")
+        if isinstance(target, Array) and isinstance(state[-1], str):
+            state = (*state[:-1], self.encode(state[-1]))
+        target.build(*state)
 
-    def set_item(self) -> None:
-        """One key and value."""
-        value, key = self.stack.pop(), self.stack.pop()
-        self._fill([key, value])
+    def load_empty_dict(self) -> None:
+        """A dict, of protocols from 1 on."""
+        self.append(Curves())
 
-    def set_items(self) -> None:
-        """Those above the mark."""
-        self._fill(self.pop_mark())
+    def load_dict(self) -> None:
+        """A dict, of protocol 0, which never puts anything into it at once."""
+        if self.pop_mark():
+            raise Refused("holds a dict in an unknown form")
+        self.append(Curves())
 
-    def make_dict(self) -> None:
-        """A dict of what is above the mark."""
-        items = self.pop_mark()
-        self.append({})
-        self._fill(items)
-
-    def _fill(self, items: list[Any]) -> None:
-        """Keys and values into the dict beneath them; keys are pairs of strings, each once."""
-        target = self.stack[-1]
-        if not isinstance(target, dict) or len(items) % 2:
-            raise Refused("damaged (keys without a dict)")
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, tuple) or len(key) != 2 or not all(isinstance(name, str) for name in key):
-                size = f" of {len(key)}" if isinstance(key, tuple) else ""
-                raise Refused(f"holds a key that is {kind(key)}{size}, not a pair of strings")
-            if key in target:
-                raise Refused(f"holds the key {shown(key)} twice")
-            target[key] = value
-
-    def _made(self, value: Any) -> None:
-        """Onto the stack, counted: a small file must not become a large one by repetition."""
-        self.append(value)
-        made = value.values if isinstance(value, Array) else value
-        self.bytes += made.nbytes if isinstance(made, np.ndarray) else len(made) if isinstance(made, bytes) else 0
-        if self.bytes > 2 * LARGEST:  # twice: protocols before 3 have each array's bytes as a string and as bytes
-            raise Refused(f"unpacks to more than {2 * LARGEST >> 20} MiB")
-
-
-# What the unpickler ends in where a file is no pickle, or not all of one.
-DAMAGE = (pickle.UnpicklingError, IndexError, KeyError, ValueError, TypeError, EOFError, OverflowError, struct.error)
-
-
-def unpickled(content: bytes) -> Any:
-    """The object that the pickle leaves; raises Refused."""
-    reader = Reader(content)
-    try:
-        found = reader.load()
-    except DAMAGE as error:
-        missing = isinstance(error, IndexError | KeyError | EOFError)
-        raise Refused(f"damaged or no pickle ({'a value is missing' if missing else shown(str(error))})") from None
-    if left := len(content) - reader.file.tell():
-        raise Refused(f"{left} bytes follow the first object")
-    return found
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.REDUCE[0]: load_reduce,
+        pickle.BUILD[0]: load_build,
+        pickle.EMPTY_DICT[0]: load_empty_dict,
+        pickle.DICT[0]: load_dict,
+    }
