@@ -17,8 +17,7 @@ from trqam.experiment import run as runs
 from trqam.experiment import verdict
 from trqam.experiment.files import write_json
 from trqam.experiment.folder import cell_of, pretraining_cell, refuse_lone
-from trqam.report import collection
-from trqam.report.collect import collect
+from trqam.report.collect import RECORD, TABLES, collect, outdated_stamp
 from trqam.report.collected import Collected
 from trqam.training.blocks import pretrain, train
 from trqam.training.trainer import Trainer
@@ -64,7 +63,7 @@ def path_of(config, stage, seed=0, method="trqam", kind="csv"):
 
 
 def tables():
-    return {name: (PAPER / name).read_bytes() for name in (*collection.TABLES, collection.RECORD)}
+    return {name: (PAPER / name).read_bytes() for name in (*TABLES, RECORD)}
 
 
 def changed(path, content):
@@ -244,7 +243,7 @@ def test_training_a_finished_stage_again_changes_no_byte(finished):
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("name", [*collection.TABLES, collection.RECORD])
+@pytest.mark.parametrize("name", [*TABLES, RECORD])
 def test_what_was_collected_is_drawn_as_it_was_collected(name, finished):
     Collected.load(finished, PAPER)
     path = PAPER / name
@@ -270,7 +269,7 @@ def test_results_are_drawn_for_their_own_configuration(key, finished, tiny_data)
 
 def test_the_fingerprint_asks_for_collecting_again_only_where_it_would_differ(finished, tiny_data):
     def stamp(loaded):
-        return collection.outdated_stamp(loaded, PAPER, verdict.check_everything(loaded))
+        return outdated_stamp(loaded, PAPER, verdict.check_everything(loaded))
 
     fewer = load_with(tiny_data, seeds=1)
     assert stamp(finished) == []

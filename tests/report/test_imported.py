@@ -17,7 +17,7 @@ from trqam.config.errors import UserError
 from trqam.config.load import tasks_of
 from trqam.config.reading import read_json, sha256
 from trqam.experiment.files import write_json
-from trqam.report import collection, tables
+from trqam.report import collect, tables
 from trqam.report.collected import Collected, read_reported
 from trqam.report.imported import COLUMNS, described, import_curves, load
 from trqam.report.statistics import round_half_up
@@ -563,7 +563,7 @@ def test_collected_results_come_with_what_was_imported(config, tmp_path):
     made.runs.to_csv(tmp_path / "runs.csv", index=False)
     for name in ("datasets", "manifests"):
         write_json(tmp_path / f"{name}.json", getattr(made, name))
-    collection.record(config, tmp_path, "nothing: the results are invented")
+    collect.record(config, tmp_path, "nothing: the results are invented")
     found = Collected.load(config, tmp_path, tmp_path / "imported").imported
     assert set(COLUMNS) - {"source"} <= set(made.metrics)
     assert found.task.eq("").all()

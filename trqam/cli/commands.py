@@ -266,7 +266,7 @@ def archive(arguments: argparse.Namespace, config: configuration.Config) -> None
 
 def rebuild(arguments: argparse.Namespace) -> None:
     """Make the paper of an archive anew: no training, no GPU, no network."""
-    from trqam.report.rebuild import rebuild
+    from trqam.report.archive import rebuild
 
     print(*rebuild(arguments.archive, arguments.out), sep="\n")
 

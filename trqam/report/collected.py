@@ -1,32 +1,43 @@
 """What `trqam collect` gathered, read once: all that a table, a figure, a claim or a page is made of."""
 
 import io
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pandas as pd
 
 from trqam.config.errors import UserError
 from trqam.config.load import Config
-from trqam.config.reading import read_bytes, read_json
-from trqam.config.strict import check, read_record, shown
-from trqam.report import collection
+from trqam.config.reading import read_bytes
+from trqam.config.strict import read_record, shown
+from trqam.config.wording import task_label
+from trqam.experiment import files
 from trqam.report import imported as published
+from trqam.report.collect import AGAIN, check
 from trqam.report.selection import CLAIMS, IMPORTED, PAPER
 
 REPORTED = PAPER / "reported.csv"
 REPORTED_COLUMNS = {"domain", "method", "phase", "mean", "std", "n_seeds", "source"}
 RUN = {"task", "method", "seed", "stage", "status"}  # columns that nothing can be made without
+METRICS = RUN | {"domain", "step", "total_step", "success"}
+NUMBERS = {"seed", "step", "total_step", "success", "mean", "std", "n_seeds"}
 WRITTEN = (
     "metrics.csv", "runs.csv", "datasets.json", "manifests.json", "collected.json", "claims.json", "facts.tex",
     "theory_facts.tex", "paper.pdf", "report.html", "figures", "tables", "latex",
 )  # fmt: skip
-NUMBERS = {"seed", "step", "total_step", "success", "mean", "std", "n_seeds"}
-METRICS = RUN | {"domain", "step", "total_step", "success"}
+MARK = "¶"  # of cells whose runs do not belong together (`trqam.experiment.verdict`)
+T = TypeVar("T")
+
+
+class Manifests(msgspec.Struct):
+    """manifests.json."""
+
+    configurations: dict[str, dict[str, Any]]
+    environments: dict[str, dict[str, Any]]
+    mixed: list[dict[str, str]] = []
 
 
 @dataclass(frozen=True, eq=False)  # by identity, so that what is computed of it can be remembered
@@ -67,63 +78,82 @@ class Collected:
         reported: str | Path = REPORTED,
         claims: str | Path = CLAIMS,
     ) -> "Collected":
-        """Reads ``folder``, where `trqam collect` wrote to, and the curves in ``imported``; UserError if it did not."""
+        """Reads ``folder``, where `trqam collect` wrote to, and the curves in ``imported``; UserError if it did not.
+
+        That the tables are whole does not say that they are ours: an archive from elsewhere may hold any.
+        """
         folder = Path(folder)
-        names = collection.TABLES
-        if missing := [folder / name for name in (*names, collection.RECORD) if not (folder / name).is_file()]:
-            raise UserError(f"{missing[0]}: missing; run `trqam collect` first")
-        tables = [read_table(folder / name, columns) for name, columns in zip(names[:2], (METRICS, RUN), strict=True)]
-        _check_metrics(tables[0], config, folder / names[0])
-        records = [read_json(folder / name) for name in names[2:]]
-        for record, kind, name in zip(records, (dict[str, dict[str, Any]], Manifests), names[2:], strict=True):
-            check(record, kind, str(folder / name), "run `trqam collect` again")
-        collection.check(config, folder)
-        return cls(config, *tables, *records, published.load(imported), read_reported(reported), Path(claims))
-
-
-class Manifests(msgspec.Struct):
-    """What is read of manifests.json."""
-
-    configurations: dict[str, dict[str, Any]]
-    environments: dict[str, dict[str, Any]]
+        contents = {folder / name: content for name, content in check(config, folder).items()}
+        metrics, runs, datasets, manifests = contents
+        return cls(
+            config,
+            _of_scale(_table(contents[metrics], metrics, METRICS, AGAIN), config, metrics),
+            _table(contents[runs], runs, RUN, AGAIN),
+            _record(contents[datasets], datasets, dict[str, dict[str, Any]]),
+            msgspec.to_builtins(_record(contents[manifests], manifests, Manifests)),
+            published.load(imported),
+            read_reported(reported),
+            Path(claims),
+        )
 
 
 def refuse_foreign(folder: Path) -> None:
     """A UserError if ``folder`` has what collecting and rendering write, and was not filled by `trqam collect`."""
     for name in WRITTEN:
-        if os.path.lexists(folder / name):
-            what = f"and {folder} holds no results that `trqam collect` gathered; give another --folder"
-            try:
-                read_record(folder / "manifests.json", Manifests, "")
-            except UserError:
-                raise UserError(f"{folder / name}: exists, {what}") from None
+
+        def ours(_: Path) -> object:
+            return read_record(folder / "manifests.json", Manifests, AGAIN)
+
+        files.refuse_foreign(folder / name, ours, "work of `trqam collect`", "give another --folder")
 
 
-def read_table(path: Path, columns: set[str], again: str = "run `trqam collect` again") -> pd.DataFrame:
-    """A table of `trqam collect` with at least these columns; a UserError ends in ``again``."""
-    content = io.BytesIO(read_bytes(path, fix=again))
+def read_reported(path: str | Path = REPORTED) -> pd.DataFrame:
+    """The published numbers: domain, method, phase, step, mean, std, n_seeds, source."""
+    again = "restore the file from git"
+    return _table(read_bytes(path, fix=again), Path(path), REPORTED_COLUMNS, again)
+
+
+def _table(content: bytes, path: Path, columns: set[str], again: str) -> pd.DataFrame:
+    """A table with at least these columns, whose `NUMBERS` are numbers."""
     try:
-        table = pd.read_csv(content)
+        table = pd.read_csv(io.BytesIO(content))
     except ValueError:  # of pandas' errors, too
         raise UserError(f"{path}: damaged, not a table; {again}") from None
     if lacking := columns - set(table):
-        raise UserError(f"{path}: {sorted(lacking)[0]}: column missing; {again}")
+        raise UserError(f"{path}: {min(lacking)}: column missing; {again}")
     for column in NUMBERS & set(table):
         if not pd.api.types.is_numeric_dtype(table[column]) or table[column].dtype == bool:
             raise UserError(f"{path}: {column}: holds what is no number; {again}")
     return table
 
 
-def _check_metrics(metrics: pd.DataFrame, config: Config, path: Path) -> None:
-    """A UserError unless every row belongs to the configuration, and success is a fraction."""
-    again = "run `trqam collect` again"
+def _of_scale(metrics: pd.DataFrame, config: Config, path: Path) -> pd.DataFrame:
+    """The same; a UserError unless every row belongs to the configuration, and success is a fraction."""
     for column, known in (("task", config.tasks), ("method", [*config.compared, *config.ablated])):
         if unknown := [name for name in metrics[column].unique() if name not in known]:
-            raise UserError(f"{path}: {column}: {shown(str(unknown[0]))!r} is not of {config.path}; {again}")
+            raise UserError(f"{path}: {column}: {shown(str(unknown[0]))!r} is not of {config.path}; {AGAIN}")
     if not metrics["success"].dropna().between(0, 1).all():
-        raise UserError(f"{path}: success: is not from 0 to 1 in every row; {again}")
+        raise UserError(f"{path}: success: is not from 0 to 1 in every row; {AGAIN}")
+    return metrics
 
 
-def read_reported(path: str | Path = REPORTED) -> pd.DataFrame:
-    """The published numbers: domain, method, phase, step, mean, std, n_seeds, source."""
-    return read_table(Path(path), REPORTED_COLUMNS, "restore the file from git")
+def _record(content: bytes, path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, RecursionError):
+        raise UserError(f"{path}: damaged, not what `trqam collect` writes; {AGAIN}") from None
+
+
+def mixed_mark(collected: Collected, tasks: list[str], method: str) -> str:
+    """The mark, if one of the cells of ``method`` on ``tasks`` is a mixture."""
+    return MARK if any((task, method) in collected.mixed for task in tasks) else ""
+
+
+def mixed_note(collected: Collected) -> str:
+    """What the mark means, and where; empty if nothing is mixed."""
+    config, parts = collected.config, []
+    for (task, method), reason in collected.mixed.items():
+        label = config.methods[method].label if method in config.methods else method
+        parts.append(f"{label} on {task_label(config, task)} ({reason})")
+    what = "not all made by the same code, versions and configuration"
+    return f" {MARK} mixed: {what}: {'; '.join(parts)}." if parts else ""

@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 
 from trqam.config.wording import task_label, words
-from trqam.report.collected import Collected
-from trqam.report.mixed import mixed_mark
+from trqam.report.collected import Collected, mixed_mark
 
 KEPT = ("task", "method", "seed", "stage", "status", "digest", "environment")
 MEASURED = ("wall_time_s", "updates_per_s")  # shown to three digits at most

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(workflow.basedir).parent))
 from trqam.config import load as configuration
 from trqam.operations import leftovers
 from trqam.experiment import resources as requested
-from trqam.report import collection
+from trqam.report.collect import outdated_stamp
 from trqam.experiment import verdict
 from trqam.config.errors import UserError
 
@@ -148,4 +148,4 @@ def asked_for(wildcards):
     Before anything trains, it is said here in one line if a run is damaged, or of another configuration or code.
     """
     parts = checked(verdict.check_everything, CONFIG)
-    return collection.outdated_stamp(CONFIG, Path(PAPER), parts) if parts else []
+    return outdated_stamp(CONFIG, Path(PAPER), parts) if parts else []

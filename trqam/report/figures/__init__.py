@@ -19,8 +19,7 @@ from matplotlib.figure import Figure
 from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.experiment.files import write_atomically
-from trqam.report.collected import Collected
-from trqam.report.mixed import mixed_note
+from trqam.report.collected import Collected, mixed_note
 from trqam.report.selection import PAPER, figure_module, figure_names
 
 

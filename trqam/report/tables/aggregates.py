@@ -2,7 +2,7 @@
 
 from trqam.config.load import Config
 from trqam.config.wording import thousands
-from trqam.report.collected import Collected
+from trqam.report.collected import Collected, mixed_mark, mixed_note
 from trqam.report.measures import (
     RESAMPLES,
     STAGES,
@@ -17,7 +17,6 @@ from trqam.report.measures import (
     trust,
     width_note,
 )
-from trqam.report.mixed import mixed_mark, mixed_note
 from trqam.report.selection import compared, data_note
 from trqam.report.statistics import round_half_up
 from trqam.report.tables import MISSING, Grid

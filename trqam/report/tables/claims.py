@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from trqam.report.claims import judge, statements
 from trqam.report.claims.judge import Verdict
 from trqam.report.claims.statements import Interval
-from trqam.report.collected import Collected
-from trqam.report.mixed import mixed_note
+from trqam.report.collected import Collected, mixed_note
 from trqam.report.selection import data_note
 from trqam.report.tables import MISSING
 

@@ -2,7 +2,7 @@
 
 from trqam.config.load import Config
 from trqam.config.wording import count, thousands
-from trqam.report.collected import Collected
+from trqam.report.collected import Collected, mixed_mark, mixed_note
 from trqam.report.measures import (
     FEW,
     RESAMPLES,
@@ -16,7 +16,6 @@ from trqam.report.measures import (
     shared_tasks,
     width_note,
 )
-from trqam.report.mixed import mixed_mark, mixed_note
 from trqam.report.selection import compared, data_note
 from trqam.report.tables import MISSING, Grid
 

@@ -9,9 +9,8 @@ import pandas as pd
 
 from trqam.config.load import Config, domain_of
 from trqam.config.wording import count, enumerated, task_label, tasks_label, thousands
-from trqam.report.collected import Collected
+from trqam.report.collected import Collected, mixed_mark, mixed_note
 from trqam.report.measures import STAGES, Cell, final_cell, is_pretraining
-from trqam.report.mixed import mixed_mark, mixed_note
 from trqam.report.selection import BEYOND, data_note, lists_single_tasks, tasks_run
 from trqam.report.statistics import round_half_up
 from trqam.report.tables import MISSING, Entry, Row, SuccessTable, by_group, printed
