@@ -20,6 +20,7 @@ from trqam.__main__ import parsed
 from trqam.config.load import from_command, load
 from trqam.experiment.lock import standing
 from trqam.experiment.run import Cell, locked
+from trqam.report.selection import figure_module, figure_names, table_names
 
 POINT = "pointmaze-medium-navigate-singletask-task2-v0"
 CORES = str(min(2, len(os.sched_getaffinity(0))))
@@ -146,32 +147,75 @@ def test_elsewhere_is_refused_in_one_line(finished, tmp_path):
         assert not list(tmp_path.glob("[!.]*"))
 
 
-EDITED = [
-    "trqam/report/figures/overall_bars.py",
-    "paper/main.tex",
-    "paper/templates/success.tex.j2",
-    "config/methods.yaml",
-    "trqam/maths/sde.py",
-    "trqam/training/blocks.py",
-]
+EDITED = {
+    "trqam/report/figures/profiles.py": {"figure_profiles", "facts", "pdf", "html", "paper"},
+    "trqam/report/tables/success.py": {
+        "table_success",
+        "table_success_tasks",
+        "table_imported",
+        "pdf",
+        "html",
+        "paper",
+    },
+    "trqam/report/html.py": {"html", "paper"},
+    "trqam/maths/sde.py": {"theory_figure", "pdf", "html", "paper"},
+    "trqam/training/blocks.py": set(),
+    "paper/main.tex": {"pdf", "paper"},
+    "paper/templates/facts.tex.j2": {"facts", "pdf", "paper"},
+    "config/methods.yaml": None,
+}
 
 
 @pytest.mark.parametrize("edited", EDITED)
-def test_an_edit_redraws_and_never_retrains(finished, edited):
+def test_an_edit_redraws_what_it_touches_and_never_retrains(finished, edited):
     path = finished / edited  # a changed content: Snakemake sees through a mere touch of a small file
     content = path.read_text()
     path.write_text(content + ("\n% edited\n" if path.suffix == ".tex" else "\n# edited\n"))
-    jobs = planned(snakemake(finished, "paper", "--configfile", "tests/tiny.yaml", "-n"))
+    jobs = planned(snakemake(finished, "paper", "--configfile", "tests/tiny.yaml", "-n")).keys()
     path.write_text(content)
-    assert not [name for name in jobs if name.startswith(("offline", "online", "pretrain", "dataset"))]
-    assert ("theory_figure" in jobs) == (edited == "trqam/maths/sde.py")
-    assert ("pdf" in jobs) == (edited != "trqam/training/blocks.py")
-    drawn = {name for name in jobs if name.startswith("figure_")}
-    if edited == "config/methods.yaml":
-        assert "figure_overall_bars" in drawn
-        assert len(drawn) > 1
-    else:
-        assert drawn == ({"figure_overall_bars"} if edited.endswith("overall_bars.py") else set())
+    if EDITED[edited] is not None:
+        assert jobs == EDITED[edited]
+    assert not [name for name in jobs if name.startswith(("offline", "online", "pretrain", "dataset", "collect"))]
+
+
+LAZY = ("trqam.config.mistakes", "trqam.report.theory_figure")  # imported within functions
+LOADED = """
+import importlib, json, sys
+def ours(): return sorted(name for name in sys.modules if name.partition(".")[0] == "trqam")
+loaded = {}
+for part, modules in json.loads(sys.argv[1]).items():
+    for name in ours(): del sys.modules[name]
+    for module in modules: importlib.import_module(module)
+    loaded[part] = ours()
+print(json.dumps(loaded))
+"""
+
+
+def test_every_module_of_the_report_is_an_input_of_all_that_it_draws_and_of_nothing_else(finished):
+    """The inputs that Snakemake goes by, against what Python loads to draw; imports within functions are in `LAZY`."""
+    lines = snakemake(finished, "paper", "--configfile", "tests/tiny.yaml", "--detailed-summary").splitlines()
+    rows = [line.split("\t") for line in lines if line.count("\t") == 7]
+    inputs = {row[2]: {path for path in row[4].split(",") if path.startswith("trqam/")} for row in rows[1:]}
+    loaded = load(ROOT / "tests/tiny.yaml")
+    captions = [figure_module(name) for name in figure_names(loaded)]
+    printed = [f"trqam.report.tables.{name}" for name in table_names(loaded)]
+    modules = {f"figure_{name}": [figure_module(name)] for name in figure_names(loaded)}
+    modules |= {f"table_{name}": [f"trqam.report.tables.{name}"] for name in table_names(loaded)}
+    modules |= {name: [f"trqam.report.{name}"] for name in ("theory_figure", "facts", "html")}
+    modules |= {"claims": ["trqam.report.claims.judge"], "pdf": ["trqam.report.latex"]}
+    modules["facts"] += captions
+    modules["html"] += [*captions, *printed]
+
+    def name(path):
+        return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+    told = {part: [*roots, *(set(LAZY) & set(map(name, inputs[part])))] for part, roots in modules.items()}
+    command = [sys.executable, "-c", LOADED, json.dumps(told)]
+    done = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=True)
+    for part, names in json.loads(done.stdout).items():
+        assert set(map(name, inputs[part])) == set(names), part
+    trained = [path for part, paths in inputs.items() for path in paths if part not in modules]
+    assert {path.rpartition("/")[0] for path in trained} <= {"trqam/operations/rollouts", "trqam/report"}
 
 
 TINY = ["--configfile", "tests/tiny.yaml"]

@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Collection, Iterable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -96,11 +97,29 @@ def code_digest(agent: str) -> str:
 
 def sources(agent: str) -> list[str]:
     """The modules that count, by name."""
+    return _closure(["trqam.training.blocks", f"trqam.agents.{agent}"], BESIDE)
+
+
+def files(*modules: str) -> list[str]:
+    """The files of ``modules`` and of all that they import from this package, from the project's folder.
+
+    The packages that hold them are among them, because Python runs those first.
+    """
+    found: list[str] = []
+    waiting = [*modules]
+    while waiting:
+        found = _closure([*found, *waiting])
+        waiting = sorted({module.rpartition(".")[0] for module in found} - {*found, ""})
+    return [str(path.relative_to(PACKAGE.parent)) for path in map(_path, found) if path]
+
+
+def _closure(modules: Iterable[str], beside: Collection[str] = ()) -> list[str]:
+    """``modules`` and what they import, directly or not, but for ``beside`` and what only that imports."""
     found: set[str] = set()
-    waiting = ["trqam.training.blocks", f"trqam.agents.{agent}"]
+    waiting = [*modules]
     while waiting:
         module = waiting.pop()
-        if module not in found and module not in BESIDE:
+        if module not in found and module not in beside:
             found.add(module)
             waiting += _imported(module)
     return sorted(found)
@@ -112,6 +131,7 @@ def _path(module: str) -> Path | None:
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
+@cache
 def _imported(module: str) -> list[str]:
     """What of this package a module imports, anywhere in it."""
     names: list[str] = []

@@ -49,6 +49,9 @@ TRQAM = f"python -m trqam {CONFIG_OPTIONS}"
 RESULTS = str(CONFIG.results)
 PAPER = f"{RESULTS}/paper"
 LOGS = f"{RESULTS}/logs"
+BENCHMARKS = (
+    f"{RESULTS}/benchmarks"  # seconds and memory of each job, which nothing reads back
+)
 GPUS = 0 if CONFIG.scale.device == "cpu" else 1  # of a job that trains
 SEEDS = range(CONFIG.scale.seeds)
 BLOCKS = [
@@ -110,10 +113,10 @@ def checked(check, *arguments):
         sys.exit(error.exit_code)
 
 
-def training_data(stage, seeds):
-    """For `input`: the dataset, and the behaviour-cloned field where the method starts from it.
+def begins_from(stage, seeds):
+    """For `input`: the dataset, the behaviour-cloned field where the method starts from it, and the stage before.
 
-    Both are ancient: training begins after them, but what is trained is not trained again because they are newer.
+    All are ancient: training begins after them, but what is trained is not trained again because they are newer.
     """
 
     def needed(wildcards):
@@ -123,6 +126,10 @@ def training_data(stage, seeds):
         files = [card_of(domain)]
         if "pretrain" in CONFIG.methods[method].stages:
             files.append(f"{RESULTS}/pretrained/{domain}/base.safetensors")
+        if stage == "online":
+            files += [
+                f"{RESULTS}/{task}/{method}/seed{seed}/offline.csv" for seed in seeds
+            ]
         return list(map(ancient, files))
 
     return needed
@@ -140,6 +147,11 @@ def runtime(kind):
 def memory(kind):
     """Megabytes of a job of this kind, for `resources`."""
     return lambda wildcards, attempt: REQUESTS.mem_mb(kind, attempt)
+
+
+def shown(path, category, **labels):
+    """For `output`: a file that `snakemake --report` shows."""
+    return report(path, category=category, labels=labels)
 
 
 def asked_for(wildcards):

@@ -14,8 +14,8 @@ rule dataset:
         f"{CONFIG.scale.data_dir}/{{domain}}/card.json",
     log:
         f"{LOGS}/dataset/{{domain}}.log",
-    conda:
-        "../../environment.yml"
+    benchmark:
+        f"{BENCHMARKS}/dataset/{{domain}}.tsv"
     threads: 1
     resources:
         gpu=0,

@@ -1,6 +1,7 @@
-# From per-seed files to the paper. Each figure and table is a rule of its own that names the code and style it is made
-# with as inputs, so that an edit redraws it and nothing more.
+# From per-seed files to the paper. Each part is a rule of its own, whose inputs are what it is made of: data, style or
+# template, and the modules that draw it with all that they import. So an edit redraws what it touches and nothing more.
 
+from trqam.experiment import provenance
 from trqam.report.selection import (
     figure_module,
     figure_names,
@@ -8,8 +9,6 @@ from trqam.report.selection import (
     table_names,
 )
 
-FIGURES = figure_names(CONFIG)
-TABLES = table_names(CONFIG)
 COLLECTED = expand(
     f"{PAPER}/{{name}}",
     name=[
@@ -20,30 +19,102 @@ COLLECTED = expand(
         "collected.json",
     ],
 )
-IMPORTED = [str(path) for path in imported_tables()]  # curves that others published
-SHOWN = [
-    CONFIG.scale.domains_file,
-    CONFIG.scale.methods_file,
-]  # labels, colours, budgets
-SHARED = [
-    "trqam/__main__.py",
-    "trqam/cli/commands.py",
-    "trqam/report/imported.py",
-    "trqam/report/selection.py",
-    "trqam/report/build.py",
-    "trqam/report/collected.py",
-    "trqam/report/measures.py",
-    "trqam/report/statistics.py",
+RESULTS_READ = [
+    *COLLECTED,
+    *map(str, imported_tables()),  # curves that others published
     "paper/reported.csv",
+    CONFIG.scale.domains_file,  # labels, colours, budgets
+    CONFIG.scale.methods_file,
 ]
 CLAIMS = [
     "config/claims.yaml",
-    "config/paper.yaml",  # what the paper's own scale is
-    "trqam/report/claims/judge.py",
-    "trqam/report/claims/statements.py",
-    "trqam/report/claims/evidence.py",
-    "trqam/report/claims/rules.py",
-]
+    "config/paper.yaml",
+]  # and what the paper's own scale is
+STYLE = "paper/style.mplstyle"
+DRAWN = [f"{PAPER}/figures/{name}" for name in (*figure_names(CONFIG), "theory")]
+PRINTED = [f"{PAPER}/tables/{name}.tex" for name in table_names(CONFIG)]
+FIGURE_MODULES = [figure_module(name) for name in figure_names(CONFIG)]
+TABLE_MODULES = [f"trqam.report.tables.{name}" for name in table_names(CONFIG)]
+
+
+def templates(*names):
+    """The templates of these names."""
+    return [f"paper/templates/{name}.j2" for name in names]
+
+
+def figure(name):
+    """Of a figure: what `report` shows, and the picture of the page."""
+    path = f"{PAPER}/figures/{name}"
+    return [shown(f"{path}.pdf", "Figures", figure=name), f"{path}.png"]
+
+
+# A rule's name: what `trqam render` is asked for, the modules that make it, its other inputs, its outputs.
+PARTS = {
+    f"figure_{name}": (
+        f"figure {name}",
+        [figure_module(name)],
+        [RESULTS_READ, STYLE],
+        figure(name),
+    )
+    for name in figure_names(CONFIG)
+}
+PARTS |= {
+    f"table_{name}": (
+        f"table {name}",
+        [f"trqam.report.tables.{name}"],
+        [
+            RESULTS_READ,
+            templates(f"{name}.tex", "_grid.tex", "_success.tex"),
+            CLAIMS if name == "claims" else [],
+        ],
+        [f"{PAPER}/tables/{name}.tex"],
+    )
+    for name in table_names(CONFIG)
+}
+PARTS |= {
+    "theory_figure": (  # no training, no data, and the same at every scale
+        "theory",
+        ["trqam.report.theory_figure"],
+        [STYLE],
+        [*figure("theory"), f"{PAPER}/theory_facts.tex"],
+    ),
+    "claims": (
+        "claims",
+        ["trqam.report.claims.judge"],
+        [RESULTS_READ, CLAIMS],
+        [f"{PAPER}/claims.json"],
+    ),
+    "facts": (  # captions, too
+        "facts",
+        ["trqam.report.facts", *FIGURE_MODULES],
+        [RESULTS_READ, CLAIMS, templates("facts.tex")],
+        [f"{PAPER}/facts.tex"],
+    ),
+    "pdf": (
+        "pdf",
+        ["trqam.report.latex"],
+        [
+            [f"{path}.pdf" for path in DRAWN],
+            PRINTED,
+            f"{PAPER}/facts.tex",
+            f"{PAPER}/theory_facts.tex",
+            ["paper/main.tex", "paper/theory.tex", "paper/fallback.tex"],
+        ],
+        [shown(f"{PAPER}/paper.pdf", "Paper")],
+    ),
+    "html": (
+        "html",
+        ["trqam.report.html", *FIGURE_MODULES, *TABLE_MODULES],
+        [
+            RESULTS_READ,
+            CLAIMS,
+            [f"{path}.png" for path in DRAWN],
+            ROLLOUTS,
+            templates("report.html", "report_parts.html", "report.css", "report.js"),
+        ],
+        [shown(f"{PAPER}/report.html", "Paper")],
+    ),
+}
 
 
 rule collect:
@@ -55,9 +126,9 @@ rule collect:
         COLLECTED,
     log:
         f"{LOGS}/collect.log",
+    benchmark:
+        f"{BENCHMARKS}/collect.tsv"
     localrule: True
-    conda:
-        "../../environment.yml"
     threads: 1
     params:
         trqam=TRQAM,
@@ -65,195 +136,37 @@ rule collect:
         "{params.trqam} collect 2>&1 | tee -ai {log} {log}.all"
 
 
-for figure in FIGURES:
+for part, (kind, modules, others, outputs) in PARTS.items():
 
     rule:
         name:
-            f"figure_{figure}"
+            part
         input:
-            COLLECTED,
-            IMPORTED,
-            SHOWN,
-            SHARED,
-            "trqam/report/figures/__init__.py",
-            "trqam/report/curves.py",
-            "trqam/report/overlay.py",
-            "trqam/report/panels.py",
-            "paper/style.mplstyle",
-            module=f"{figure_module(figure).replace('.', '/')}.py",
+            provenance.files(*modules),
+            *others,
         output:
-            report(
-                f"{PAPER}/figures/{figure}.pdf",
-                category="Figures",
-                labels={"figure": figure},
-            ),
-            f"{PAPER}/figures/{figure}.png",
+            *outputs,
         log:
-            f"{LOGS}/figure/{figure}.log",
+            f"{LOGS}/{kind.replace(' ', '/')}.log",
+        benchmark:
+            f"{BENCHMARKS}/{kind.replace(' ', '/')}.tsv"
         localrule: True
-        conda:
-            "../../environment.yml"
         threads: 1
         params:
-            trqam=TRQAM,
-            figure=figure,
+            command=f"{TRQAM} render {kind}",
         shell:
-            "{params.trqam} render figure {params.figure} 2>&1 | tee -ai {log} {log}.all"
+            "{params.command} 2>&1 | tee -ai {log} {log}.all"
 
 
-for table in TABLES:
-
-    rule:
-        name:
-            f"table_{table}"
-        input:
-            COLLECTED,
-            IMPORTED,
-            SHOWN,
-            SHARED,
-            "trqam/report/latex.py",
-            "trqam/report/settings.py",
-            "trqam/report/symbols.py",
-            "trqam/report/tables/__init__.py",
-            "paper/templates/_grid.tex.j2",
-            "paper/templates/_success.tex.j2",
-            CLAIMS if table == "claims" else [],
-            module=f"trqam/report/tables/{table}.py",
-            template=f"paper/templates/{table}.tex.j2",
-        output:
-            f"{PAPER}/tables/{table}.tex",
-        log:
-            f"{LOGS}/table/{table}.log",
-        localrule: True
-        conda:
-            "../../environment.yml"
-        threads: 1
-        params:
-            trqam=TRQAM,
-            table=table,
-        shell:
-            "{params.trqam} render table {params.table} 2>&1 | tee -ai {log} {log}.all"
-
-
-FIGURE_MODULES = sorted({f"{figure_module(f).replace('.', '/')}.py" for f in FIGURES})
-
-
-rule claims:
+rule theory:
     input:
-        COLLECTED,
-        SHOWN,
-        SHARED,
-        CLAIMS,
-    output:
-        f"{PAPER}/claims.json",
-    log:
-        f"{LOGS}/claims.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    threads: 1
-    params:
-        trqam=TRQAM,
-    shell:
-        "{params.trqam} render claims 2>&1 | tee -ai {log} {log}.all"
-
-
-rule facts:
-    input:
-        COLLECTED,
-        SHOWN,
-        SHARED,
-        IMPORTED,
-        CLAIMS,
-        "trqam/report/facts.py",
-        "trqam/report/latex.py",
-        FIGURE_MODULES,  # captions
-        "trqam/report/curves.py",
-        "trqam/report/overlay.py",
-        "trqam/report/panels.py",
-        "paper/templates/facts.tex.j2",
-    output:
-        f"{PAPER}/facts.tex",
-    log:
-        f"{LOGS}/facts.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    threads: 1
-    params:
-        trqam=TRQAM,
-    shell:
-        "{params.trqam} render facts 2>&1 | tee -ai {log} {log}.all"
-
-
-rule pdf:
-    input:
-        expand(f"{PAPER}/figures/{{figure}}.pdf", figure=FIGURES),
-        expand(f"{PAPER}/tables/{{table}}.tex", table=TABLES),
-        rules.facts.output,
         rules.theory_figure.output,
-        "trqam/report/latex.py",
-        "paper/main.tex",
-        "paper/theory.tex",
-        "paper/fallback.tex",
-    output:
-        report(f"{PAPER}/paper.pdf", category="Paper"),
-    log:
-        f"{LOGS}/pdf.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    threads: 1
-    params:
-        trqam=TRQAM,
-    shell:
-        "{params.trqam} render pdf 2>&1 | tee -ai {log} {log}.all"
-
-
-rule html:
-    input:
-        COLLECTED,
-        SHOWN,
-        SHARED,
-        IMPORTED,
-        CLAIMS,
-        expand(f"{PAPER}/figures/{{figure}}.png", figure=FIGURES),
-        rules.theory_figure.output,
-        ROLLOUTS,
-        "trqam/report/html.py",
-        "trqam/report/run_list.py",
-        "trqam/report/facts.py",
-        "trqam/report/settings.py",
-        "trqam/report/symbols.py",
-        "trqam/report/tables/__init__.py",
-        [f"trqam/report/tables/{table}.py" for table in TABLES],
-        FIGURE_MODULES,  # captions
-        "trqam/report/curves.py",
-        "trqam/report/overlay.py",
-        "trqam/report/panels.py",
-        "trqam/report/theory_figure.py",
-        [
-            f"paper/templates/report{part}.j2"
-            for part in (".html", "_parts.html", ".css", ".js")
-        ],
-    output:
-        f"{PAPER}/report.html",
-    log:
-        f"{LOGS}/html.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    threads: 1
-    params:
-        trqam=TRQAM,
-    shell:
-        "{params.trqam} render html 2>&1 | tee -ai {log} {log}.all"
 
 
 rule paper:
     input:
         f"{PAPER}/paper.pdf",
         f"{PAPER}/report.html",
-        rules.claims.output,
+        f"{PAPER}/claims.json",
         COLLECTED,  # named here too, as the metrics are: Snakemake restores what a target names, not what lies between
         published(),

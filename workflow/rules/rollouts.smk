@@ -10,12 +10,9 @@ rule rollouts:
     input:
         CONFIG.scale.domains_file,
         CONFIG.scale.methods_file,  # labels and colours
-        "trqam/__main__.py",
-        "trqam/operations/rollouts/saved_policy.py",
-        "trqam/operations/rollouts/camera.py",
+        # What draws; the policies are as they were trained, whatever has become of that code.
+        sorted(map(str, Path("trqam/operations/rollouts").glob("*.py"))),
         "trqam/report/selection.py",
-        "trqam/operations/rollouts/episodes.py",
-        "trqam/operations/rollouts/film_strip.py",
         # Seed 0's last stage; its policy lies beside it, not declared.
         runs=lambda wildcards: [
             f"{RESULTS}/{wildcards.task}/{method}/seed0/{CONFIG.stages(method)[-1]}.csv"
@@ -23,16 +20,12 @@ rule rollouts:
         ],
         card=lambda wildcards: card_of(configuration.domain_of(wildcards.task)),
     output:
-        report(
-            f"{PAPER}/rollouts/{{task}}.png",
-            category="Rollouts",
-            labels={"task": "{task}"},
-        ),
+        shown(f"{PAPER}/rollouts/{{task}}.png", "Rollouts", task="{task}"),
         f"{PAPER}/rollouts/{{task}}.json",
     log:
         f"{LOGS}/rollouts/{{task}}.log",
-    conda:
-        "../../environment.yml"
+    benchmark:
+        f"{BENCHMARKS}/rollouts/{{task}}.tsv"
     threads: 1
     resources:
         gpu=0,

@@ -3,6 +3,9 @@
 # file or failing a job loses nothing, because the trainer republishes the seeds that have finished.
 
 
+from itertools import product
+
+
 rule pretrain:
     input:
         card=lambda wildcards: ancient(card_of(wildcards.domain)),
@@ -12,8 +15,8 @@ rule pretrain:
         manifest=f"{RESULTS}/pretrained/{{domain}}/pretrain.json",
     log:
         f"{LOGS}/pretrain/{{domain}}.log",
-    conda:
-        "../../environment.yml"
+    benchmark:
+        f"{BENCHMARKS}/pretrain/{{domain}}.tsv"
     threads: 1
     resources:
         gpu=GPUS,
@@ -25,59 +28,33 @@ rule pretrain:
         "{params.trqam} pretrain {wildcards.domain} 2>&1 | tee -ai {log} {log}.all"
 
 
-for block in BLOCKS:
+for stage, block in product(("offline", "online"), BLOCKS):
 
     rule:
         name:
-            f"offline_seeds_{block[0]}to{block[-1]}"
+            f"{stage}_seeds_{block[0]}to{block[-1]}"
         input:
-            training_data("offline", block),
+            begins_from(stage, block),
         output:
-            [f"{RESULTS}/{{task}}/{{method}}/seed{seed}/offline.csv" for seed in block],
-            [f"{RESULTS}/{{task}}/{{method}}/seed{seed}/offline.json" for seed in block],
-        log:
-            f"{LOGS}/offline/{{task}}_{{method}}_seeds{block[0]}to{block[-1]}.log",
-        conda:
-            "../../environment.yml"
-        threads: max(1, CONFIG.scale.env_workers)  # the trainer mostly waits while they step
-        resources:
-            gpu=GPUS,
-            mem_mb=memory("offline"),
-            runtime=runtime("offline"),
-        params:
-            trqam=TRQAM,
-            seeds=" ".join(map(str, block)),
-        shell:
-            "{params.trqam} train {wildcards.task} {wildcards.method} --stage offline --seeds {params.seeds}"
-            " 2>&1 | tee -ai {log} {log}.all"
-
-    rule:
-        name:
-            f"online_seeds_{block[0]}to{block[-1]}"
-        input:
             [
-                ancient(f"{RESULTS}/{{task}}/{{method}}/seed{seed}/offline.csv")
+                f"{RESULTS}/{{task}}/{{method}}/seed{seed}/{stage}.{kind}"
+                for kind in ("csv", "json")
                 for seed in block
             ],
-            training_data("online", block),
-        output:
-            [f"{RESULTS}/{{task}}/{{method}}/seed{seed}/online.csv" for seed in block],
-            [f"{RESULTS}/{{task}}/{{method}}/seed{seed}/online.json" for seed in block],
         log:
-            f"{LOGS}/online/{{task}}_{{method}}_seeds{block[0]}to{block[-1]}.log",
-        conda:
-            "../../environment.yml"
+            f"{LOGS}/{stage}/{{task}}_{{method}}_seeds{block[0]}to{block[-1]}.log",
+        benchmark:
+            f"{BENCHMARKS}/{stage}/{{task}}_{{method}}_seeds{block[0]}to{block[-1]}.tsv"
         threads: max(1, CONFIG.scale.env_workers)  # the trainer mostly waits while they step
         resources:
             gpu=GPUS,
-            mem_mb=memory("online"),
-            runtime=runtime("online"),
+            mem_mb=memory(stage),
+            runtime=runtime(stage),
         params:
-            trqam=TRQAM,
-            seeds=" ".join(map(str, block)),
+            command=f"{TRQAM} train",
+            options=f"--stage {stage} --seeds {' '.join(map(str, block))}",
         shell:
-            "{params.trqam} train {wildcards.task} {wildcards.method} --stage online --seeds {params.seeds}"
-            " 2>&1 | tee -ai {log} {log}.all"
+            "{params.command} {wildcards.task} {wildcards.method} {params.options} 2>&1 | tee -ai {log} {log}.all"
 
 
 # A seed, task or method that the scale does not have is said to be none, in place of "No rule to produce".
