@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.fake_results import full_config
-from trqam.report import curves
+from trqam.report import panels
 from trqam.report.selection import collapsing, compared, contrasted, internal_external
 
 VISION = {
@@ -68,7 +68,7 @@ def test_methods_of_a_figure_can_be_told_apart(together, vision):
 @pytest.mark.parametrize("together", [compared, contrasted])
 def test_methods_of_a_figure_have_markers_of_their_own(together):
     config = full_config()
-    markers = [curves.look(config, method)["marker"] for method in together(config) if method != "behaviour_cloning"]
+    markers = [panels.look(config, method)["marker"] for method in together(config) if method != "behaviour_cloning"]
     assert len(set(markers)) == len(markers)
 
 

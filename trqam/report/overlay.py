@@ -11,7 +11,8 @@ from matplotlib.lines import Line2D
 
 from trqam.config.load import Config, domain_of, tasks_of
 from trqam.config.wording import enumerated, thousands
-from trqam.report.curves import INK, Runs
+from trqam.report.drawing import INK
+from trqam.report.runs import Runs
 
 DASHES = ((0, (4, 2)), (0, (1.5, 1.5)), (0, (4, 1.5, 1, 1.5)))  # a source, in the order of their names
 THIN = 0.8
@@ -51,8 +52,8 @@ def draw(axes: Axes, rows: pd.DataFrame, config: Config, tasks: list[str]) -> No
     looks = _dashes(rows)
     for (name, method), own in rows.groupby(["source", "method"]):
         mean = own.groupby("total_step").success.mean()
-        style = {"color": config.methods[method].colour, "linestyle": looks[name], "linewidth": THIN}
-        axes.plot(mean.index, mean, **style, zorder=1.8)
+        colour = config.methods[method].colour
+        axes.plot(mean.index, mean, color=colour, linestyle=looks[name], linewidth=THIN, zorder=1.8)
 
 
 def _dashes(rows: pd.DataFrame) -> dict[str, tuple]:
@@ -61,8 +62,8 @@ def _dashes(rows: pd.DataFrame) -> dict[str, tuple]:
 
 def handles(rows: pd.DataFrame) -> list[Line2D]:
     """For a legend: one entry a source."""
-    look = {"color": INK, "linewidth": THIN}
-    return [Line2D([], [], label=f"{name} (imported)", linestyle=s, **look) for name, s in _dashes(rows).items()]
+    named = {f"{name} (imported)": style for name, style in _dashes(rows).items()}
+    return [Line2D([], [], label=label, linestyle=s, color=INK, linewidth=THIN) for label, s in named.items()]
 
 
 def note(runs: Runs) -> str:

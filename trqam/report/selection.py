@@ -84,17 +84,11 @@ def internal_external(config: Config) -> list[str]:
     return both if len(both) == 2 else []
 
 
-FIGURES = (
-    "overall_bars",
-    "profiles",
-    "collapse",
-    "offline_to_online",
-    "trust_region",
-    "adaptive_constant",
-    "external_kl",
-    "pretraining",
-    "budget_sweep",
-)
+FIGURES = {  # in the text, and the module of trqam.report.figures that draws each
+    "overall_bars": "bars", "profiles": "profiles", "collapse": "curves", "offline_to_online": "curves",
+    "trust_region": "curves", "adaptive_constant": "curves", "external_kl": "budgets", "pretraining": "bars",
+    "budget_sweep": "budgets",
+}  # fmt: skip
 TABLES = (
     "success", "aggregates", "improvement", "success_tasks", "published", "imported", "settings_common",
     "settings_domains", "settings_trust_region", "settings_baselines", "settings_ablations", "claims",
@@ -117,7 +111,8 @@ def figure_names(config: Config) -> tuple[str, ...]:
 
 def figure_module(name: str) -> str:
     """The module that draws the figure; what follows `--` in a name is an argument to it."""
-    return f"trqam.report.figures.{name.partition('--')[0]}"
+    family = name.partition("--")[0]
+    return f"trqam.report.figures.{FIGURES.get(family, family)}"
 
 
 def table_names(config: Config) -> tuple[str, ...]:

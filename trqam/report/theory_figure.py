@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from trqam.experiment.files import write_atomically
 from trqam.maths import closed_forms
-from trqam.report import figures, theory_experiments
+from trqam.report import drawing, theory_experiments
 from trqam.report.latex import escape
 
 # The experiments. Budgets are those that domains.yaml uses most, K = 10 is what the authors train with.
@@ -73,7 +73,7 @@ def write(folder: str | Path) -> None:
 
 def draw(out_path: str | Path) -> None:
     """Writes the figure to ``out_path`` (.pdf) and, beside it, as .png; the same bytes each time."""
-    figures.save(lambda: _figure(measure()), out_path)
+    drawing.save(lambda: _figure(measure()), out_path)
 
 
 def _figure(measured: Measured) -> Figure:

@@ -8,6 +8,8 @@ from matplotlib.lines import Line2D
 
 from trqam.config.wording import count, thousands
 from trqam.report.collected import Collected
+from trqam.report.drawing import INK, WIDTH
+from trqam.report.figures import Drawing
 from trqam.report.measures import (
     FEW,
     RESAMPLES,
@@ -22,7 +24,6 @@ from trqam.report.measures import (
     profile,
     scope,
 )
-from trqam.report.panels import INK, WIDTH
 from trqam.report.selection import compared
 from trqam.report.statistics import round_half_up
 
@@ -140,3 +141,6 @@ def _present(collected: Collected) -> str:
     sizes = {len(values) for runs in found for values in runs.scores.values()}
     low, high = (min(sizes), max(sizes)) if sizes else (0, 0)
     return f"n = {count(high, 'seed')}" if low == high else f"n = {low} to {count(high, 'seed')}"
+
+
+FIGURES = {"profiles": Drawing(draw, caption)}

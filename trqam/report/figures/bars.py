@@ -1,0 +1,143 @@
+"""Final success as bars: of every method after either stage, and with and without behaviour cloning first.
+
+Bars are means, error bars sample standard deviations over seeds, and rings the seeds themselves.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from trqam.config.load import Config, expanded
+from trqam.config.wording import count, enumerated, tasks_label
+from trqam.report.collected import Collected
+from trqam.report.drawing import INK, keys
+from trqam.report.figures import Drawing
+from trqam.report.measures import STAGES, final_step, final_success, is_pretraining, seed_success
+from trqam.report.panels import COLUMNS, SUCCESS, groups, one_seed, others, panel_of, panels, seeds, title_size
+from trqam.report.runs import Runs
+from trqam.report.selection import compared, scratch_pairs, tasks_run
+
+MISSING = "--"
+GREY = "#8c8c8c"
+HATCH = "////"
+
+
+def pairs(axes: Axes, rows: pd.DataFrame, config: Config, methods: list[str], sides: Sequence[str]) -> None:
+    """A full and a hatched bar for each of ``methods``, from rows with `bar` (one of them), `side`, `value`."""
+    places = {"x": "bar", "y": "value", "hue": "side", "order": methods, "hue_order": sides}
+    if len(rows):
+        error = {"color": INK, "linewidth": 0.9}
+        sns.barplot(rows, **places, ax=axes, errorbar="sd", capsize=0.06, err_kws=error, legend=False, gap=0.1)
+        for bars, hatched in zip(axes.containers, (False, True), strict=False):
+            for bar in bars:
+                colour = config.methods[methods[round(bar.get_center()[0])]].colour
+                bar.set(facecolor="white" if hatched else colour, edgecolor=colour, hatch=HATCH if hatched else None)
+        seeds(axes, rows, **places)
+    axes.set(xlim=(-0.6, len(methods) - 0.4), ylim=(0, 100), xlabel="", ylabel="")
+    axes.set_xticks(range(len(methods)), [config.methods[method].label for method in methods])
+    axes.grid(axis="x", visible=False)
+    for place, method in enumerate(methods):
+        for shift, side in zip((-0.2, 0.2), sides, strict=True):
+            asked = side in config.stages(method) or side not in STAGES
+            if asked and not ((rows.bar == method) & (rows.side == side)).any():
+                axes.text(place + shift, 2, MISSING, ha="center", va="bottom", color=INK, fontsize=7)
+
+
+def bar_keys(first: str, second: str, runs: Runs) -> list[Artist]:
+    """For a legend: what full, hatched, rings and crosses mean."""
+    fills = [Patch(label=first, color=GREY), Patch(label=second, facecolor="white", edgecolor=GREY, hatch=HATCH)]
+    return [*fills, one_seed(), *others(runs)[: bool(len(runs.diverged))]]
+
+
+def of_all(collected: Collected, *stages: str) -> Runs:
+    """The compared methods, on the tasks that all of them run on."""
+    config = collected.config
+    return Runs(collected, compared(config), tasks_run(config, *config.compared), stages or STAGES)
+
+
+def draw_overall_bars(collected: Collected) -> Figure:
+    """Success over the tasks that all compared methods run on, at the end of either stage."""
+    metrics, config, runs, parts = collected.metrics, collected.config, of_all(collected), []
+    for stage in STAGES:
+
+        def success(method: str, stage: str = stage) -> pd.Series:
+            return seed_success(metrics, runs.tasks, method, stage, final_step(config, method, stage))
+
+        parts.append(of_all(collected, stage).at_the_end(runs.tasks, success).assign(side=stage))
+    figure, ((axes,),) = panels(1, 1, 2.6)
+    pairs(axes, pd.concat(parts).rename(columns={"method": "bar"}), config, runs.methods, STAGES)
+    if len(runs.methods) > 6:
+        axes.tick_params(axis="x", rotation=30)
+        for label in axes.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
+    scope = "all tasks" if runs.tasks == config.tasks else count(len(runs.tasks), "task")
+    axes.set_ylabel(f"success over {scope} (%)")
+    keys(figure, bar_keys("end of offline", "end of online", runs))
+    return figure
+
+
+def caption_overall_bars(collected: Collected) -> str:
+    """What it shows, of how many seeds."""
+    config, runs = collected.config, of_all(collected)
+    scope = f"Success over {count(len(runs.tasks), 'task')}"
+    if runs.tasks != config.tasks:
+        listed = f" ({tasks_label(config, runs.tasks)})" if runs.tasks else ""
+        scope += f"{listed}, the part of this scale that all compared methods run on"
+    text = (
+        f"{scope}: compare each method's full bar (end of offline) with its hatched bar (end of online). Dots: "
+        "per-seed means over these tasks; error bars: sample standard deviation over seeds "
+        f"({runs.seeds()}); {MISSING}: no result."
+    )
+    if once := [config.methods[m].label for m in runs.methods if is_pretraining(config, m)]:
+        text += f" {once[0]} has one training seed, evaluated once with the streams of each seed; its dots and error "
+        text += "bar show the spread of evaluation, not of training."
+    return text
+
+
+def of_the_pairs(collected: Collected) -> Runs:
+    """Methods that start from behaviour cloning, each with the one that does not."""
+    config = collected.config
+    methods = [method for pair in scratch_pairs(config).items() for method in pair]
+    return Runs(collected, methods, expanded(config.scale.ablation_tasks), ("offline",))
+
+
+def draw_pretraining(collected: Collected) -> Figure:
+    """Success at the end of the offline stage with and without behaviour cloning first, a panel a task."""
+    metrics, config, runs = collected.metrics, collected.config, of_the_pairs(collected)
+    places, sides = groups(config, runs.tasks), ("after behaviour cloning", "from scratch")
+    bars = [*scratch_pairs(config)]
+    bar_and_side = pd.DataFrame([(bar, side) for bar in bars for side in sides], runs.methods, ["bar", "side"])
+    columns = min(len(places), COLUMNS)
+    bands = -(-len(places) // columns)
+    figure, grid = panels(bands, columns, min(2.1 * bands + 0.5, 7.4), len(places), sharey=True)
+    for axes, (title, tasks) in zip(grid.flat, places.items(), strict=False):
+        rows = runs.at_the_end(tasks, partial(final_success, metrics, config, tasks))
+        pairs(axes, rows.join(bar_and_side, on="method"), config, bars, sides)
+        axes.set_title(title, fontsize=title_size(columns))
+    for axes in grid[:, 0]:
+        axes.set_ylabel(SUCCESS)
+    keys(figure, bar_keys(*sides, runs))
+    return figure
+
+
+def caption_pretraining(collected: Collected) -> str:
+    """What it shows, of how many seeds, and what its bars are."""
+    config, runs = collected.config, of_the_pairs(collected)
+    ran = enumerated([config.methods[method].label for method in scratch_pairs(config)])
+    return (
+        f"Success at the end of the offline stage with and without behaviour cloning first ({ran}), one panel a "
+        f"{panel_of(runs.tasks)}: look for pairs whose dots do not mix. Dots: seeds "
+        f"({runs.seeds(' a task')}); error bars: sample standard deviation over them; {MISSING}: no result."
+    )
+
+
+FIGURES = {
+    "overall_bars": Drawing(draw_overall_bars, caption_overall_bars),
+    "pretraining": Drawing(draw_pretraining, caption_pretraining),
+}
