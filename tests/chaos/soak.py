@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import sys
 import tempfile
 import time
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import psutil
 import torch
 
 from tests.chaos.events import into, markdown
@@ -23,7 +23,6 @@ from trqam.training.trainer import Trainer
 SAVES = 20  # and as many measurements; ten rows of metrics between two
 WARM_UP = 0.2  # of the steps: what is imported, compiled or cached once comes before
 TINIEST = {"hidden_width": 4, "hidden_layers": 1, "batch_size": 2, "flow_steps": 2, "critics": 2, "seeds": 1}
-STATUS = Path("/proc/self/status")
 MB = 1 << 20
 
 
@@ -58,7 +57,7 @@ def soak(folder: Path, steps: int, stage: str) -> list[Measured]:
         def save(trainer: Trainer) -> None:
             original(trainer)
             kept = len(checkpoint.recorded(trainer.cells[0].directory(trainer.stage)))
-            found.append(Measured(trainer.step, resident(), kept, time.monotonic() - began))
+            found.append(Measured(trainer.step, psutil.Process().memory_info().rss, kept, time.monotonic() - began))
 
         with mock.patch.object(Trainer, "_save", save):
             if stage == "offline":
@@ -68,11 +67,6 @@ def soak(folder: Path, steps: int, stage: str) -> list[Measured]:
     finally:
         os.chdir(home)
     return found
-
-
-def resident() -> int:
-    """Resident memory of this process, in bytes."""
-    return 1024 * int(re.search(r"VmRSS:\s+(\d+) kB", STATUS.read_text())[1])
 
 
 def growth(measured: list[Measured]) -> float:

@@ -115,10 +115,10 @@ class Cluster:
         """slurmctld or slurmd."""
         self._start(name, "-D", *(("-N", "node") if name == "slurmd" else ()))
 
-    def stop(self, name: str, kill: bool = False) -> None:
-        """Ends a daemon of ours; ``kill``: as a crash would."""
+    def stop(self, name: str) -> None:
+        """Ends a daemon of ours."""
         daemon = self._daemons.pop(name)
-        (daemon.kill if kill else daemon.terminate)()
+        daemon.terminate()
         try:
             daemon.wait(10)
         except subprocess.TimeoutExpired:
@@ -146,11 +146,6 @@ class Cluster:
     def node_state(self) -> str:
         """Such as idle, mixed, drained."""
         return self.run("sinfo", "--noheader", "--partition=training", "--format=%T", check=False).strip().rstrip("*")
-
-    def jobs(self) -> dict[str, str]:
-        """State of every job that has not ended, by id."""
-        lines = self.run("squeue", "--noheader", "--array", "--format=%A|%T", check=False).split()
-        return dict(line.split("|") for line in lines)
 
     def state_of(self, job: str) -> str:
         """Such as RUNNING, COMPLETING, TIMEOUT; empty for a job that is forgotten."""

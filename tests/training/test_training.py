@@ -7,7 +7,6 @@ import os
 import signal
 import traceback
 from collections import Counter
-from pathlib import Path
 
 import pandas
 import pytest
@@ -233,26 +232,7 @@ def test_one_writer_per_run(load):
     assert caught.value.exit_code == 75
 
 
-def test_a_damaged_generation_is_skipped_and_both_damaged_is_an_error(load, capsys):
-    config = load(tasks=[POINT], seeds=1)
-    run = config.run(POINT, "trqam")
-    directory = pretraining_cell(config, run.domain).directory("pretrain")
-    assert killed(lambda: pretrain(config, run.domain), Agent, "update", 13)
-    newest = directory / "step000000010.safetensors"
-    newest.write_bytes(newest.read_bytes()[:-1])
-    pretrain(config, run.domain)
-    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    assert len(warnings) == 1
-    assert str(newest) in warnings[0]
-    base = pretraining_cell(config, run.domain).path / "base.safetensors"
-    content = bytearray(base.read_bytes())
-    content[-3] ^= 1
-    base.write_bytes(content)
-    with pytest.raises(UserError, match=r"base.safetensors: damaged .* pretrain"):
-        train(config, POINT, "trqam", "offline", [0])
-
-
-def test_a_changed_configuration_is_refused_with_cell_key_old_and_new(load, tmp_path):
+def test_a_changed_configuration_is_refused_with_cell_key_old_and_new(load):
     config = load(tasks=[POINT], methods=["behaviour_cloning"], seeds=1)
     pretrain(config, config.run(POINT, "behaviour_cloning").domain)
     train(config, POINT, "behaviour_cloning", "offline", [0])
@@ -260,9 +240,6 @@ def test_a_changed_configuration_is_refused_with_cell_key_old_and_new(load, tmp_
     pattern = r"behaviour_cloning/seed0/.*eval_episodes: trained with 1, the configuration now says 3.*trqam .*clean"
     with pytest.raises(UserError, match=pattern):
         train(changed, POINT, "behaviour_cloning", "offline", [0])
-    with pytest.raises(UserError, match=pattern):
-        collect(changed, tmp_path / "paper")
-    assert not (tmp_path / "paper/metrics.csv").exists()
 
 
 def test_clean_makes_a_run_train_anew(load, monkeypatch, capsys):
@@ -275,17 +252,6 @@ def test_clean_makes_a_run_train_anew(load, monkeypatch, capsys):
     assert "seed0: deleted" in capsys.readouterr().out
     assert not cell_of(config, POINT, "trqam", 0).path.exists()
     assert cell_of(config, POINT, "trqam", 1).path.exists()
-
-
-def test_missing_data_and_missing_policy_are_one_line(load, tmp_path):
-    config = load(tasks=[POINT], seeds=1, data_dir=str(tmp_path / "nothing"))
-    with pytest.raises(
-        UserError, match=r"nothing/pointmaze-medium-navigate/card.json: no dataset here; run `trqam gen"
-    ):
-        pretrain(config, config.run(POINT, "trqam").domain)
-    with pytest.raises(UserError, match=r"base.safetensors: no behaviour-cloned policy here; run .* pretrain"):
-        train(load(tasks=[POINT]), POINT, "trqam", "offline", [0])
-    assert not list(Path().glob("results/**/*.csv"))
 
 
 def test_metrics_hold_no_clock_and_timing_does(load):

@@ -207,17 +207,9 @@ class Trainer:
     def _evaluate(self, interruptible: bool) -> list[dict[str, float]]:
         """Success rate, mean length and mean return of every seed's policy; Interrupted if a stop is due."""
         if self.evaluator is None:
-            run, workers = self.run, self.config.scale.env_workers
-            self.evaluator = Evaluator(
-                run.task,
-                self.seeds,
-                run.eval_episodes,
-                run.eval_environments,
-                workers,
-                run.horizon,
-                self.action_size,
-                self.agent.noise_size,
-            )
+            run, sizes = self.run, (self.run.horizon, self.action_size, self.agent.noise_size)
+            episodes = (run.eval_episodes, run.eval_environments, self.config.scale.env_workers)
+            self.evaluator = Evaluator(run.task, self.seeds, *episodes, *sizes)
         step = self.step + (self.run.offline_steps if self.stage == "online" else 0)
 
         def act(observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -283,20 +275,17 @@ class Trainer:
             lock.verify(cell.lock)
         self.abandoned.discard(self.step)
         with region("saving"):
-            for position in range(len(self.cells)):
-                self._save_one(position)
+            for position, cell in enumerate(self.cells):  # its slice of the stack, its experience, rows and interval
+                tensors, experience = self.experience.save(position)
+                record = {**self.records[position], "experience": experience}
+                if self.within_interval:
+                    seconds = time.monotonic() - self.clock
+                    record["interval"] = {**self.learner.interval(position), "seconds": seconds}
+                tensors = {**self.state.replica(position), **tensors}
+                directory = cell.directory(self.stage)
+                checkpoint.save(directory, self.step, tensors, record, abandoned=self.abandoned)
         self.saved = (self.step, self.within_interval)
         self.stop.end_saving()
-
-    def _save_one(self, position: int) -> None:
-        """One seed: its slice of the stack, its part of the experience, its rows and the interval so far."""
-        tensors, experience = self.experience.save(position)
-        record = {**self.records[position], "experience": experience}
-        if self.within_interval:
-            record["interval"] = {**self.learner.interval(position), "seconds": time.monotonic() - self.clock}
-        tensors = {**self.state.replica(position), **tensors}
-        directory = self.cells[position].directory(self.stage)
-        checkpoint.save(directory, self.step, tensors, record, abandoned=self.abandoned)
 
 
 def title(run: Run, stage: str, seeds: list[int] | None = None) -> str:
