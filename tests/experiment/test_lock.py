@@ -1,19 +1,20 @@
 """One writer a run: whoever is alive keeps the lock, whoever is dead loses it, and of many that want it one gets it."""
 
-import contextlib
 import json
+import multiprocessing
 import os
 import random
 import signal
 import threading
 import time
-from typing import ClassVar
 
 import pytest
 
 from trqam.config.errors import Busy
 from trqam.experiment import lock
 from trqam.experiment.lock import held, standing, verify
+
+FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
@@ -29,55 +30,36 @@ def quick(monkeypatch):
 
 
 class Child:
-    """A fork that takes a lock, tells the outcome and holds it until it is told to end."""
-
-    born: ClassVar[list[int]] = []  # their ids, for those that a failing test leaves
+    """A fork that takes a lock when it is told to go, tells the outcome and holds it until it is told to end."""
 
     def __init__(self, path, prepare=lambda: None):
-        (answers, tell), (self._listen, self._order) = os.pipe(), os.pipe()
-        self._answers, self.pid = answers, os.fork()
-        if self.pid == 0:
-            outcome = b"?"
-            try:
-                prepare()
-                os.read(self._listen, 1)
-                with held([path]):
-                    os.write(tell, b"+")
-                    outcome = b""
-                    os.read(self._listen, 1)
-            except Busy:
-                outcome = b"-"
-            finally:  # nothing of it may unwind into pytest's copy here
-                os.write(tell, outcome)
-                os._exit(0)
-        os.close(tell)
-        Child.born.append(self.pid)
+        self._pipe, theirs = FORK.Pipe()
+        self.process = FORK.Process(target=self._take, args=(path, prepare, theirs), daemon=True)
+        self.process.start()
+        self.pid = self.process.pid
+
+    @staticmethod
+    def _take(path, prepare, pipe):
+        prepare()
+        pipe.recv()
+        try:
+            with held([path]):
+                pipe.send("+")
+                pipe.recv()
+        except Busy:
+            pipe.send("-")
 
     def go(self):
-        os.write(self._order, b".")
+        self._pipe.send("")
 
     @property
     def outcome(self):
         """+ for the lock, - for Busy."""
-        return os.read(self._answers, 1).decode()
+        return self._pipe.recv()
 
-    def end(self, number=None):
-        if number:
-            os.kill(self.pid, number)
-        else:
-            self.go()
-        os.waitpid(self.pid, 0)
-
-
-@pytest.fixture(autouse=True)
-def _no_child_is_left():
-    yield
-    while Child.born:
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            pid = Child.born.pop()
-            if os.waitpid(pid, os.WNOHANG) == (0, 0):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+    def end(self):
+        self.go()
+        self.process.join()
 
 
 def left_by(path, **changes):
@@ -114,8 +96,6 @@ def test_the_lock_of_a_killed_process_is_taken_over(buried, path, capsys):
     assert line.startswith(f"{path}: process {child.pid} on")
     assert line.endswith("has ended; its lock is taken over")
     assert list(path.parent.iterdir()) == []
-    if not buried:
-        os.waitpid(child.pid, 0)
 
 
 def test_another_process_of_the_same_number_is_not_the_holder(path):
@@ -209,7 +189,7 @@ def test_of_many_that_take_over_exactly_one_wins(pause, path, monkeypatch):
         outcomes = [child.outcome for child in children]
         assert sorted(outcomes) == ["+", "-", "-", "-", "-", "-"]
         for child, outcome in zip(children, outcomes, strict=True):
-            child.end() if outcome == "+" else os.waitpid(child.pid, 0)
+            child.end() if outcome == "+" else child.process.join()
         assert list(path.parent.iterdir()) == []
 
 
@@ -219,14 +199,15 @@ def test_a_process_killed_while_it_takes_over_is_succeeded(step, path):
     for _ in range(3):
         child = Child(path, lambda: setattr(lock, step, lambda *_: os.kill(os.getpid(), signal.SIGKILL)))
         child.go()
-        assert os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1]) == -signal.SIGKILL
+        child.process.join()
+        assert child.process.exitcode == -signal.SIGKILL
     with held([path]):
         rivals = [Child(path) for _ in range(2)]
         for rival in rivals:
             rival.go()
         assert [rival.outcome for rival in rivals] == ["-", "-"]
         for rival in rivals:
-            os.waitpid(rival.pid, 0)
+            rival.process.join()
     assert [name for name in os.listdir(path.parent) if not name.endswith(".tmp")] == []
 
 
@@ -260,7 +241,7 @@ def test_a_system_without_hard_links(path, monkeypatch):
 def test_what_a_dead_process_of_this_machine_left_goes_at_once(path):
     child = Child(path, prepare=lambda: setattr(lock, "_link", lambda *_: os.kill(os.getpid(), signal.SIGKILL)))
     child.go()
-    os.waitpid(child.pid, 0)
+    child.process.join()
     assert [name[:6] for name in os.listdir(path.parent)] == [".lock."]
     with held([path]):
         assert os.listdir(path.parent) == ["lock"]
