@@ -33,7 +33,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-import msgspec
 import numpy as np
 
 from trqam.config.errors import UserError
@@ -66,13 +65,6 @@ class Blocks(Protocol):
 
     def close(self) -> None:
         """Release what the other methods opened."""
-
-
-class Plan(msgspec.Struct):
-    """What an unfinished store is to be; it holds more."""
-
-    dataset: str
-    versions: dict[str, str]
 
 
 def write(blocks: Blocks, directory: Path | str, workers: int = 1) -> dict[str, Any]:
@@ -181,7 +173,7 @@ class Files:
         if not os.path.lexists(path):
             return False
         fix = f"ask for that again to go on, or remove {self.folder}"
-        found = read_record(path, Plan, fix)
+        found = read_record(path, dict, fix)
         if found == plan:
             return True
         if not any(_lines(self.folder / "blocks.jsonl")) and not (self.folder / CARD).is_file():
@@ -327,7 +319,7 @@ def _publish(files: Files, directory: Path) -> dict[str, Any]:
         if files.path(key).is_file():
             publish(files.path(key), directory / f"{key}.npy")
     publish(files.folder / CARD, directory / RECORD)
-    verified.note(directory, card)
+    verified.note(directory, verified.mark_of(directory, card))
     restore(directory)
     files.clear()
     return card

@@ -8,17 +8,15 @@ that the card says of the arrays is compared with them: sums, counts, rewards, m
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import filelock
-import msgspec
 import numpy as np
 
 from trqam.config.errors import UserError
-from trqam.config.reading import seal
-from trqam.config.strict import read_record
+from trqam.config.reading import read_json, seal
 from trqam.data.card import CARD, Statistics
 from trqam.experiment.files import write_json
 
@@ -30,13 +28,6 @@ PIECE = 1 << 14  # rows looked at together
 # Of any number in a store. OGBench's are below 1,000 (positions, velocities, scaled coordinates), and MuJoCo gives up
 # on a simulation at 1e10.
 LARGEST = 1e6
-
-
-class Mark(msgspec.Struct):
-    """What was found right."""
-
-    card: str
-    files: dict[str, list[int]]
 
 
 @contextmanager
@@ -125,14 +116,13 @@ def ensure(directory: Path, card: dict[str, Any], fix: str) -> None:
     with exclusive(directory / ".verify.lock", str(directory), None):
         if is_noted(directory, card):
             return
-        stamps = _stamps(directory, card)
+        mark = mark_of(directory, card)  # before it is read
         _compare(directory, card, fix)
-        note(directory, card, stamps)
+        note(directory, mark)
 
 
-def note(directory: Path, card: dict[str, Any], stamps: dict[str, list[int]] | None = None) -> None:
-    """Remember that the store is right, as it is or as it was at ``stamps``."""
-    mark = {"card": seal(card), "files": stamps or _stamps(directory, card)}
+def note(directory: Path, mark: dict[str, Any]) -> None:
+    """Remember by ``mark`` that the store is right."""
     try:
         write_json(directory / MARK, mark)
     except UserError as error:
@@ -142,18 +132,17 @@ def note(directory: Path, card: dict[str, Any], stamps: dict[str, list[int]] | N
 
 def is_noted(directory: Path, card: dict[str, Any]) -> bool:
     """Whether this version of the store was found right before."""
-    try:
-        mark = read_record(directory / MARK, Mark, "delete it")
-        return mark["card"] == seal(card) and mark["files"] == _stamps(directory, card)
-    except (UserError, OSError):  # no mark, or not ours: then the arrays themselves are asked
-        return False
+    with suppress(UserError, OSError):  # no mark, or not ours: then the arrays themselves are asked
+        return read_json(directory / MARK) == mark_of(directory, card)
+    return False
 
 
-def _stamps(directory: Path, card: dict[str, Any]) -> dict[str, list[int]]:
-    """By file that is there what changes when it is changed, replaced or copied."""
+def mark_of(directory: Path, card: dict[str, Any]) -> dict[str, Any]:
+    """The card's sum and, by file that is there, what changes when it is changed, replaced or copied."""
     paths = {key: directory / f"{key}.npy" for key in card["shapes"]}
     stats = {key: path.stat() for key, path in paths.items() if path.exists()}
-    return {key: [s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for key, s in stats.items()}
+    files = {key: [s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for key, s in stats.items()}
+    return {"card": seal(card), "files": files}
 
 
 def _compare(directory: Path, card: dict[str, Any], fix: str) -> None:
