@@ -36,32 +36,6 @@ def flip(path: Path, place: float) -> None:
     path.write_bytes(bytes(content))
 
 
-def lines(path: Path, count: int) -> None:
-    """The first ``count`` lines."""
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:count]))
-
-
-def noise(path: Path, size: int) -> None:
-    """Bytes of no meaning."""
-    path.write_bytes(bytes((i * 7919 + 128) % 256 for i in range(size)))
-
-
-def sparse(path: Path, size: int) -> None:
-    """Nothing, for very long; takes no room on disk."""
-    with open(path, "wb") as file:
-        file.truncate(size)
-
-
-def encode(path: Path, encoding: str) -> None:
-    """The text in another encoding, with a letter in it that UTF-8 writes otherwise."""
-    path.write_bytes(("# é\n" + path.read_text()).encode(encoding))
-
-
-def drop(path: Path, _: bool) -> None:
-    """The file is gone."""
-    path.unlink()
-
-
 def folder(path: Path, _: bool) -> None:
     """A folder of the same name."""
     path.unlink(missing_ok=True)
@@ -74,10 +48,22 @@ def fifo(path: Path, _: bool) -> None:
     os.mkfifo(path)
 
 
-def loop(path: Path, _: bool) -> None:
-    """A link to itself."""
+def device(path: Path, target: str) -> None:
+    """A link to a device, such as one without an end."""
     path.unlink(missing_ok=True)
-    path.symlink_to(path.name)
+    path.symlink_to(target)
+
+
+PLAIN = {
+    "drop": lambda path, _: path.unlink(),
+    "loop": lambda path, _: device(path, path.name),  # a link to itself
+    "lines": lambda path, count: path.write_text("".join(path.read_text().splitlines(keepends=True)[:count])),
+    "noise": lambda path, size: path.write_bytes(bytes((i * 7919 + 128) % 256 for i in range(size))),
+    "sparse": lambda path, size: os.truncate(path, size),  # nothing, for very long; takes no room on disk
+    "brackets": lambda path, depth: path.write_text("[" * depth + "]" * depth),  # JSON, a list in a list in a list
+    # The text in another encoding, with a letter in it that UTF-8 writes otherwise.
+    "encode": lambda path, encoding: path.write_bytes(("# é\n" + path.read_text()).encode(encoding)),
+}
 
 
 def pickled(path: Path, protocol: int) -> None:
@@ -278,14 +264,3 @@ CURVES = {
 def curves(path: Path, kind: str) -> None:
     """A pickle in the release format, with something wrong in it."""
     path.write_bytes(pickle.dumps(CURVES[kind]))
-
-
-def brackets(path: Path, depth: int) -> None:
-    """JSON, a list in a list in a list."""
-    path.write_text("[" * depth + "]" * depth)
-
-
-def device(path: Path, target: str) -> None:
-    """A link to a device, such as one without an end."""
-    path.unlink(missing_ok=True)
-    path.symlink_to(target)

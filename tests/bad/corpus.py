@@ -106,7 +106,7 @@ def _apply(path: Path, change: dict[str, Any]) -> None:
         path.write_text(json.dumps(content))
     else:
         (name, arguments), *_ = change.items()
-        make = getattr(builders, name, None) or getattr(archives, name)
+        make = builders.PLAIN.get(name) or getattr(builders, name, None) or getattr(archives, name)
         make(path, *(arguments if isinstance(arguments, list) else [arguments]))
 
 

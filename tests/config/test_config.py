@@ -210,8 +210,8 @@ GIVEN = {
 }
 ALIKE = {
     "seeds_per_job": "1", "replicas": "2", "keep": "policy", "device": "cuda", "step": "eager",
-    "data_source": "official", "data_seed": "7", "sampling": "shards", "pretrain_steps": "100",
-    "offline_steps": "40", "online_steps": "1e2",
+    "data_source": "official",
+    "data_seed": "7", "sampling": "shards", "pretrain_steps": "100", "offline_steps": "40", "online_steps": "1e2",
     "online_start": "5", "batch_size": "64", "flow_steps": "10", "critics": "10", "hidden_layers": "3",
     "eval_interval": "20", "eval_episodes": "2", "eval_environments": "3", "env_workers": "2", "log_interval": "1",
     "checkpoint_interval": "20",

@@ -150,7 +150,7 @@ def test_a_file_of_another_dataset_among_the_shards_is_named(maze, tmp_path):
 def test_a_file_given_twice_is_named(shards, tmp_path):
     (tmp_path / "copy.npz").write_bytes(shards[0].read_bytes())
     for again in (shards[0], tmp_path / "copy.npz"):
-        with pytest.raises(UserError, match=rf"{again.name}: has the same bytes as {shards[0].name}; name each"):
+        with pytest.raises(UserError, match=rf"{again.name}: is given twice; it has the bytes of {shards[0].name}"):
             convert(MAZE, [shards[0], again], tmp_path / "store")
     assert not (tmp_path / "store" / "card.json").exists()
 

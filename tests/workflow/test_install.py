@@ -28,11 +28,17 @@ def setup(tmp_path, monkeypatch):
     return load(place, monkeypatch)
 
 
-def load(place, monkeypatch):
-    """The module install.py of a folder, with a stand-in for what it runs."""
+def imported(place):
+    """The module install.py of a folder."""
     spec = importlib.util.spec_from_file_location("install", place / "workflow/install.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def load(place, monkeypatch):
+    """The same, with a stand-in for what it runs."""
+    module = imported(place)
     module.commands = []
 
     def run(command, begun):
@@ -231,14 +237,11 @@ def test_a_colon_in_the_path_is_one_line(setup, capsys, monkeypatch, tmp_path):
 
 
 def test_what_pip_does_is_said_every_few_seconds_and_its_failure_in_one_line(setup, capsys, tmp_path):
-    spec = importlib.util.spec_from_file_location("install", setup.ROOT / "workflow/install.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = imported(setup.ROOT)
     module.TICK = 0.2
     module.VENV.mkdir()
-    slow = program(
-        tmp_path, "pip", 'echo "Collecting numpy==2.4.6"; sleep 1; echo "ERROR: No matching distribution"; exit 1'
-    )
+    said = 'echo "Collecting numpy==2.4.6"; sleep 1; echo "ERROR: No matching distribution"; exit 1'
+    slow = program(tmp_path, "pip", said)
     with pytest.raises(module.Refused, match=r"install\.log\): ERROR: No matching distribution$"):
         module.run([slow, "-m", "pip"], 0.0)
     assert re.search(r"^ +\d+ s  Collecting numpy==2\.4\.6$", capsys.readouterr().out, re.MULTILINE)

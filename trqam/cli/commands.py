@@ -3,21 +3,21 @@
 Every import of weight is inside its command, so that all start fast.
 """
 
-import argparse
 import json
 import shutil
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trqam.config import load as configuration
 from trqam.config.errors import UserError
+from trqam.config.load import Config, from_command
 
 if TYPE_CHECKING:
     from trqam.training.profiling import Request
 
 
-def generate(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def generate(arguments: Namespace, config: Config) -> None:
     """Make a dataset on the spot, going on where an interrupted call stopped."""
     from trqam.data.card import describe
     from trqam.data.generate import generate
@@ -29,7 +29,7 @@ def generate(arguments: argparse.Namespace, config: configuration.Config) -> Non
     print(describe(card, directory))
 
 
-def fetch(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def fetch(arguments: Namespace, config: Config) -> None:
     """Download the official files of datasets, or verify those that are there."""
     from trqam.data.fetch import fetch, is_offline
 
@@ -44,7 +44,7 @@ def fetch(arguments: argparse.Namespace, config: configuration.Config) -> None:
             fetch(dataset, _official(config), arguments.mirrors, arguments.offline)
 
 
-def convert(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def convert(arguments: Namespace, config: Config) -> None:
     """Store official npz files, fetched or placed by hand."""
     from trqam.data.card import describe
     from trqam.data.convert import convert
@@ -65,9 +65,7 @@ def convert(arguments: argparse.Namespace, config: configuration.Config) -> None
         print(f"{directory}: stored; deleted {len(paths)} npz file(s)", file=sys.stderr)
 
 
-def _stored(
-    arguments: argparse.Namespace, config: configuration.Config, dataset: str, directory: Path
-) -> dict[str, Any] | None:
+def _stored(arguments: Namespace, config: Config, dataset: str, directory: Path) -> dict[str, Any] | None:
     """The card of the store in ``directory`` if its official files are not all here and need not be."""
     from trqam.data.convert import stored
     from trqam.data.fetch import official_files
@@ -81,7 +79,7 @@ def _stored(
     return card
 
 
-def _workers(arguments: argparse.Namespace) -> int:
+def _workers(arguments: Namespace) -> int:
     """As many processes as asked for and as this one may have cores."""
     from trqam.environments.workers import cores
 
@@ -90,12 +88,12 @@ def _workers(arguments: argparse.Namespace) -> int:
     return min(arguments.workers, cores())
 
 
-def _official(config: configuration.Config) -> Path:
+def _official(config: Config) -> Path:
     """Where official npz files are."""
     return Path(config.scale.data_dir) / "official"
 
 
-def pretrain(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def pretrain(arguments: Namespace, config: Config) -> None:
     """Behaviour cloning of a domain."""
     from trqam.experiment.folder import pretraining_cell, refuse_lone
 
@@ -109,7 +107,7 @@ def pretrain(arguments: argparse.Namespace, config: configuration.Config) -> Non
         pretrain(config, arguments.domain, stop, _profile(arguments))
 
 
-def train(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def train(arguments: Namespace, config: Config) -> None:
     """Fine-tune some seeds of one task and method."""
     from trqam.experiment.folder import cell_of, refuse_lone
     from trqam.training.stop import listening
@@ -126,7 +124,7 @@ def train(arguments: argparse.Namespace, config: configuration.Config) -> None:
         train(config, arguments.task, arguments.method, arguments.stage, seeds, stop, _profile(arguments))
 
 
-def _profile(arguments: argparse.Namespace) -> "Request | None":
+def _profile(arguments: Namespace) -> "Request | None":
     """What was asked for by --profile and --profile-folder."""
     from trqam.training.profiling import Request
 
@@ -134,7 +132,7 @@ def _profile(arguments: argparse.Namespace) -> "Request | None":
     return Request(arguments.profile_folder) if wanted else None
 
 
-def plan(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def plan(arguments: Namespace, config: Config) -> None:
     """Say what a configuration will cost: jobs, steps, disk, memory, hours."""
     from trqam.experiment.resources import refuse_foreign_file, save
     from trqam.operations.plan import measure, plan, requests
@@ -147,7 +145,7 @@ def plan(arguments: argparse.Namespace, config: configuration.Config) -> None:
         print("\n".join(save(config, requests(config, costs, arguments.longest and 60 * arguments.longest))))
 
 
-def status(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def status(arguments: Namespace, config: Config) -> None:
     """Show what is done, running, waiting and diverged, how fast, until when, and what to do next."""
     from trqam.operations.status import status
 
@@ -155,14 +153,14 @@ def status(arguments: argparse.Namespace, config: configuration.Config) -> None:
     print("\n".join(status(config, arguments.set, width)))
 
 
-def bench(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def bench(arguments: Namespace, config: Config) -> None:
     """Measure speed on this machine, print a table and save it as JSON."""
     from trqam.operations.bench import command
 
     command.run(arguments, config)
 
 
-def doctor(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def doctor(arguments: Namespace, config: Config) -> None:
     """Check all that a run needs; exit code 1 if something would stop it."""
     from trqam.operations.doctor import FAIL, examine
 
@@ -173,7 +171,7 @@ def doctor(arguments: argparse.Namespace, config: configuration.Config) -> None:
     sys.exit(failed)
 
 
-def clean(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def clean(arguments: Namespace, config: Config) -> None:
     """Delete runs, so that they train anew: of a task and method, a domain's pretraining, or all that are outdated."""
     from trqam.operations import cleaning
 
@@ -188,7 +186,7 @@ def clean(arguments: argparse.Namespace, config: configuration.Config) -> None:
     cleaning.clean_runs(config, arguments.name, arguments.method, arguments.seed, arguments.yes)
 
 
-def evaluate(arguments: argparse.Namespace) -> None:
+def evaluate(arguments: Namespace) -> None:
     """Evaluate a run's policy on new episodes, and film it."""
     from trqam.operations.rollouts import camera
 
@@ -214,7 +212,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         rollouts.film(policy, shown, arguments.seed, video)
 
 
-def rollouts(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def rollouts(arguments: Namespace, config: Config) -> None:
     """Draw an episode of behaviour cloning and of TRQAM on a task as film strips."""
     from trqam.experiment import checkpoint
     from trqam.experiment.folder import cell_of
@@ -234,7 +232,7 @@ def rollouts(arguments: argparse.Namespace, config: configuration.Config) -> Non
     film_strip.make(config, arguments.task, _folder(arguments, config) / "rollouts", trouble)
 
 
-def collect(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def collect(arguments: Namespace, config: Config) -> None:
     """Gather all runs into tidy tables."""
     from trqam.report.collect import collect
 
@@ -242,7 +240,7 @@ def collect(arguments: argparse.Namespace, config: configuration.Config) -> None
     collect(config, _folder(arguments, config), arguments.mixed or config.scale.mixed)
 
 
-def render(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def render(arguments: Namespace, config: Config) -> None:
     """Draw a figure, or write a table, the verdicts on the claims, the facts, the PDF or the HTML report."""
     from trqam.report.build import Build
 
@@ -256,7 +254,7 @@ def render(arguments: argparse.Namespace, config: configuration.Config) -> None:
         make()
 
 
-def archive(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def archive(arguments: Namespace, config: Config) -> None:
     """Pack all that the paper is made of, without checkpoints, into one file."""
     from trqam.report.archive import pack
 
@@ -264,14 +262,14 @@ def archive(arguments: argparse.Namespace, config: configuration.Config) -> None
     print(pack(config, _folder(arguments, config), out))
 
 
-def rebuild(arguments: argparse.Namespace) -> None:
+def rebuild(arguments: Namespace) -> None:
     """Make the paper of an archive anew: no training, no GPU, no network."""
     from trqam.report.archive import rebuild
 
     print(*rebuild(arguments.archive, arguments.out), sep="\n")
 
 
-def import_(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def import_(arguments: Namespace, config: Config) -> None:
     """Read published curves from a pickle, running nothing that it says, into data/imported."""
     from trqam.report import imported
 
@@ -280,12 +278,12 @@ def import_(arguments: argparse.Namespace, config: configuration.Config) -> None
     print("\n".join(imported.described(record)))
 
 
-def _folder(arguments: argparse.Namespace, config: configuration.Config) -> Path:
+def _folder(arguments: Namespace, config: Config) -> Path:
     """Where the paper of this scale is made."""
     return arguments.folder or config.results / "paper"
 
 
-def _refuse_foreign(arguments: argparse.Namespace) -> None:
+def _refuse_foreign(arguments: Namespace) -> None:
     """A UserError if the --folder that was given holds what is no work of `trqam collect` and would be replaced."""
     from trqam.report.collected import refuse_foreign
 
@@ -293,7 +291,7 @@ def _refuse_foreign(arguments: argparse.Namespace) -> None:
         refuse_foreign(Path(arguments.folder))
 
 
-def golden(arguments: argparse.Namespace, config: configuration.Config) -> None:
+def golden(arguments: Namespace, config: Config) -> None:
     """Compare with a file of reference numbers."""
     from trqam.operations.golden.compare import compare
 
@@ -305,6 +303,6 @@ def golden(arguments: argparse.Namespace, config: configuration.Config) -> None:
         sys.exit(1)
 
 
-def configured(arguments: argparse.Namespace) -> configuration.Config:
+def configured(arguments: Namespace) -> Config:
     """The scale that the command line names, with its changes."""
-    return configuration.from_command(arguments.config, arguments.set)
+    return from_command(arguments.config, arguments.set)

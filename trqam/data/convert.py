@@ -72,7 +72,7 @@ class Shards:
         self._check_dataset()
         digests = sums(paths, f"summing {len(paths)} npz files")
         if doubled := [path for path, digest in zip(paths, digests, strict=True) if digests.count(digest) > 1]:
-            raise UserError(f"{doubled[-1]}: has the same bytes as {doubled[0].name}; name each file once")
+            raise UserError(f"{doubled[-1]}: is given twice; it has the bytes of {doubled[0].name}, name it once")
         files = zip(paths, self.rows, digests, strict=True)
         shards = [{"file": path.name, "rows": rows, "sha256": digest} for path, rows, digest in files]
         self.origin = {"source": "official", "seed": None, "shards": shards}
