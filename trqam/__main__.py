@@ -45,9 +45,7 @@ def parser() -> Parser:
         added.add_argument("dataset", help="such as cube-double-play")
         added.add_argument("--out", **FOLDER, help="default: the scale's data_dir")
         added.add_argument("--workers", type=whole(1, MANY), default=1, metavar="N", help="processes (default: 1)")
-    added.add_argument(
-        "files", type=path, nargs="*", help="npz files (default: in data_dir/official, all that the dataset has)"
-    )
+    added.add_argument("files", type=path, nargs="*", help="npz files (default: all of data_dir/official)")
     added.add_argument("--delete-npz", action="store_true", help="delete the npz files once they are stored")
     added.add_argument("--mirrors", default="config/mirrors.yaml", **FILE, help="default: %(default)s")
     added = command(commands.fetch)
@@ -71,9 +69,7 @@ def parser() -> Parser:
     added = command(commands.plan)
     added.add_argument("--cores", type=whole(1, 10**6), metavar="N", help="default: those of this machine")
     added.add_argument("--save", action="store_true", help="keep in results/SCALE/resources.json what jobs ask for")
-    added.add_argument(
-        "--longest", type=whole(1, MANY), metavar="HOURS", help="that the cluster allows a job, with --save"
-    )
+    added.add_argument("--longest", type=whole(1, MANY), metavar="HOURS", help="that a job may take, with --save")
     command(commands.status)
     bench_command.add_to(command(commands.bench))
     added = command(commands.doctor)
@@ -82,9 +78,7 @@ def parser() -> Parser:
     added.add_argument("name", nargs="?", help="a task, or a domain for its pretraining")
     added.add_argument("method", nargs="?")
     added.add_argument("--seed", type=whole(0, SEEDS), help="default: all")
-    added.add_argument(
-        "--outdated", action="store_true", help="all that the paper refuses: other values, code or versions"
-    )
+    added.add_argument("--outdated", action="store_true", help="all of other values, code or versions")
     added.add_argument("--yes", action="store_true", help="delete without asking")
     added = command(commands.evaluate)
     added.set_defaults(configured=False)  # a run carries its own configuration

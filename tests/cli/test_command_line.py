@@ -95,6 +95,18 @@ def test_a_device_or_pipe_is_not_replaced_by_a_file(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
 
 
+def test_a_file_that_the_system_refuses_is_one_line(monkeypatch, capsys):
+    def status(arguments, config):
+        Path("/nowhere/file").read_text()
+
+    monkeypatch.setattr("trqam.cli.commands.status", status)
+    monkeypatch.setattr(sys, "argv", ["trqam", "--config", "tests/tiny.yaml", "status"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    line = "trqam: error: /nowhere/file: No such file or directory; mend that and run it again\n"
+    assert (ended.value.code, capsys.readouterr().err) == (2, line)
+
+
 STATUS = "trqam --config tests/tiny.yaml status"
 
 

@@ -325,6 +325,6 @@ def test_rendering_and_environments_leave_no_trace(scale, monkeypatch):
 def test_the_exit_code(monkeypatch, capsys, verdicts, code):
     monkeypatch.setattr(doctor, "examine", lambda config, clear: (Finding(v, "name", "text") for v in verdicts))
     with pytest.raises(SystemExit) as ended:
-        __main__.doctor(SimpleNamespace(clear=False), None)
+        __main__.commands.doctor(SimpleNamespace(clear=False), None)
     assert ended.value.code == code
     assert len(capsys.readouterr().out.splitlines()) == len(verdicts)
