@@ -12,7 +12,6 @@ from its own array alone, whose rows are therefore kept, with an empty task.
 import difflib
 import hashlib
 import io
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -27,10 +26,12 @@ from trqam.config.errors import UserError
 from trqam.config.load import Config, domain_of, tasks_of
 from trqam.config.reading import read_bytes, sha256
 from trqam.config.strict import read_record
-from trqam.experiment.files import write_atomically, write_json
+from trqam.experiment.files import refuse_foreign, write_atomically, write_json
 from trqam.report.selection import IMPORTED, SOURCE, imported_tables
 from trqam.report.unpickle import read_arrays, shown
 
+TEXT = ("task", "domain", "method", "stage", "status", "source")
+NUMBERS = ("seed", "step", "total_step", "success")
 COLUMNS = ["task", "domain", "method", "seed", "stage", "step", "total_step", "status", "success", "source"]
 EVERY, OFFLINE_STEPS = 50_000, 1_000_000  # of the release format
 VALUES = 2_000_000  # numbers in a file; the paper's curves are some 150 000
@@ -41,7 +42,8 @@ ALL = "all"
 AGAIN = "delete it, or import it again"
 SUGGESTED = 20  # unknown names, at most, for which a known one is looked for
 
-Arrays = dict[tuple[str, str], np.ndarray]
+Key = tuple[str, str]
+Arrays = dict[Key, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,14 @@ class Place:
     task: str
     domain: str
     known: bool = True
+
+
+class Record(msgspec.Struct):
+    """What is read of the record beside a table: the SHA-256 of the file that was imported, and of the table."""
+
+    source: str
+    sha256: str
+    table: str = ""
 
 
 def import_curves(
@@ -74,15 +84,13 @@ def import_curves(
         raise UserError(f"--as {shown(name)}: not a name; use letters, digits, `-`, `_` and `.`, such as authors-2026")
     table, record = Path(folder) / f"{name}.csv", Path(folder) / f"{name}.json"
     arrays, digest = read_arrays(path), sha256(path)
-    _refuse_foreign(table, record, digest, force)
+    _refuse_other(table, record, digest, force)
     _check(arrays, path)
     arrays, grids, left_out = _fitting(arrays, path, first, every)
-    known = _known_places(config)
-    _refuse_swapped(arrays, known, config, path)
+    known, methods = _known_places(config), {method: _method(config, method) for _, method in arrays}
     places = {task: known.get(_plain(task)) or _unknown_place(task) for task, _ in arrays}
-    methods = {method: _method(config, method) for _, method in arrays}
-    _refuse_doubles(arrays, places, methods, path)
-    arrays, unit = _as_fractions(arrays, places, path, UNITS.get(unit))
+    _check_names(arrays, places, methods, config, path)
+    arrays, read_as = _as_fractions(arrays, places, path, UNITS[unit] if unit else None)
     text = _table(arrays, places, methods, grids, name).to_csv(index=False)
     steps = grids[Counter(map(len, arrays.values())).most_common(1)[0][0]]
     unknown = [task for task in places if not places[task].known] + [m for m in methods if not methods[m]]
@@ -91,7 +99,7 @@ def import_curves(
         "file": Path(path).name,
         "sha256": digest,
         "table": hashlib.sha256(text.encode()).hexdigest(),
-        "unit": unit,
+        "unit": read_as,
         "steps": {"first": int(steps[0]), "last": int(steps[-1]), "every": every, "offline": OFFLINE_STEPS},
         "grids": {str(rows): [int(steps[0]), int(steps[-1])] for rows, steps in grids.items()},
         "left_out": left_out,
@@ -109,31 +117,15 @@ def import_curves(
     return found
 
 
-class Record(msgspec.Struct):
-    """What is read of the record beside a table: the SHA-256 of the file that was imported, and of the table."""
-
-    source: str
-    sha256: str
-    table: str = ""
-
-
-def _refuse_foreign(table: Path, record: Path, digest: str, force: bool) -> None:
+def _refuse_other(table: Path, record: Path, digest: str, force: bool) -> None:
     """A UserError unless the two names are free, or hold what an import of the same file wrote; with ``force``, what
     any import wrote."""
     fix = "choose another name, or delete it"
-    same = True
-    for path in (record, table):
-        if path.is_symlink() or (os.path.lexists(path) and not path.is_file()):
-            raise UserError(f"{path}: exists and is no file that an import wrote; {fix}")
-    if record.exists():
-        written = read_record(record, Record, fix)
-        if written["source"] != table.stem:
-            raise UserError(f"{record}: exists and is not the record of {table.name}; {fix}")
-        same = written["sha256"] == digest
-    if table.exists() and not (record.exists() and written.get("table") == sha256(table)):
-        _read(table, fix)
-        same = False
-    if not (same or force):
+    refuse_foreign(record, lambda p: read_record(p, Record, fix)["source"] == table.stem, "record of its import", fix)
+    refuse_foreign(table, lambda p: len(_read(p)) >= 0, "table of an import", fix)
+    written = read_record(record, Record, fix) if record.exists() else {}
+    same = written.get("sha256") == digest and (not table.exists() or written.get("table") == sha256(table))
+    if (table.exists() or written) and not (same or force):
         raise UserError(f"{table}: holds the curves of another file; choose another name, or add --force")
 
 
@@ -166,19 +158,20 @@ def load(folder: str | Path = IMPORTED) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
 
 
-def _read(path: Path, fix: str = AGAIN) -> pd.DataFrame:
-    text = {column: str for column in ("task", "domain", "method", "stage", "status", "source")}
-    content = io.BytesIO(read_bytes(path, fix=fix))
+def _read(path: Path) -> pd.DataFrame:
+    """One table; a UserError unless it is what an import writes under this name."""
+    content = io.BytesIO(read_bytes(path, fix=AGAIN))
     try:
+        text = dict.fromkeys(TEXT, str)
         table = pd.read_csv(content, dtype=text, keep_default_na=False, na_values={"success": [""]})
     except ValueError:
-        raise UserError(f"{path}: damaged, not a table; {fix}") from None
+        raise UserError(f"{path}: damaged, not a table; {AGAIN}") from None
     if list(table) != COLUMNS:
-        raise UserError(f"{path}: not an imported table; {fix}")
-    if not all(pd.api.types.is_numeric_dtype(table[column]) for column in ("seed", "step", "total_step", "success")):
-        raise UserError(f"{path}: seed, step or success: holds what is no number; {fix}")
+        raise UserError(f"{path}: not an imported table; {AGAIN}")
+    if not all(pd.api.types.is_numeric_dtype(table[column]) for column in NUMBERS):
+        raise UserError(f"{path}: seed, step or success: holds what is no number; {AGAIN}")
     if other := sorted(set(table.source) - {path.stem}):  # a copy beside it would count twice
-        raise UserError(f"{path}: source: holds the curves of {shown(other[0])!r}, not of its name; {fix}")
+        raise UserError(f"{path}: source: holds the curves of {shown(other[0])!r}, not of its name; {AGAIN}")
     return table
 
 
@@ -201,34 +194,34 @@ def _fitting(
     """The arrays of the methods that can be read, the steps by the number of rows, and the methods that are
     left out, with the reason; a UserError if all are.
 
-    A method can be read if each of its arrays is `(evaluations, seeds)` of a known grid, and has as many seeds.
+    A method can be read if each of its arrays is `(evaluations, seeds)` of a known grid, and has as many seeds. Known
+    are the format's grids, or where ``first`` is given that of most arrays.
     """
-    grids, seeds, problems = _steps(arrays, first, every), {}, {}
-    layout = (
-        "where the format has 30 or 31" if first is None else f"where most arrays have {' or '.join(map(str, grids))}"
-    )
-    for (task, method), values in arrays.items():
-        problem, fix = "", ""
+    if every < 1 or (first or 0) < 0:
+        raise UserError("--every must be positive and --steps-from not negative; count in steps, such as 50000")
+    begins, where = {30: every, 31: 0}, "where the format has 30 or 31"
+    if first is not None:
+        counts = Counter(len(values) for values in arrays.values() if values.ndim == 2)
+        begins = {rows: first for rows in sorted(counts, key=lambda rows: (counts[rows], rows))[-1:]}
+        where = f"where most arrays have {' or '.join(map(str, begins))}"
+    seeds: dict[str, int] = {}
+    problems: dict[str, str] = {}
+    for key, values in arrays.items():
+        problem, method = "", key[1]
         if values.ndim != 2 or not values.size:
-            problem = f"{shown((task, method))}: shape {values.shape}"
-            fix = "give an array of (evaluations, seeds)"
-        elif len(values) not in grids:
-            problem = f"{len(values)} rows (evaluations), {layout}"
+            problem = f"{shown(key)}: shape {values.shape}; give an array of (evaluations, seeds)"
+        elif len(values) not in begins:
             fix = "give the step of the first evaluation as --steps-from, and --every"
+            problem = f"{len(values)} rows (evaluations), {where}; {fix}"
         elif seeds.setdefault(method, values.shape[1]) != values.shape[1]:
-            problem = f"{shown((task, method))}: {values.shape[1]} seeds where the method has {seeds[method]}"
-            fix = "give the same"
+            problem = f"{shown(key)}: {values.shape[1]} seeds where the method has {seeds[method]}; give the same"
         if problem:
-            problems.setdefault(method, f"{problem}; {fix}")
+            problems.setdefault(method, problem)
     kept = {key: values for key, values in arrays.items() if key[1] not in problems}
     if not kept:
         raise UserError(f"{path}: {next(iter(problems.values()))}")
-    return kept, {rows: grids[rows] for rows in sorted({len(values) for values in kept.values()})}, problems
-
-
-def _decimal(values: np.ndarray) -> np.ndarray:
-    """float64 of the decimals that were meant: 0.445 in float32 lies below it, and would round the other way."""
-    return values.astype(float) if values.dtype.itemsize == 8 else values.astype(str).astype(float)
+    lengths = sorted({len(values) for values in kept.values()})
+    return kept, {rows: begins[rows] + every * np.arange(rows) for rows in lengths}, problems
 
 
 def _as_fractions(arrays: Arrays, places: dict[str, Place], path: str | Path, unit: str | None) -> tuple[Arrays, str]:
@@ -236,9 +229,8 @@ def _as_fractions(arrays: Arrays, places: dict[str, Place], path: str | Path, un
     fraction."""
     whole = {key for key, values in arrays.items() if values.dtype.kind in "iu"}
     arrays = {key: _decimal(values) for key, values in arrays.items()}
-    numbers = {key: values[~np.isnan(values)] for key, values in arrays.items()}
-    numbers = {key: values for key, values in numbers.items() if values.size}
-    highest = {key: values.max() for key, values in numbers.items()}
+    numbers = {key: known for key, values in arrays.items() if (known := values[~np.isnan(values)]).size}
+    highest = {key: float(values.max()) for key, values in numbers.items()}
     if unit is None:
         unit = PER_CENT if any(value > PER_CENT_FROM for value in highest.values()) else FRACTION
         if unit == PER_CENT:
@@ -248,13 +240,18 @@ def _as_fractions(arrays: Arrays, places: dict[str, Place], path: str | Path, un
             raise UserError(f"{path}: {shown(unclear[0])}: whole numbers up to {highest[unclear[0]]:g}; {fix}")
     most = 100.0 if unit == PER_CENT else 1.0
     for key, values in numbers.items():
-        if values.min() < 0 or values.max() > most * (1 + 1e-6):
-            wrong = values.min() if values.min() < 0 else values.max()
-            raise UserError(f"{path}: {shown(key)}: {wrong:g} is no success as {unit}, 0 to {most:g}; mend it")
+        for wrong in (values.min(), values.max()):
+            if not 0 <= wrong <= most * (1 + 1e-6):
+                raise UserError(f"{path}: {shown(key)}: {wrong:g} is no success as {unit}, 0 to {most:g}; mend it")
     return {key: np.minimum(values / most, 1.0) for key, values in arrays.items()}, unit
 
 
-def _refuse_mixture(numbers: Arrays, highest: dict, places: dict[str, Place], path: str | Path) -> None:
+def _decimal(values: np.ndarray) -> np.ndarray:
+    """float64 of the decimals that were meant: 0.445 in float32 lies below it, and would round the other way."""
+    return values.astype(float) if values.dtype.itemsize == 8 else values.astype(str).astype(float)
+
+
+def _refuse_mixture(numbers: Arrays, highest: dict[Key, float], places: dict[str, Place], path: str | Path) -> None:
     """A UserError if an array of a file in per cent has no value above 1, and so may be meant as a fraction.
 
     That of a domain (or of everything) is not, if its mean is about that of its tasks (or domains).
@@ -263,13 +260,13 @@ def _refuse_mixture(numbers: Arrays, highest: dict, places: dict[str, Place], pa
         if 0 < highest[key] <= 1:
             parts = [numbers[other].mean() for other in numbers if _is_part(places, other, key)]
             if not parts or numbers[key].mean() < 0.1 * np.mean(parts):
-                top = max(highest, key=highest.get)
+                top = max(highest, key=lambda other: highest[other])
                 one = f"{shown(top)} is in per cent, up to {highest[top]:g}"
                 other = f"{shown(key)} seems to be a fraction, up to {highest[key]:g}"
                 raise UserError(f"{path}: {one}, and {other}; give one unit in a file, or say with --unit which it is")
 
 
-def _is_part(places: dict[str, Place], part: tuple[str, str], whole: tuple[str, str]) -> bool:
+def _is_part(places: dict[str, Place], part: Key, whole: Key) -> bool:
     """Whether one key is a task of the other, a domain, or a domain or task where the other is `all`."""
     inner, outer = places[part[0]], places[whole[0]]
     if part == whole or part[1] != whole[1] or outer.task:
@@ -277,26 +274,20 @@ def _is_part(places: dict[str, Place], part: tuple[str, str], whole: tuple[str, 
     return inner.domain != ALL if outer.domain == ALL else bool(inner.task) and inner.domain == outer.domain
 
 
-def _steps(arrays: Arrays, first: int | None, every: int) -> dict[int, np.ndarray]:
-    """The step of each evaluation, over both stages, by the number of rows: of the format's, or where ``first`` is
-    given of what most arrays have."""
-    if every < 1 or (first or 0) < 0:
-        raise UserError("--every must be positive and --steps-from not negative; count in steps, such as 50000")
-    known = {30: every, 31: 0}
-    if first is not None:
-        counts = Counter(len(values) for values in arrays.values() if values.ndim == 2)
-        known = {max(counts, key=lambda rows: (counts[rows], rows)): first} if counts else {}
-    return {rows: begin + every * np.arange(rows) for rows, begin in known.items()}
-
-
-def _refuse_swapped(arrays: Arrays, known: dict[str, Place], config: Config, path: str | Path) -> None:
-    """A UserError if a key has its method first."""
-    for task, method in arrays:
-        straight = _plain(task) in known or _method(config, method)
+def _check_names(
+    arrays: Arrays, places: dict[str, Place], methods: dict[str, str | None], config: Config, path: str | Path
+) -> None:
+    """A UserError if a key has its method first, or two keys mean the same."""
+    known, seen = _known_places(config), dict[tuple[str, str, str], Key]()
+    for key in arrays:
+        task, method = key
         turned = _plain(method) in known or "-singletask" in method or _method(config, task)
-        if turned and not straight:
-            where = f"{path}: {shown((task, method))}"
-            raise UserError(f"{where}: no such task; the keys look swapped: give (task or domain, method)")
+        if turned and not (places[task].known or methods[method]):
+            fix = "no such task; the keys look swapped: give (task or domain, method)"
+            raise UserError(f"{path}: {shown(key)}: {fix}")
+        first = seen.setdefault((places[task].task, places[task].domain, methods[method] or method), key)
+        if first != key:
+            raise UserError(f"{path}: {shown(key)} and {shown(first)} mean the same; remove one")
 
 
 def _meant(unknown: list[str], known: dict[str, Place], config: Config) -> dict[str, str]:
@@ -341,29 +332,28 @@ def _method(config: Config, name: str) -> str | None:
     return found[0] if found else None
 
 
-def _refuse_doubles(arrays: Arrays, places: dict[str, Place], methods: dict[str, str | None], path) -> None:
-    """Two keys of the file must not mean the same."""
-    seen: dict[tuple, tuple[str, str]] = {}
-    for task, method in arrays:
-        meant = (places[task].task, places[task].domain, methods[method] or method)
-        if meant in seen:
-            raise UserError(f"{path}: {shown((task, method))} and {shown(seen[meant])} mean the same; remove one")
-        seen[meant] = (task, method)
-
-
-def _table(arrays: Arrays, places: dict[str, Place], methods: dict[str, str | None], grids, name: str) -> pd.DataFrame:
+def _table(
+    arrays: Arrays,
+    places: dict[str, Place],
+    methods: dict[str, str | None],
+    grids: dict[int, np.ndarray],
+    name: str,
+) -> pd.DataFrame:
     """A row a value, in the order of the file: one seed after another, each in the order of its steps."""
     parts = []
     for (task, method), values in arrays.items():
         rows, seeds = values.shape
-        steps = grids[rows]
+        steps = np.tile(grids[rows], seeds)
         offline = steps <= OFFLINE_STEPS
-        once = {
+        columns = {
             "stage": np.where(offline, "offline", "online"),
             "step": np.where(offline, steps, steps - OFFLINE_STEPS),
             "total_step": steps,
+            "success": values.T.ravel(),
+            "seed": np.repeat(np.arange(seeds), rows),
         }
-        part = pd.DataFrame({column: np.tile(value, seeds) for column, value in once.items()})
-        part["success"], part["seed"] = values.T.ravel(), np.repeat(np.arange(seeds), rows)
-        parts.append(part.assign(task=places[task].task, domain=places[task].domain, method=methods[method] or method))
+        place = places[task]
+        parts.append(
+            pd.DataFrame(columns).assign(task=place.task, domain=place.domain, method=methods[method] or method)
+        )
     return pd.concat(parts, ignore_index=True).assign(status="OK", source=name)[COLUMNS]

@@ -80,8 +80,8 @@ def collapsing(config: Config) -> list[str]:
 
 def internal_external(config: Config) -> list[str]:
     """TRQAM and the external KL penalty; none where the scale does not have both."""
-    both = [method for method in ("trqam", "external_kl") if method in [*config.compared, *config.scale.ablations]]
-    return both if len(both) == 2 else []
+    both = ["trqam", "external_kl"]
+    return both if set(both) <= {*config.compared, *config.scale.ablations} else []
 
 
 FIGURES = {  # in the text, and the module of trqam.report.figures that draws each

@@ -20,7 +20,7 @@ from trqam.report.statistics import round_half_up, stratified_bootstrap
 
 REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE = "reproduced", "not reproduced", "inconclusive"
 
-Scores = list[np.ndarray]  # one array of per-seed values a task
+Scores = Sequence[np.ndarray]  # one array of per-seed values a task
 Statistic = Callable[[np.ndarray], np.ndarray]  # of the tasks' means over seeds: (..., tasks) to (...)
 
 
@@ -48,12 +48,11 @@ class Estimate:
     @property
     def text(self) -> str:
         """`21 points [18, 24]`, or `21 points [18, 24], seeds 15 to 30` where the range over seeds is wider."""
-        value, low, high, least, most = (
-            round_half_up(number * (100 if self.unit == "share" else 1))
-            for number in (self.value, self.low, self.high, self.least, self.most)
-        )
+        factor, unit = (100, "%") if self.unit == "share" else (1, self.unit)
+        numbers = self.value, self.low, self.high, self.least, self.most
+        value, low, high, least, most = (round_half_up(factor * number) for number in numbers)
         seeds = f", seeds {least} to {most}" if (low, high) != (least, most) else ""
-        return f"{value} {'%' if self.unit == 'share' else self.unit} [{low}, {high}]{seeds}"
+        return f"{value} {unit} [{low}, {high}]{seeds}"
 
 
 @dataclass(frozen=True)
@@ -94,11 +93,10 @@ class Evidence:
 
     def success(self, method: str, tasks: Sequence[str] | None = None) -> Scores:
         """Per-seed final success, an array a task; NoResult where a task has none."""
-        tasks = list(self.tasks if tasks is None else tasks)
         known = self.final.loc[[method]] if method in self.final.index else self.final.iloc[:0]
-        columns = known.reindex(columns=tasks).to_numpy(float).T
-        found = zip(columns, tasks, strict=True)
-        return [self._found(c[~np.isnan(c)], f"final {self.stage}", method, task) for c, task in found]
+        table = known.reindex(columns=list(self.tasks if tasks is None else tasks))
+        what = f"final {self.stage}"
+        return [self._found(column.dropna().to_numpy(float), what, method, str(t)) for t, column in table.items()]
 
     def kl_share(self, method: str, task: str) -> Scores:
         """Per-seed realised path KL over the budget; NoResult if there is none."""
@@ -118,19 +116,18 @@ class Evidence:
         A statistic must not fall in ``plus`` nor rise in ``minus``, so that its range over seeds is that between the
         worst seeds of the one against the best of the other and the reverse.
         """
-        scores = [*plus, *minus]
-        statistic = statistic or partial(contrast, len(plus))
+        scores, measure = [*plus, *minus], statistic or partial(contrast, len(plus))
         n = min(map(len, scores))
 
         def resampled(strata: Scores) -> np.ndarray:
-            return statistic(task_means(strata))
+            return measure(task_means(strata))
 
-        interval = stratified_bootstrap(scores, resampled, self.rng, resamples=self.resamples, level=self.level)
-        low, high = least, most = tuple(map(float, interval))
+        ends = stratified_bootstrap(scores, resampled, self.rng, resamples=self.resamples, level=self.level)
+        low, high = least, most = float(ends[0]), float(ends[1])
         if n < self.narrow_below:
             worst = [seeds.min() for seeds in plus] + [seeds.max() for seeds in minus]
             best = [seeds.max() for seeds in plus] + [seeds.min() for seeds in minus]
-            least, most = min(low, float(statistic(np.array(worst)))), max(high, float(statistic(np.array(best))))
+            least, most = min(low, float(measure(np.array(worst)))), max(high, float(measure(np.array(best))))
         return Estimate(what, unit, float(resampled(scores)), low, high, least, most, n)
 
 

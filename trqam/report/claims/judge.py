@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from trqam.config.load import expanded
@@ -82,8 +83,8 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 def write(collected: Collected, path: str | Path) -> None:
     """claims.json: the verdicts and how they were reached."""
     stated, verdicts = statements.load(collected.claims), claims(collected)
-    interval = {"level": stated.interval.level, "resamples": stated.interval.resamples}
-    interval |= {"widened_to_the_range_below_seeds": _threshold(stated.interval.narrow_below)}
+    interval = msgspec.to_builtins(stated.interval)
+    interval["widened_to_the_range_below_seeds"] = interval.pop("narrow_below")
     content = {"paper": stated.paper, "scale": collected.config.scale.scale, "summary": summary(verdicts)}
     write_json(path, {**content, "interval": interval, "claims": [_record(verdict) for verdict in verdicts]})
 
@@ -93,35 +94,29 @@ def _record(verdict: Verdict) -> dict[str, Any]:
         {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(estimate).items()} | {"text": estimate.text}
         for estimate in verdict.measured
     ]
-    thresholds = {key: _threshold(threshold) for key, threshold in verdict.thresholds.items()}
-    return {**vars(verdict), "measured": measured, "thresholds": thresholds}
-
-
-def _threshold(threshold: Threshold) -> dict[str, Any]:
-    return {"value": threshold.value, "unit": threshold.unit, "ours": threshold.ours}
+    return {**vars(verdict), "measured": measured, "thresholds": msgspec.to_builtins(verdict.thresholds)}
 
 
 def judge(name: str, stated: Claims, collected: Collected, where: str = str(CLAIMS)) -> Verdict:
     """The verdict on the claim ``name``; ``where`` begins the message if its text cannot be filled in."""
     claim = stated.claims[name]
     numbers = statements.published(name, stated, collected.reported, collected.config)
-    texts = {
-        key: filled(getattr(claim, key), numbers, claim.thresholds, f"{where}: {key}")
-        for key in ("says", "printed", "measures", "decides")
-    }
-    if not numbers:
-        texts["printed"] = ""
+
+    def text(key: str) -> str:
+        return filled(getattr(claim, key), numbers, claim.thresholds, f"{where}: {key}")
+
+    says, printed, measures, decides = map(text, ("says", "printed", "measures", "decides"))
     evidence = _evidence(name, claim, stated, collected, numbers)
     verdict, reason, measured, elsewhere = _outcome(claim, stated, evidence, collected)
     return Verdict(
         name=name,
         title=claim.title,
-        claim=texts["says"],
+        claim=says,
         source=f"{stated.paper}, {claim.source}",
-        printed=texts["printed"],
+        printed=printed if numbers else "",
         published=numbers,
-        measures=texts["measures"],
-        rule=texts["decides"],
+        measures=measures,
+        rule=decides,
         thresholds=claim.thresholds,
         measured=measured,
         n=min((estimate.n for estimate in measured), default=None),

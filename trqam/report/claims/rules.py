@@ -40,7 +40,9 @@ def lead(evidence: Evidence) -> Finding:
 
     ahead, rival = _against_best(evidence, evidence.tasks, overall)
     methods = (evidence.methods[0], rival)
-    totals = [evidence.estimate(f"{evidence.label(m)} overall", "%", evidence.success(m), (), overall) for m in methods]
+    totals = [
+        evidence.estimate(f"{evidence.label(m)} overall", "%", evidence.success(m), statistic=overall) for m in methods
+    ]
     answer = above(ahead, 0)
     place = {True: "is ahead of", False: "is behind", None: "cannot be told from"}[answer]
     reason = f"{evidence.label(methods[0])} {place} the best other method, {evidence.label(rival)}"
@@ -159,17 +161,14 @@ def run_collapsed(run: pd.DataFrame, interval: int, fall: float, floor: float, g
 def within_budget(evidence: Evidence, *, tolerance: float) -> Finding:
     """Realised path KL over the budget: TRQAM's inside the tolerance, the external form's above it, on every task."""
     ours, external = evidence.methods
-    shares = {
-        m: [
-            evidence.estimate(
-                f"{evidence.label(m)}{_on(evidence, task)}, KL over budget", "share", evidence.kl_share(m, task)
-            )
-            for task in evidence.tasks
-        ]
-        for m in (ours, external)
-    }
-    keeps = decided(within(share, 1 - tolerance, 1 + tolerance) for share in shares[ours])
-    exceeds = decided(above(share, 1 + tolerance) for share in shares[external])
+
+    def share(method: str, task: str) -> Estimate:
+        what = f"{evidence.label(method)}{_on(evidence, task)}, KL over budget"
+        return evidence.estimate(what, "share", evidence.kl_share(method, task))
+
+    shares = {method: [share(method, task) for task in evidence.tasks] for method in (ours, external)}
+    keeps = decided(within(found, 1 - tolerance, 1 + tolerance) for found in shares[ours])
+    exceeds = decided(above(found, 1 + tolerance) for found in shares[external])
     words = {REPRODUCED: "", NOT_REPRODUCED: "not ", INCONCLUSIVE: "not surely "}
     reason = f"{evidence.label(ours)} is {words[keeps]}within {100 * tolerance:g} % of the budget, and "
     reason += f"{evidence.label(external)} {words[exceeds]}more than that above it"
@@ -183,9 +182,9 @@ def smooth(evidence: Evidence, *, jump: float, floor: float) -> Finding:
     changes, answers = [], []
     for task in evidence.tasks:
         for low, high in pairwise(budgets):
-            scores = [evidence.success(evidence.config.budget_sweep[budget], [task]) for budget in (high, low)]
+            more, less = (evidence.success(evidence.config.budget_sweep[budget], [task]) for budget in (high, low))
             what = f"largest change, budget {low:g} to {high:g}{_on(evidence, task)}"
-            changes.append(evidence.estimate(what, "points", *scores))
+            changes.append(evidence.estimate(what, "points", more, less))
             answers.append(within(changes[-1], -jump, jump))
             if answers[-1] is False and high / low > _widest_step(evidence) + 1e-9:
                 answers[-1] = None  # it may still be smooth in between

@@ -1,6 +1,6 @@
 """What the paper claims, as config/claims.yaml states it, with the numbers that paper/reported.csv prints."""
 
-from inspect import Parameter, signature
+from inspect import signature
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
@@ -22,7 +22,7 @@ from trqam.report.statistics import round_half_up
 Published = dict[str, Any]
 
 
-class Threshold(Strict):
+class Threshold(Strict, frozen=True):
     """A number of a rule; ``ours`` if the paper does not give it."""
 
     value: float
@@ -36,7 +36,7 @@ class Threshold(Strict):
         return number if self.unit == "factor" else f"{number} {'%' if self.unit == 'share' else self.unit}"
 
 
-class Needs(Strict):
+class Needs(Strict, frozen=True):
     """What must have run before a claim can be judged."""
 
     scope: Literal["paper", "any"]
@@ -47,7 +47,7 @@ class Needs(Strict):
     budgets: int = 0
 
 
-class Claim(Strict):
+class Claim(Strict, frozen=True):
     """One claim; config/claims.yaml explains each key."""
 
     title: str
@@ -70,7 +70,7 @@ Inside = Annotated[
 ]
 
 
-class PaperScale(Strict):
+class PaperScale(Strict, frozen=True):
     """The scale file of the paper, and which of its keys a run must share to be at the paper's scale."""
 
     file: Inside
@@ -78,7 +78,7 @@ class PaperScale(Strict):
     online_keys: list[str]
 
 
-class Interval(Strict):
+class Interval(Strict, frozen=True):
     """How intervals are made."""
 
     level: Annotated[float, msgspec.Meta(gt=0, lt=1)]
@@ -86,7 +86,7 @@ class Interval(Strict):
     narrow_below: Threshold
 
 
-class Claims(Strict):
+class Claims(Strict, frozen=True):
     """All of config/claims.yaml."""
 
     paper: str
@@ -99,24 +99,18 @@ class Claims(Strict):
 def load(path: str | Path = CLAIMS) -> Claims:
     """Reads and checks the claims; a mistake is one line that names file, claim, key and fix."""
     claims = convert(read_yaml(path), Claims, str(path))
-    if unknown := [k for k in _keys(claims.paper_scale) if k not in Scale.__struct_fields__]:
+    keys = [*claims.paper_scale.keys, *claims.paper_scale.online_keys]
+    if unknown := [key for key in keys if key not in Scale.__struct_fields__]:
         raise UserError(f"{path}: paper_scale: {unknown[0]}: no key of a scale file; see config/config.yaml")
     for name, claim in claims.claims.items():
-        _check_rule(claim, f"{path}: claims: {name}")
+        where = f"{path}: claims: {name}"
+        if claim.rule not in RULES:
+            raise UserError(f"{where}: rule: there is no {claim.rule!r}; use one of {', '.join(RULES)}")
+        _, *wanted = signature(RULES[claim.rule]).parameters
+        if sorted(wanted) != sorted(claim.thresholds):
+            takes = ", ".join(wanted) or "none"
+            raise UserError(f"{where}: thresholds: {claim.rule} takes {takes}; give exactly these")
     return claims
-
-
-def _keys(scale: PaperScale) -> list[str]:
-    return [*scale.keys, *scale.online_keys]
-
-
-def _check_rule(claim: Claim, where: str) -> None:
-    if claim.rule not in RULES:
-        raise UserError(f"{where}: rule: there is no {claim.rule!r}; use one of {', '.join(RULES)}")
-    parameters = signature(RULES[claim.rule]).parameters.values()
-    wanted = [parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY]
-    if sorted(wanted) != sorted(claim.thresholds):
-        raise UserError(f"{where}: thresholds: {claim.rule} takes {', '.join(wanted) or 'none'}; give exactly these")
 
 
 def paper_scale(claims: Claims, root: Path = CLAIMS.parents[1]) -> Scale:
@@ -137,23 +131,20 @@ def published(name: str, claims: Claims, reported: pd.DataFrame, config: Config)
         return {}  # nothing is printed for the online stage
     if claims.method not in set(rows.method):
         raise UserError(f"{REPORTED}: method: no row of {claims.method} from {claims.paper}; restore the file from git")
-    if claim.rule == "lead":
-        return _published_lead(rows[rows.domain == "all"].set_index("method")["mean"], claims.method, rows)
-    return _published_count(rows[rows.domain != "all"], claims.method, claim.thresholds["tie"].value, config)
-
-
-def _published_lead(overall: pd.Series, ours: str, rows: pd.DataFrame) -> Published:
-    others = overall.drop(ours)
-    lead = float(overall[ours] - others.max())
-    numbers = {"ours": float(overall[ours]), "best": float(others.max()), "lead": lead, "rival": str(others.idxmax())}
-    return {**numbers, "domains": rows.domain[rows.domain != "all"].nunique()}
+    overall, single = rows[rows.domain == "all"], rows[rows.domain != "all"]
+    if claim.rule == "best_or_tied":
+        return _published_count(single, claims.method, claim.thresholds["tie"].value, config)
+    means = overall.set_index("method")["mean"]
+    ours, others = float(means[claims.method]), means.drop(claims.method)
+    best, rival = float(others.max()), str(others.idxmax())
+    return {"ours": ours, "best": best, "lead": ours - best, "rival": rival, "domains": single.domain.nunique()}
 
 
 def _published_count(rows: pd.DataFrame, ours: str, tie: float, config: Config) -> Published:
     """The rule `best_or_tied` on the printed means; ``deviations`` are what its ties are measured in, by domain."""
     behind, deviations = [], {}
-    for domain, group in rows.groupby("domain", sort=False):
-        cells = group.set_index("method")
+    for name, group in rows.groupby("domain", sort=False):
+        domain, cells = str(name), group.set_index("method")
         own, best = cells.loc[ours], cells.drop(ours).sort_values("mean", kind="stable").iloc[-1]
         deviations[domain] = pooled_std(own["std"], best["std"])
         if own["mean"] < best["mean"] - tie * deviations[domain]:

@@ -29,16 +29,16 @@ def table(collected: Collected) -> SuccessTable:
     methods = _by_group(config, list(dict.fromkeys(curves.method)))
     own_all = bool((curves.domain == ALL).any())
     blocks = [
-        _block(config, curves[curves.source == source], source, stage, methods, own_all)
+        _block(config, curves[(curves.source == source) & (curves.stage == stage)], source, stage, methods, own_all)
         for source in sorted(set(curves.source))
         for stage in STAGES
     ]
-    known = [method in config.methods for method in methods]
-    labels = [config.methods[m].label if k else m for m, k in zip(methods, known, strict=True)]
-    kinds = [config.methods[m].group if k else "Other" for m, k in zip(methods, known, strict=True)]
-    groups = tuple((kind, len(list(members))) for kind, members in groupby(kinds))
+    about = [config.methods.get(method) for method in methods]
+    labels = tuple(known.label if known else method for known, method in zip(about, methods, strict=True))
+    kinds = groupby(known.group if known else "Other" for known in about)
+    groups = tuple((kind, len(list(members))) for kind, members in kinds)
     caption = "Published curves, summed up with our statistics. No result of this run."
-    return SuccessTable(caption, tuple(labels), groups, tuple(blocks), tuple(_notes(blocks, own_all)))
+    return SuccessTable(caption, labels, groups, tuple(blocks), tuple(_notes(blocks, own_all)))
 
 
 def _by_group(config: Config, methods: list[str]) -> list[str]:
@@ -51,27 +51,22 @@ def _by_group(config: Config, methods: list[str]) -> list[str]:
 
 def _block(
     config: Config, curves: pd.DataFrame, source: str, stage: str, methods: list[str], own_all: bool
-) -> tuple[str, tuple]:
-    """The last evaluation of a stage, a row a domain and then `all`."""
-    rows, curves = [], curves[curves.stage == stage]
-    last = curves.step.max()
-    for domain in _domains(config, curves):
-        own = curves[(curves.domain == domain) & (curves.step == last)]
+) -> tuple[str, tuple[Row, ...]]:
+    """The last evaluation of a stage, a row a domain (those that domains.yaml does not know last) and then `all`."""
+    last = curves[curves.step == curves.step.max()]
+    found = [domain for domain in dict.fromkeys(curves.domain) if domain != ALL]
+    rows = []
+    for domain in sorted(found, key=lambda d: [*config.domains, *found].index(d)):
+        own = last[last.domain == domain]
         entries = [_entry(own[own.method == method], domain) for method in methods]
         label = config.domains[domain].label if domain in config.domains else domain
         rows.append(Row(label, "domain", tuple(mark_best(entries))))
-    own = curves[(curves.domain == ALL) & (curves.step == last)]
+    own = last[last.domain == ALL]
     if len(rows) > 1 or len(own):
         rows.append(_all(rows, [own[own.method == method] for method in methods], own_all))
     seeds = sorted(set(curves.groupby("method").seed.nunique()))
-    end = f" at step {thousands(int(last))} (n = {' or '.join(map(str, seeds))})" if rows else ": no evaluation"
-    return f"{source}, {stage}{end}", tuple(rows)
-
-
-def _domains(config: Config, curves: pd.DataFrame) -> list[str]:
-    """The order of domains.yaml, and what it does not know last."""
-    found = [domain for domain in dict.fromkeys(curves.domain) if domain != ALL]
-    return [d for d in config.domains if d in found] + [d for d in found if d not in config.domains]
+    step = f" at step {thousands(int(last.step.iloc[0]))} (n = {' or '.join(map(str, seeds))})" if rows else ""
+    return f"{source}, {stage}{step or ': no evaluation'}", tuple(rows)
 
 
 def _entry(last: pd.DataFrame, domain: str) -> Entry:
@@ -82,9 +77,9 @@ def _entry(last: pd.DataFrame, domain: str) -> Entry:
         return Entry(MISSING)
     mean, std = mean_and_std(success)
     text = round_half_up(mean)
-    marks = () if len(own) else (LOOSE,)
-    marks += (f"n={len(success)}",) if len(own) > len(success) else ()
-    return Entry(text if len(success) == 1 else f"{text} ± {round_half_up(std)}", int(text), marks=marks)
+    marks = [] if len(own) else [LOOSE]
+    marks += [f"n={len(success)}"] if len(own) > len(success) else []
+    return Entry(text if len(success) == 1 else f"{text} ± {round_half_up(std)}", int(text), marks=tuple(marks))
 
 
 def _all(rows: list[Row], own: list[pd.DataFrame], own_all: bool) -> Row:
@@ -119,15 +114,11 @@ def _notes(blocks: list[tuple[str, tuple[Row, ...]]], own_all: bool) -> list[str
         means = "the mean of the printed means"
         lacking = f"; {OF_MEANS}: {means}, for the file has none" if OF_MEANS in marks else ""
         notes.append(f"all: the file's own curve of everything{lacking}." if own_all else f"all: {means}.")
-    if any(entry.best for entry in entries):
-        notes.append("Bold: best printed mean of the row, with its ties.")
-    if LOOSE in marks:
-        notes.append(
-            f"{LOOSE}: the mean of the five tasks; the file has no curve of the domain, and seeds of different tasks "
-            "cannot be matched, so the spread is not known."
-        )
-    if marks - {LOOSE, OF_MEANS}:
-        notes.append("n=k: only k seeds were evaluated.")
-    if any(entry.text == MISSING for entry in entries):
-        notes.append(f"{MISSING}: no curve.")
-    return notes
+    more = {
+        "Bold: best printed mean of the row, with its ties.": any(entry.best for entry in entries),
+        f"{LOOSE}: the mean of the five tasks; the file has no curve of the domain, and seeds of different tasks "
+        "cannot be matched, so the spread is not known.": LOOSE in marks,
+        "n=k: only k seeds were evaluated.": bool(marks - {LOOSE, OF_MEANS}),
+        f"{MISSING}: no curve.": any(entry.text == MISSING for entry in entries),
+    }
+    return notes + [note for note, needed in more.items() if needed]
