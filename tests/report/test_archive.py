@@ -270,12 +270,11 @@ def test_a_bomb_that_lies_about_its_size_is_stopped(packed, tmp_path, refuse):
     refuse(tmp_path / "bad.zip", "no sound archive|not the file")
 
 
-def test_encrypted_and_unknown_methods_are_refused(packed, tmp_path, refuse):
+def test_unknown_methods_of_packing_are_refused(packed, tmp_path, refuse):
     content = packed.read_bytes()
-    directory = content.index(b"PK\x01\x02")
-    for offset, value in ((8, 1), (10, 99), (10, 14)):  # flags: encrypted; compression: unknown, LZMA
+    for method in (99, 14):  # unknown, and LZMA
         changed = bytearray(content)
-        changed[directory + offset] = value
+        changed[content.index(b"PK\x01\x02") + 10] = method
         (tmp_path / "bad.zip").write_bytes(changed)
         refuse(tmp_path / "bad.zip", "no sound archive")
 
@@ -295,7 +294,7 @@ def test_every_damaged_byte_is_found(packed, tmp_path):
 
 def test_a_file_that_is_no_archive_is_one_line(packed, tmp_path, refuse):
     content = packed.read_bytes()
-    for length in (0, 4, 100, len(content) // 2, len(content) - 1):
+    for length in (4, len(content) - 1):
         (tmp_path / "cut.zip").write_bytes(content[:length])
         refuse(tmp_path / "cut.zip", r"cut\.zip: no sound archive")
     refuse(tmp_path, r"cannot be read \(Is a directory\); give a file that `trqam archive` wrote")
@@ -356,23 +355,23 @@ def test_an_earlier_rebuild_is_replaced_and_nothing_else_is(packed, tmp_path, mo
     pdf, page = rebuild(packed)
     assert (pdf, page) == (Path("results/small-rebuilt/paper/paper.pdf"), pdf.with_name("report.html"))
     (pdf.parent / "metrics.csv").unlink()  # nothing that would be lost
+    Path(f"results/.small-rebuilt.{os.getpid()}.tmp/paper").mkdir(parents=True)  # of a process that was killed
     assert rebuild(packed) == (pdf, page)
     assert pdf.read_text() == "2"
     assert (pdf.parent / "metrics.csv").exists()
-    (tmp_path / "mine").mkdir()
+    Path("mine").mkdir()
     assert rebuild(packed, "mine")[0] == Path("mine/paper/paper.pdf")  # it was empty
+    Path("data").mkdir()
+    Path("data/precious").touch()
+    Path("file").touch()
+    Path("link").symlink_to("mine")
+    Path("dangling").symlink_to("nowhere")
     for name in ("data", "file", "link", "dangling"):
-        path = tmp_path / name
-        path.mkdir() if name == "data" else path.touch() if name == "file" else path.symlink_to(
-            name.replace("link", "mine")
-        )
-        if name == "data":
-            (path / "precious").touch()
         with pytest.raises(UserError, match=f"{name}: exists and is no earlier rebuild; name another folder"):
             rebuild(packed, name)
-    assert (tmp_path / "data" / "precious").exists()
-    assert {path.name for path in (tmp_path / "results").iterdir()} == {"small-rebuilt"}
-    assert {path.name for path in tmp_path.iterdir()} == {"results", "mine", "data", "file", "link", "dangling"}
+    assert Path("data/precious").exists()
+    assert os.listdir("results") == ["small-rebuilt"]
+    assert {*os.listdir()} == {"results", "mine", "data", "file", "link", "dangling"}
 
 
 @pytest.mark.parametrize(
@@ -405,12 +404,6 @@ def test_what_is_added_while_it_is_made_is_not_lost(packed, tmp_path, monkeypatc
     with pytest.raises(UserError, match="late: not as the rebuild wrote"):
         rebuild(packed, tmp_path / "out")
     assert (tmp_path / "out" / "late").exists()
-
-
-def test_what_a_killed_process_of_this_number_left_is_in_nobodys_way(packed, tmp_path, quick):
-    (tmp_path / f".out.{os.getpid()}.tmp" / "paper").mkdir(parents=True)
-    rebuild(packed, tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_rebuild_that_fails_leaves_the_earlier_one(packed, tmp_path, monkeypatch, quick):
@@ -470,13 +463,9 @@ def test_a_rebuild_has_the_bytes_of_the_workflow(config, tmp_path):
     assert done.stdout.split() == [f"results/small-rebuilt/paper/{name}" for name in ("paper.pdf", "report.html")]
 
 
-def test_make_rebuilds_from_an_archive():
+@pytest.mark.parametrize(("given", "program"), [(["FROM=a file.zip"], 'trqam rebuild "a file.zip"'), ([], "snakemake")])
+def test_make_rebuilds_from_an_archive(given, program):
     alone = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}  # not as make's own child
-    command = ["make", "-n", "paper", "FROM=a file.zip"]
-    asked = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True)
-    assert 'python -m trqam rebuild "a file.zip"' in asked.stdout
-    assert "snakemake" not in asked.stdout
-    assert (
-        "snakemake"
-        in subprocess.run(["make", "-n", "paper"], cwd=ROOT, env=alone, capture_output=True, text=True).stdout
-    )
+    asked = subprocess.run(["make", "-n", "paper", *given], cwd=ROOT, env=alone, capture_output=True, text=True).stdout
+    assert program in asked
+    assert ("snakemake" in asked) == (program == "snakemake")

@@ -69,17 +69,6 @@ def test_layouts_of_the_format(imported, rows, seeds, first):
     assert set(table.source) == {"authors"}
 
 
-def test_other_grids_must_be_said(imported):
-    with pytest.raises(UserError, match=r"curves\.pkl: 16 rows \(evaluations\), where the format has 30 or 31"):
-        imported({(CUBE, "TRQAM"): curve(16)})
-    _, table = imported({(CUBE, "TRQAM"): curve(16)}, first=0, every=100_000)
-    assert sorted(set(table.total_step)) == list(range(0, 1_500_001, 100_000))
-    assert table[table.stage == "offline"].step.max() == 1_000_000
-    for wrong in ({"every": 0}, {"first": -1}):
-        with pytest.raises(UserError, match="--every must be positive"):
-            imported({(CUBE, "TRQAM"): curve()}, force=True, **wrong)
-
-
 def test_a_method_of_another_grid_is_left_out_by_name(imported):
     """As the authors' release has it: of 1,037 arrays 61, all of one method, have ten rows."""
     tasks = [*tasks_of(CUBE), CUBE, "all"]
@@ -104,7 +93,12 @@ def test_given_steps_are_those_of_most_arrays(imported):
     curves = {(task, "QAM"): curve(16, 2) for task in tasks_of(CUBE)} | {(CUBE, "RLPD"): curve(10, 2)}
     record, table = imported(curves, first=0, every=100_000)
     assert set(table.method) == {"qam"}
+    assert sorted(set(table.total_step)) == list(range(0, 1_500_001, 100_000))
+    assert table[table.stage == "offline"].step.max() == 1_000_000
     assert record["left_out"]["RLPD"].startswith("10 rows (evaluations), where most arrays have 16; ")
+    for wrong in ({"every": 0}, {"first": -1}):
+        with pytest.raises(UserError, match="--every must be positive"):
+            imported({(CUBE, "TRQAM"): curve()}, force=True, **wrong)
 
 
 @pytest.mark.parametrize(("highest", "unit"), [(100.0, "per cent"), (1.0, "a fraction"), (1.6, "per cent")])
@@ -118,21 +112,6 @@ def test_the_unit_is_found_and_said(imported, highest, unit):
     assert table[table.method == "qam"].success.eq(0).all()
 
 
-def test_values_that_are_no_success_are_refused(imported):
-    for wrong, match in (
-        (-0.01, "-0.01 is no success as a fraction"),
-        (1.2, "1.2 is no success as a fraction, 0 to 1"),
-    ):
-        values = curve(highest=1.0)
-        values[3, 4] = wrong
-        with pytest.raises(UserError, match=match):
-            imported({(CUBE, "TRQAM"): values})
-    values = curve()
-    values[3, 4] = 101
-    with pytest.raises(UserError, match=r"\('cube-triple-play', 'TRQAM'\): 101 is no success as per cent"):
-        imported({(CUBE, "TRQAM"): values})
-
-
 FRACTIONS, PER_CENT = np.linspace(0.05, 0.8, 60).reshape(30, 2), np.linspace(5, 80, 60).reshape(30, 2)
 TASKS = tasks_of(CUBE)
 
@@ -141,11 +120,9 @@ TASKS = tasks_of(CUBE)
     "curves",
     [
         {(CUBE, "QAM"): PER_CENT, (CUBE, "TRQAM"): FRACTIONS},
-        {(CUBE, "TRQAM"): FRACTIONS, (CUBE, "QAM"): PER_CENT},
         {(CUBE, "QAM"): PER_CENT.astype(int), (CUBE, "TRQAM"): FRACTIONS},
         {(CUBE, "QAM"): PER_CENT, ("scene-play", "QAM"): FRACTIONS},
         {(CUBE, "QAM"): PER_CENT, ("all", "QAM"): FRACTIONS},
-        {**{(task, "QAM"): PER_CENT for task in TASKS}, (CUBE, "QAM"): FRACTIONS},
         {**{(task, "QAM"): PER_CENT for task in TASKS[:4]}, (TASKS[4], "QAM"): FRACTIONS},
         {**{(task, "QAM"): FRACTIONS for task in TASKS}, (CUBE, "QAM"): PER_CENT},
     ],
@@ -172,7 +149,7 @@ def test_a_weak_method_in_per_cent_is_one(imported):
     assert table[(table.source == "b") & (table.method == "qam")].success.max() == 0.004
 
 
-def test_whole_numbers_are_per_cent(imported):
+def test_whole_and_single_precision_numbers_are_the_decimals_that_were_meant(imported):
     values = curve(seeds=2)
     record, table = imported({(CUBE, "QAM"): values.astype("i2"), (CUBE, "TRQAM"): values})
     assert record["unit"] == "per cent"
@@ -180,8 +157,10 @@ def test_whole_numbers_are_per_cent(imported):
     np.testing.assert_array_equal(one, other)
     _, table = imported({(CUBE, "QAM"): np.ones((30, 2), int)}, name="b", unit="per-cent")
     assert table[table.source == "b"].success.eq(0.01).all()
+    _, table = imported({(CUBE, "QAM"): np.full((30, 1), 0.445, "f4")}, name="c")
+    assert set(table[table.source == "c"].success) == {0.445}
     with pytest.raises(UserError, match="5 is no success as a fraction"):
-        imported({(CUBE, "QAM"): np.full((30, 2), 5.0)}, name="c", unit="fraction")
+        imported({(CUBE, "QAM"): np.full((30, 2), 5.0)}, name="d", unit="fraction")
 
 
 def test_nan_is_not_evaluated_and_stays_so(imported):
@@ -195,11 +174,6 @@ def test_nan_is_not_evaluated_and_stays_so(imported):
     record, table = imported({(CUBE, "TRQAM"): np.full((30, 2), np.nan)}, force=True)
     assert len(table) == 60
     assert table.success.isna().all()
-
-
-def test_halves_of_single_precision_are_halves(imported):
-    _, table = imported({(CUBE, "TRQAM"): np.full((30, 1), 0.445, "f4")})
-    assert set(table.success) == {0.445}
 
 
 def test_names_become_the_configuration_s(imported):
@@ -229,8 +203,7 @@ def test_names_become_the_configuration_s(imported):
 
 
 def test_methods_become_the_configuration_s(imported):
-    labels = {"FQL": "fql", "CGQL-L": "cgql_l", "DSRL": "dsrl", "IFQL": "ifql", "QAM": "qam", "QAM-E": "qam_e"}
-    labels["BAM, Basic"] = "BAM, Basic"
+    labels = {"FQL": "fql", "CGQL-L": "cgql_l", "QAM-E": "qam_e", "BAM, Basic": "BAM, Basic"}
     record, table = imported({(CUBE, label): curve(seeds=2) for label in labels})
     assert list(dict.fromkeys(table.method)) == list(labels.values())
     assert record["unknown"] == ["BAM, Basic"]
@@ -273,33 +246,21 @@ def test_many_unknown_names_cost_no_time(imported):
 
 
 def test_two_names_of_the_same_are_refused(imported):
-    with pytest.raises(
-        UserError, match=r"\('cube-triple', 'TRQAM'\) and \('cube-triple-play', 'TRQAM'\) mean the same"
-    ):
-        imported({(CUBE, "TRQAM"): curve(), ("cube-triple", "TRQAM"): curve()})
-    with pytest.raises(UserError, match="mean the same"):
-        imported({(CUBE, "QAM-E"): curve(), (CUBE, "qam_e"): curve()})
+    for one, other in (((CUBE, "TRQAM"), ("cube-triple", "TRQAM")), ((CUBE, "QAM-E"), (CUBE, "qam_e"))):
+        with pytest.raises(UserError, match=rf"\('{other[0]}', '{other[1]}'\) and .* mean the same; remove one"):
+            imported({one: curve(), other: curve()})
 
 
 @pytest.mark.parametrize(
     ("curves", "match"),
     [
         ({}, "holds no curve"),
-        ([], "no array needs|not a dict"),
-        ({(CUBE, "QAM"): np.zeros(30)}, r"shape \(30,\); give an array of \(evaluations, seeds\)"),
         ({(CUBE, "QAM"): np.zeros((30, 0))}, r"shape \(30, 0\)"),
-        ({(CUBE, "QAM"): np.zeros((30, 2, 2))}, r"shape \(30, 2, 2\)"),
-        ({(CUBE, "QAM"): np.full((30, 2), np.inf)}, "infinite"),
         ({(CUBE, "QAM"): np.zeros((10, 2)), (CUBE, "FQL"): np.zeros((9, 2))}, "10 rows .*, where the format has 30"),
         ({(CUBE, "QAM"): np.zeros((30, 2)), ("all", "QAM"): np.zeros((30, 3))}, "3 seeds where the method has 2"),
-        ({(CUBE, "QAM\n"): np.zeros((30, 2))}, "not a name"),
         ({(CUBE, ""): np.zeros((30, 2))}, "not a name"),
         ({(CUBE, "\ud800"): np.zeros((30, 2))}, "not a name"),
         ({(CUBE, "QAM"): np.zeros((30, 100_000))}, "more than 2000000 numbers"),
-        ({(CUBE, "QAM"): np.ones((30, 2), int)}, "whole numbers up to 1; say with --unit whether that is all or 1 per"),
-        ({(CUBE, "QAM"): np.zeros((30, 2), bool)}, "array of bool, not an array of numbers"),
-        ({(CUBE, "QAM", "x"): np.zeros((30, 2))}, "not a pair"),
-        ({CUBE: np.zeros((30, 2))}, "not a pair"),
     ],
 )
 def test_other_content_is_one_line(imported, tmp_path, curves, match):
@@ -307,11 +268,6 @@ def test_other_content_is_one_line(imported, tmp_path, curves, match):
         imported(curves)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "imported").exists()
-
-
-def test_methods_may_have_their_own_numbers_of_seeds(imported):
-    _, table = imported({(CUBE, "QAM"): curve(seeds=12), (CUBE, "SQAM"): curve(seeds=8)})
-    assert table.groupby("method").seed.nunique().to_dict() == {"qam": 12, "sqam": 8}
 
 
 def test_a_name_keeps_its_file(imported, tmp_path):
@@ -367,58 +323,34 @@ def test_a_full_disk_is_named_and_keeps_what_is_there(imported, tmp_path, small_
     imported({(CUBE, "QAM"): curve()})
     table = tmp_path / "imported" / "authors.csv"
     before = table.read_bytes()
-    (tmp_path / "curves.pkl").unlink()
-    values = curve(seed=1)
-    (tmp_path / "other.pkl").write_bytes(pickle.dumps({(CUBE, "QAM"): values}))
-    config = configuration.load("config/config.yaml")
     with (
         small_files(3000),
         pytest.raises(UserError, match=r"authors\.csv: cannot be written \(File too large\); make room"),
     ):
-        import_curves(config, tmp_path / "other.pkl", "authors", force=True, folder=tmp_path / "imported")
+        imported({(CUBE, "QAM"): curve(seeds=2, seed=1)}, force=True)
     assert table.read_bytes() == before
 
 
 def test_only_tables_of_imports_are_read(imported, tmp_path):
+    assert list(load(tmp_path / "none")) == COLUMNS
     _, expected = imported({(CUBE, "QAM"): curve()})
     folder = tmp_path / "imported"
     for name in (".DS_Store", "._authors.csv", "authors.csv~", "authors.csv.bak", "authors (copy).csv", "notes.txt"):
         (folder / name).write_text("x")
     (folder / "folder.csv").mkdir()
     os.mkfifo(folder / "pipe.csv")
-    (folder / "dangling.csv").symlink_to("nowhere")
-    (folder / "loop.csv").symlink_to("loop.csv")
-    (folder / "zero.csv").symlink_to("/dev/zero")
+    for name in ("nowhere", "loop.csv", "/dev/zero"):
+        (folder / f"{Path(name).stem}.csv").symlink_to(name)
     pd.testing.assert_frame_equal(load(folder), expected)
     (folder / "authors.sync-conflict.csv").write_bytes((folder / "authors.csv").read_bytes())
     with pytest.raises(UserError, match=r"sync-conflict\.csv: source: holds the curves of 'authors', not of its name"):
         load(folder)
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a\nb", "x" * 65, "-x"])
+@pytest.mark.parametrize("name", ["a/b", "", ".hidden", "a\nb", "x" * 65, "-x"])
 def test_a_source_s_name_is_a_plain_file_name(imported, name):
     with pytest.raises(UserError, match="not a name"):
         imported({(CUBE, "QAM"): curve()}, name=name)
-
-
-def test_several_sources_stand_together(imported):
-    imported({(CUBE, "QAM"): curve()}, name="b")
-    _, table = imported({(CUBE, "QAM"): curve(seed=1)}, name="a")
-    assert list(dict.fromkeys(table.source)) == ["a", "b"]
-
-
-def test_nothing_imported_is_an_empty_table(tmp_path):
-    assert list(load(tmp_path / "none")) == COLUMNS
-    assert load(tmp_path / "none").empty
-
-
-def test_a_table_that_is_not_ours_is_one_line(tmp_path):
-    pd.DataFrame({"step": [1]}).to_csv(tmp_path / "x.csv")
-    with pytest.raises(UserError, match=r"x\.csv: not an imported table"):
-        load(tmp_path)
-    (tmp_path / "x.csv").write_bytes(b"")
-    with pytest.raises(UserError, match=r"x\.csv: damaged, not a table"):
-        load(tmp_path)
 
 
 def frame(curves, config, tmp_path, name="authors"):
@@ -567,31 +499,15 @@ def test_collected_results_come_with_what_was_imported(config, tmp_path):
     assert found.domain.eq(CUBE).all()
 
 
-def test_the_command_says_what_it_read(config, tmp_path, monkeypatch, capsys):
+def test_the_command_says_what_it_read(tmp_path, monkeypatch, capsys):
     (tmp_path / "curves.pkl").write_bytes(pickle.dumps({(CUBE, "TRQAM"): curve(), ("elsewhere", "QAM"): curve()}))
-    root = Path.cwd()
-    for name in ("config", "data"):
-        (tmp_path / name).mkdir()
-    for name in ("config.yaml", "domains.yaml", "methods.yaml"):
-        (tmp_path / "config" / name).write_bytes((root / "config" / name).read_bytes())
+    (tmp_path / "config").symlink_to(Path.cwd() / "config")
     monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["trqam", "import", "curves.pkl", *words])
-        command_line.main()
-
-    run("--as", "authors")
+    monkeypatch.setattr(sys, "argv", ["trqam", "import", "curves.pkl", "--as", "authors"])
+    command_line.main()
     printed = capsys.readouterr().out
-    assert (
-        "data/imported/authors.csv: 0 tasks, 2 domains, 2 methods; arrays (evaluations x seeds): 2 of 30 x 12"
-        in printed
-    )
+    counted = "0 tasks, 2 domains, 2 methods; arrays (evaluations x seeds): 2 of 30 x 12"
+    assert f"data/imported/authors.csv: {counted}" in printed
     assert "read as per cent" in printed
     assert "kept as they stand: 'elsewhere'" in printed
     assert len(load(tmp_path / "data" / "imported")) == 720
-    (tmp_path / "curves.pkl").write_bytes(b"cos\nsystem\n(Vtouch canary\ntR.")
-    with pytest.raises(SystemExit) as stopped:
-        run("--as", "evil")
-    assert stopped.value.code == 2
-    assert capsys.readouterr().err.startswith("trqam: error: curves.pkl: asks for os.system")
-    assert not (tmp_path / "canary").exists()
