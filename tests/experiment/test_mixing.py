@@ -14,7 +14,7 @@ from trqam.config.reading import read_json, seal
 from trqam.experiment import provenance, run, verdict
 from trqam.experiment.files import write_json
 from trqam.experiment.run import cell_of, pretraining_cell
-from trqam.report import figures, run_list
+from trqam.report import figures, html
 from trqam.report.collect import collect
 from trqam.report.collected import Collected
 from trqam.report.latex import escape
@@ -151,7 +151,7 @@ def test_every_table_of_results_marks_the_cell():
     for name, caption in figures.captions(mixed).items():
         assert caption.startswith(figures.captions(plain)[name])
         assert "¶ mixed: not all made by the same code, versions and configuration: TRQAM on" in caption
-    labels = run_list.run_list(mixed)["runs"]["columns"]["methodLabel"]["values"]
+    labels = html.run_list(mixed)["runs"]["columns"]["methodLabel"]["values"]
     assert {"TRQAM", "TRQAM¶", "QAM"} <= {*labels}
     assert escape("¶") == "\\textparagraph{}"
 

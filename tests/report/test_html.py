@@ -14,7 +14,7 @@ from PIL import Image
 from tests.helpers import browser, fake_results
 from trqam.config.errors import UserError
 from trqam.experiment.files import write_json
-from trqam.report import html, run_list, theory_figure
+from trqam.report import html, theory_figure
 from trqam.report.claims.judge import VERDICTS
 from trqam.report.selection import figure_names
 from trqam.report.tables import Row
@@ -120,7 +120,7 @@ plain = st.one_of(st.none(), st.booleans(), st.integers(-2, 2), st.floats(0, 1),
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), plain)))
 def test_packing_loses_nothing(records):
-    packed = json.loads(json.dumps(run_list.packed(records)))
+    packed = json.loads(json.dumps(html.packed(records)))
     unpacked = [
         {key: column["values"][column["at"][i]] for key, column in packed["columns"].items() if column["at"][i] >= 0}
         for i in range(packed["length"])
@@ -141,7 +141,7 @@ def test_thousands_of_runs_stay_small():
     shared = config.run(config.tasks[0], "trqam").resolved("online")
     resolved = {row.digest: {**shared, "task": row.task, "method": row.method} for row in cells.itertuples()}
     manifests = {**fake_results.manifests(), "configurations": resolved}
-    found = run_list.run_list(fake_results.collected(config, frame, runs=runs, manifests=manifests))
+    found = html.run_list(fake_results.collected(config, frame, runs=runs, manifests=manifests))
     assert found["runs"]["length"] > 6000
     assert len(json.dumps(found)) < 1_000_000
 
@@ -252,81 +252,49 @@ def test_numbers_sort_as_numbers_and_names_as_names(opened):
     assert opened.run("compare('task 9', 'task 10', 1)") < 0
 
 
-def open_zoom(opened):
-    return opened.run("document.querySelector('#zoom').open")
+def test_a_figure_opens_at_its_own_size_and_closes(opened):
+    opened.size(600, 800)
+    width = "document.querySelector('#overall_bars img').getBoundingClientRect().width"
+    assert opened.run(width) < 600
+    opened.click("#overall_bars summary")
+    assert opened.run(width) == WIDTH
+    assert opened.run("document.documentElement.scrollWidth") == 600
+    opened.run("document.querySelector('#overall_bars summary').focus()")
+    opened.press("Enter")
+    assert opened.run(width) < 600
 
 
-def shown_width(opened):
-    return opened.run("document.querySelector('#zoom img').getBoundingClientRect().width")
-
-
-def wait_for(opened, condition):
-    opened.run(f"new Promise(done => {{ const look = () => ({condition}) ? done() : setTimeout(look, 10); look(); }})")
-
-
-@pytest.mark.parametrize("press", ["click", "Enter"])
-def test_a_figure_opens_at_its_own_size_and_closes(opened, press):
-    assert not open_zoom(opened)
-    if press == "click":
-        opened.click("#overall_bars .zoom")
-    else:
-        opened.run("document.querySelector('#overall_bars .zoom').focus()")
-        opened.press(press)
-    wait_for(opened, "document.querySelector('#zoom').open && document.activeElement.matches('.stage')")
-    assert shown_width(opened) == WIDTH
-    opened.call("Input.dispatchMouseEvent", type="mouseWheel", x=300, y=300, deltaX=0, deltaY=-400)
-    wait_for(opened, f"document.querySelector('#zoom img').getBoundingClientRect().width > {2 * WIDTH}")
-    before = opened.run("document.querySelector('#zoom .stage').scrollLeft")
-    for kind, x in (("mousePressed", 500), ("mouseMoved", 200), ("mouseReleased", 200)):
-        opened.call("Input.dispatchMouseEvent", type=kind, x=x, y=400, button="left", buttons=1, clickCount=1)
-    wait_for(opened, f"document.querySelector('#zoom .stage').scrollLeft === {before + 300}")
-    opened.press("Escape")
-    wait_for(opened, "!document.querySelector('#zoom').open")
-    opened.click("#theory .zoom")
-    wait_for(opened, "document.querySelector('#zoom').open")
-    opened.click("#zoom .close")
-    assert not open_zoom(opened)
-
-
-def type_filter(opened, text):
-    opened.run("document.querySelector('#filter').focus(); document.querySelector('#filter').select()")
-    opened.call("Input.insertText", text=text) if text else opened.press("Backspace")
-    return opened.run("document.querySelector('#run-count').textContent")
-
-
-def test_runs_are_filtered_sorted_and_more_of_them_shown(opened, collected):
+def test_runs_are_listed_and_sorted_by_time_with_their_manifests(opened, collected):
     total = len(collected.runs)
-    assert type_filter(opened, "") == f"{total} of {total} runs, the first 60 shown"
-    assert len(texts(opened, "#run-table tbody tr")) == 60 < total
-    opened.click("#more")
     assert len(texts(opened, "#run-table tbody tr")) == total
-    assert type_filter(opened, "TRQAM scene task1 seed1") == f"2 of {total} runs"
-    assert texts(opened, "#run-table td:nth-child(4)") == ["offline", "online"]
-    assert type_filter(opened, "diverged") == f"1 of {total} runs"
     assert texts(opened, "#run-table td.DIVERGED") == ["DIVERGED"]
-    assert type_filter(opened, "nothing of the kind") == f"0 of {total} runs"
-    type_filter(opened, "")
-    for _ in range(2):
+    opened.click("#run-table summary")
+    for first in (61.5, 61.5 * total):
         opened.click("#run-table th:nth-child(6) button")
-    assert texts(opened, "#run-table td:nth-child(6)")[0] == opened.run(f"duration({61.5 * total})")
+        assert texts(opened, "#run-table td:nth-child(6)")[0] == opened.run(f"duration({first})")
+        assert texts(opened, "#run-table tr:has(+ tr.opened) td:nth-child(6)") == ["1 min"]
+
+
+def unfold(opened):
+    """Opens the run `LOST`."""
+    cells = f"[{', '.join(json.dumps(str(LOST[key])) for key in ('seed', 'stage'))}, 'DIVERGED']"
+    opened.run(f"""[...document.querySelectorAll("#run-table tbody")].find(body =>
+        [2, 3, 4].every((column, at) => body.rows[0].cells[column].textContent === {cells}[at])).id = "lost" """)
+    opened.click("#lost summary")
 
 
 def test_a_run_unfolds_to_its_manifest_and_its_command(opened, collected):
-    config = collected.config
-    type_filter(opened, "trqam scene task1 seed1 online")
-    opened.click("#run-table button.expand")
+    unfold(opened)
     (found,) = texts(opened, "#run-table td.details")
-    run = config.run(STRIP, "trqam")
+    run = collected.config.run(STRIP, "trqam")
     assert run.digest("online") in found
     assert "abcdef1234567890" in found  # the commit
-    assert f"snakemake results/small/{STRIP}/trqam/seed1/online.csv" in texts(opened, "td.details .command code")
+    assert texts(opened, "td.details code.command") == [f"snakemake results/small/{STRIP}/trqam/seed1/online.csv"]
     pairs = dict(zip(texts(opened, "td.details dt"), texts(opened, "td.details dd"), strict=True))
     assert pairs["dual rate"] == str(run.parameters["dual_rate"])
     assert pairs["online steps"] == str(run.online_steps)
     assert pairs["torch"] == "2.13.0"
-    opened.click("td.details button.copy")
-    wait_for(opened, "document.querySelector('td.details button.copy').textContent === 'copied'")
-    opened.click("#run-table button.expand")
+    opened.click("#lost summary")
     assert texts(opened, "#run-table td.details") == []
 
 
@@ -348,7 +316,6 @@ def test_rollouts_are_shown_or_said_to_be_missing(opened):
 @pytest.mark.parametrize("width", [400, 800, 1280])
 def test_nothing_sticks_out_sideways(opened, width):
     opened.size(width, 800)
-    type_filter(opened, "trqam scene task1 seed1 online")
-    opened.click("#run-table button.expand")
+    unfold(opened)
     opened.run("document.querySelectorAll('details').forEach(part => { part.open = true; })")
     assert opened.run("document.documentElement.scrollWidth") == width
