@@ -22,8 +22,8 @@ NAMES = figure_names(full_config())
 
 def drawn(name, given):
     """A figure, not written."""
-    drawing, arguments = figures.find(name, given.config)
-    return drawing.draw(given, *arguments)
+    drawing, runs = figures.find(name, given)
+    return drawing.draw(runs)
 
 
 @pytest.fixture(autouse=True)

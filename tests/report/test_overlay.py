@@ -33,8 +33,8 @@ def imported(scale: int = 1, source: str = "authors", methods=("trqam",)) -> pd.
 
 def drawn(given, name=f"curves--{DOMAIN}"):
     """A figure, not written."""
-    drawing, arguments = figures.find(name, given.config)
-    return drawing.draw(given, *arguments)
+    drawing, runs = figures.find(name, given)
+    return drawing.draw(runs)
 
 
 def dashed(axes):

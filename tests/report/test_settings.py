@@ -7,7 +7,7 @@ from tests.helpers.fake_results import BARE, collected, full_config, metrics, pa
 from trqam.config.load import domain_of
 from trqam.config.wording import shown
 from trqam.report import latex, tables
-from trqam.report.symbols import SYMBOLS, heading, symbol
+from trqam.report.latex import SYMBOLS, heading, symbol
 
 NONE = metrics(small_config()).iloc[:0]  # no table of settings looks at results
 

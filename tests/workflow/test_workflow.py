@@ -20,7 +20,7 @@ from trqam.__main__ import parsed
 from trqam.config.load import from_command, load
 from trqam.experiment.lock import standing
 from trqam.experiment.run import Cell, locked
-from trqam.report.selection import figure_module, figure_names, table_names
+from trqam.report.selection import figure_module, figure_names, table_module, table_names
 
 POINT = "pointmaze-medium-navigate-singletask-task2-v0"
 CORES = str(min(2, len(os.sched_getaffinity(0))))
@@ -198,9 +198,9 @@ def test_every_module_of_the_report_is_an_input_of_all_that_it_draws_and_of_noth
     inputs = {row[2]: {path for path in row[4].split(",") if path.startswith("trqam/")} for row in rows[1:]}
     loaded = load(ROOT / "tests/tiny.yaml")
     captions = [figure_module(name) for name in figure_names(loaded)]
-    printed = [f"trqam.report.tables.{name}" for name in table_names(loaded)]
+    printed = [table_module(name) for name in table_names(loaded)]
     modules = {f"figure_{name}": [figure_module(name)] for name in figure_names(loaded)}
-    modules |= {f"table_{name}": [f"trqam.report.tables.{name}"] for name in table_names(loaded)}
+    modules |= {f"table_{name}": [table_module(name)] for name in table_names(loaded)}
     modules |= {name: [f"trqam.report.{name}"] for name in ("theory_figure", "facts", "html")}
     modules |= {"claims": ["trqam.report.claims.judge"], "pdf": ["trqam.report.latex"]}
     modules["facts"] += captions

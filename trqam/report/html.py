@@ -20,8 +20,7 @@ from trqam.config.wording import task_label, words
 from trqam.experiment.files import write_atomically
 from trqam.report import facts, figures, tables
 from trqam.report.claims import judge, statements
-from trqam.report.collected import Collected
-from trqam.report.collected import mixed_mark
+from trqam.report.collected import Collected, mixed_mark
 from trqam.report.selection import PAPER, Strip, figure_names, lists_single_tasks, rollout_tasks, table_names
 from trqam.report.tables.claims import intervals
 

@@ -16,9 +16,12 @@ import unicodedata
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup
+from markupsafe import escape as html_escape
 
 from trqam.config.errors import Unwritable, UserError
 from trqam.config.reading import read_bytes
+from trqam.config.wording import words
 from trqam.experiment.files import check_refused, write_atomically, writing
 from trqam.report.selection import PAPER
 
@@ -31,6 +34,18 @@ ESCAPES = {
     "±": "\\textpm{}", "†": "\\textdagger{}", "‡": "\\textdaggerdbl{}", "×": "\\texttimes{}", "µ": "\\textmu{}",
     "\u00a0": "~", "–": "--", "—": "---", "λ": "$\\lambda$", "\n": " ", "\t": " ",
 }  # fmt: skip
+
+SYMBOLS = {
+    "flow_steps": "K", "target_rate": "τ", "horizon": "H", "discount": "γ", "pessimism": "ρ", "kl_budget": "ε",
+    "kl_budget_online": "ε", "initial_multiplier": "λ_0", "multiplier_scale": "λ_eff/λ", "dual_rate": "η",
+    "kl_ema_rate": "ρ_ema", "multiplier_min": "λ_min", "multiplier_max": "λ_max", "distillation": "α",
+    "expectile": "κ", "samples": "N", "value_penalty": "c",
+}  # fmt: skip
+GREEK = {
+    "α": "\\alpha", "γ": "\\gamma", "ε": "\\varepsilon", "η": "\\eta", "κ": "\\kappa", "λ": "\\lambda", "ρ": "\\rho",
+    "τ": "\\tau",
+}  # fmt: skip
+PART = re.compile(r"([^\W\d_])(?:_(\w+))?")  # a letter and perhaps its subscript
 
 
 class Latex(str):
@@ -50,6 +65,47 @@ def _character(character: str) -> str:
     if character.isascii() or (character.isalpha() and ord(character) < 0x100):
         return character if character.isprintable() else ""
     return unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or "?"
+
+
+class Symbolic(Latex):
+    """Text with a symbol in it: the string is LaTeX, and a template of the page prints ``markup``."""
+
+    markup: str
+
+    def __new__(cls, text: str, markup: str):
+        made = super().__new__(cls, text)
+        made.markup = markup
+        return made
+
+    def __html__(self) -> str:
+        return self.markup
+
+
+def symbol(key: str) -> str:
+    """The symbol of a configuration key, or nothing."""
+    if key not in SYMBOLS:
+        return ""
+    return Symbolic(_latex(SYMBOLS[key]), _markup(SYMBOLS[key]))
+
+
+def heading(key: str, label: str | None = None) -> Symbolic:
+    """The key in words and its symbol, for the head of a column: a word a line in LaTeX."""
+    text, sign = words(key) if label is None else label, SYMBOLS.get(key)
+    lines = [*map(escape, text.split()), *([_latex(sign)] if sign else [])]
+    markup = html_escape(text) + (Markup(" ") + Markup(_markup(sign)) if sign else "")
+    return Symbolic("\\shortstack[r]{" + "\\\\".join(lines) + "}", str(markup))
+
+
+def _latex(sign: str) -> str:
+    def part(match: re.Match) -> str:
+        letter, below = GREEK.get(match[1], match[1]), match[2]
+        return f"{letter}_{{\\mathrm{{{below}}}}}" if below else letter
+
+    return f"${PART.sub(part, sign)}$"
+
+
+def _markup(sign: str) -> str:
+    return PART.sub(lambda match: f"<i>{match[1]}</i>" + (f"<sub>{match[2]}</sub>" if match[2] else ""), sign)
 
 
 ENVIRONMENT = jinja2.Environment(

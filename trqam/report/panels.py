@@ -142,8 +142,8 @@ def step_label(config: Config) -> str:
 
 def handles(runs: Runs) -> list[Line2D]:
     """For a legend: the line of each method."""
-    config = runs.config
-    return [Line2D([], [], label=config.methods[m].label, **look(config, m)) for m in runs.methods]
+    named = zip(runs.methods, runs.labels, strict=True)
+    return [Line2D([], [], label=label, **look(runs.config, method)) for method, label in named]
 
 
 def others(runs: Runs) -> list[Artist]:
@@ -163,17 +163,17 @@ def legend(figure: Figure, runs: Runs, more: Sequence[Artist] = ()) -> None:
     keys(figure, [*handles(runs), *more, *others(runs)])
 
 
-def panels(
+def grid(
     rows: int, columns: int, height: float, used: int | None = None, each: int = 1, **share: Any
 ) -> tuple[Figure, Any]:
     """A figure of the text's width and its grid of axes, for ``used`` panels (all) that are ``each`` so many rows high.
 
     The places that they leave in the last band of rows are empty, and what stands above those has labelled ticks.
     """
-    figure, grid = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, **share)
+    figure, places = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, **share)
     first = columns if used is None else used - columns * (rows // each - 1)
-    for axes in grid[-each:, first:].flat:
+    for axes in places[-each:, first:].flat:
         axes.set_visible(False)
-    for axes in grid[-each - 1, first:] if rows > each else ():
+    for axes in places[-each - 1, first:] if rows > each else ():
         axes.tick_params(labelbottom=True)
-    return figure, grid
+    return figure, places

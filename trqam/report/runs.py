@@ -23,7 +23,12 @@ class Runs:
     ) -> None:
         self.collected, self.methods, self.tasks, self.stages = collected, methods, tasks, stages
         self.config = collected.config
+        self.labels = [self.config.methods[method].label for method in methods]
         self.of = cache(self._of)
+
+    def through(self, *stages: str) -> "Runs":
+        """The same runs, in these stages."""
+        return Runs(self.collected, self.methods, self.tasks, stages)
 
     def _of(self, tasks: tuple[str, ...], method: str) -> pd.DataFrame:
         """The rows of one method on some of the tasks; empty where it ran on none."""

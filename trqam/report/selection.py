@@ -89,10 +89,15 @@ FIGURES = {  # in the text, and the module of trqam.report.figures that draws ea
     "trust_region": "curves", "adaptive_constant": "curves", "external_kl": "budgets", "pretraining": "bars",
     "budget_sweep": "budgets",
 }  # fmt: skip
-TABLES = (
-    "success", "aggregates", "improvement", "success_tasks", "published", "imported", "settings_common",
-    "settings_domains", "settings_trust_region", "settings_baselines", "settings_ablations", "claims",
-)  # fmt: skip
+TABLES = {  # and of each the function of trqam.report.tables that makes it, and the template that prints it
+    "success": ("success.success", "success"), "aggregates": ("aggregates.table", "grid"),
+    "improvement": ("improvement.table", "grid"),
+    "success_tasks": ("success.success_tasks", "success"), "published": ("success.published", "grid"),
+    "imported": ("imported.table", "success"), "settings_common": ("settings.common", "grid"),
+    "settings_domains": ("settings.domains", "grid"), "settings_trust_region": ("settings.trust_region", "grid"),
+    "settings_baselines": ("settings.baselines", "grid"), "settings_ablations": ("settings.ablations", "grid"),
+    "claims": ("claims.table", "claims"),
+}  # fmt: skip
 
 
 def figure_names(config: Config) -> tuple[str, ...]:
@@ -117,7 +122,12 @@ def figure_module(name: str) -> str:
 
 def table_names(config: Config) -> tuple[str, ...]:
     """The tables of this scale."""
-    return TABLES
+    return tuple(TABLES)
+
+
+def table_module(name: str) -> str:
+    """The module that makes the table."""
+    return f"trqam.report.tables.{TABLES[name][0].partition('.')[0]}"
 
 
 def lists_single_tasks(config: Config) -> bool:

@@ -3,9 +3,11 @@
 
 from trqam.experiment import provenance
 from trqam.report.selection import (
+    TABLES,
     figure_module,
     figure_names,
     imported_tables,
+    table_module,
     table_names,
 )
 
@@ -34,7 +36,7 @@ STYLE = "paper/style.mplstyle"
 DRAWN = [f"{PAPER}/figures/{name}" for name in (*figure_names(CONFIG), "theory")]
 PRINTED = [f"{PAPER}/tables/{name}.tex" for name in table_names(CONFIG)]
 FIGURE_MODULES = [figure_module(name) for name in figure_names(CONFIG)]
-TABLE_MODULES = [f"trqam.report.tables.{name}" for name in table_names(CONFIG)]
+TABLE_MODULES = [table_module(name) for name in table_names(CONFIG)]
 
 
 def templates(*names):
@@ -61,10 +63,10 @@ PARTS = {
 PARTS |= {
     f"table_{name}": (
         f"table {name}",
-        [f"trqam.report.tables.{name}"],
+        [table_module(name)],
         [
             RESULTS_READ,
-            templates(f"{name}.tex", "_grid.tex", "_success.tex"),
+            templates(f"{TABLES[name][1]}.tex"),
             CLAIMS if name == "claims" else [],
         ],
         [f"{PAPER}/tables/{name}.tex"],

@@ -7,41 +7,41 @@ import importlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
 from trqam.config.errors import UserError
-from trqam.config.load import Config
 from trqam.report.collected import Collected, mixed_note
 from trqam.report.drawing import save
 from trqam.report.selection import figure_module, figure_names
 
 
 class Drawing(NamedTuple):
-    """Two functions of collected results, and of what follows `--` in the figure's name."""
+    """What a figure shows, ``of`` collected results and what follows `--` in its name; then two functions of that."""
 
-    draw: Callable[..., Figure]
-    caption: Callable[..., str]
+    of: Callable[..., Any]
+    draw: Callable[[Any], Figure]
+    caption: Callable[[Any], str]
 
 
 def draw(name: str, collected: Collected, out_path: str | Path) -> None:
     """Writes the figure ``name`` to ``out_path`` (.pdf) and, beside it, as .png; equal input gives equal bytes."""
-    drawing, arguments = find(name, collected.config)
-    save(partial(drawing.draw, collected, *arguments), out_path)
+    drawing, runs = find(name, collected)
+    save(partial(drawing.draw, runs), out_path)
 
 
 def captions(collected: Collected) -> dict[str, str]:
     """What each figure of the scale shows, and what is mixed; the paper and the page print the same words."""
-    found = {name: find(name, collected.config) for name in figure_names(collected.config)}
-    note = mixed_note(collected)
-    return {name: drawing.caption(collected, *arguments) + note for name, (drawing, arguments) in found.items()}
+    found = {name: find(name, collected) for name in figure_names(collected.config)}
+    return {name: drawing.caption(runs) + mixed_note(collected) for name, (drawing, runs) in found.items()}
 
 
-def find(name: str, config: Config) -> tuple[Drawing, list[str]]:
-    """The figure, and what its name gives it: `curves--cube-double-play` a domain."""
-    names = figure_names(config)
+def find(name: str, collected: Collected) -> tuple[Drawing, Any]:
+    """The figure, and what it shows: `curves--cube-double-play` a domain."""
+    names = figure_names(collected.config)
     if name not in names:
         raise UserError(f"render: figure {name!r}: unknown, or not of this scale; use one of {', '.join(names)}")
     family, *arguments = name.split("--")
-    return importlib.import_module(figure_module(name)).FIGURES[family], arguments
+    drawing = importlib.import_module(figure_module(name)).FIGURES[family]
+    return drawing, drawing.of(collected, *arguments)

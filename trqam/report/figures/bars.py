@@ -15,11 +15,11 @@ from matplotlib.patches import Patch
 
 from trqam.config.load import Config, expanded
 from trqam.config.wording import count, enumerated, tasks_label
+from trqam.report import panels
 from trqam.report.collected import Collected
 from trqam.report.drawing import INK, keys
 from trqam.report.figures import Drawing
 from trqam.report.measures import STAGES, final_step, final_success, is_pretraining, seed_success
-from trqam.report.panels import COLUMNS, SUCCESS, groups, one_seed, others, panel_of, panels, seeds, title_size
 from trqam.report.runs import Runs
 from trqam.report.selection import compared, scratch_pairs, tasks_run
 
@@ -38,7 +38,7 @@ def pairs(axes: Axes, rows: pd.DataFrame, config: Config, methods: list[str], si
             for bar in bars:
                 colour = config.methods[methods[round(bar.get_center()[0])]].colour
                 bar.set(facecolor="white" if hatched else colour, edgecolor=colour, hatch=HATCH if hatched else None)
-        seeds(axes, rows, **places)
+        panels.seeds(axes, rows, **places)
     axes.set(xlim=(-0.6, len(methods) - 0.4), ylim=(0, 100), xlabel="", ylabel="")
     axes.set_xticks(range(len(methods)), [config.methods[method].label for method in methods])
     axes.grid(axis="x", visible=False)
@@ -52,25 +52,25 @@ def pairs(axes: Axes, rows: pd.DataFrame, config: Config, methods: list[str], si
 def bar_keys(first: str, second: str, runs: Runs) -> list[Artist]:
     """For a legend: what full, hatched, rings and crosses mean."""
     fills = [Patch(label=first, color=GREY), Patch(label=second, facecolor="white", edgecolor=GREY, hatch=HATCH)]
-    return [*fills, one_seed(), *others(runs)[: bool(len(runs.diverged))]]
+    return [*fills, panels.one_seed(), *panels.others(runs)[: bool(len(runs.diverged))]]
 
 
-def of_all(collected: Collected, *stages: str) -> Runs:
+def _on_shared_tasks(collected: Collected) -> Runs:
     """The compared methods, on the tasks that all of them run on."""
     config = collected.config
-    return Runs(collected, compared(config), tasks_run(config, *config.compared), stages or STAGES)
+    return Runs(collected, compared(config), tasks_run(config, *config.compared))
 
 
-def draw_overall_bars(collected: Collected) -> Figure:
+def _overall(runs: Runs) -> Figure:
     """Success over the tasks that all compared methods run on, at the end of either stage."""
-    metrics, config, runs, parts = collected.metrics, collected.config, of_all(collected), []
+    config, parts = runs.config, []
     for stage in STAGES:
-
-        def success(method: str, stage: str = stage) -> pd.Series:
-            return seed_success(metrics, runs.tasks, method, stage, final_step(config, method, stage))
-
-        parts.append(of_all(collected, stage).at_the_end(runs.tasks, success).assign(side=stage))
-    figure, ((axes,),) = panels(1, 1, 2.6)
+        success = {
+            m: seed_success(runs.collected.metrics, runs.tasks, m, stage, final_step(config, m, stage))
+            for m in runs.methods
+        }
+        parts.append(runs.through(stage).at_the_end(runs.tasks, success.__getitem__).assign(side=stage))
+    figure, ((axes,),) = panels.grid(1, 1, 2.6)
     pairs(axes, pd.concat(parts).rename(columns={"method": "bar"}), config, runs.methods, STAGES)
     if len(runs.methods) > 6:
         axes.tick_params(axis="x", rotation=30)
@@ -82,9 +82,8 @@ def draw_overall_bars(collected: Collected) -> Figure:
     return figure
 
 
-def caption_overall_bars(collected: Collected) -> str:
-    """What it shows, of how many seeds."""
-    config, runs = collected.config, of_all(collected)
+def _caption_of_all(runs: Runs) -> str:
+    config = runs.config
     scope = f"Success over {count(len(runs.tasks), 'task')}"
     if runs.tasks != config.tasks:
         listed = f" ({tasks_label(config, runs.tasks)})" if runs.tasks else ""
@@ -100,44 +99,41 @@ def caption_overall_bars(collected: Collected) -> str:
     return text
 
 
-def of_the_pairs(collected: Collected) -> Runs:
+def _in_pairs(collected: Collected) -> Runs:
     """Methods that start from behaviour cloning, each with the one that does not."""
     config = collected.config
     methods = [method for pair in scratch_pairs(config).items() for method in pair]
     return Runs(collected, methods, expanded(config.scale.ablation_tasks), ("offline",))
 
 
-def draw_pretraining(collected: Collected) -> Figure:
+def _pretraining(runs: Runs) -> Figure:
     """Success at the end of the offline stage with and without behaviour cloning first, a panel a task."""
-    metrics, config, runs = collected.metrics, collected.config, of_the_pairs(collected)
-    places, sides = groups(config, runs.tasks), ("after behaviour cloning", "from scratch")
-    bars = [*scratch_pairs(config)]
+    config, bars, sides = runs.config, runs.methods[::2], ("after behaviour cloning", "from scratch")
     bar_and_side = pd.DataFrame([(bar, side) for bar in bars for side in sides], runs.methods, ["bar", "side"])
-    columns = min(len(places), COLUMNS)
+    places = panels.groups(config, runs.tasks)
+    columns = min(len(places), panels.COLUMNS)
     bands = -(-len(places) // columns)
-    figure, grid = panels(bands, columns, min(2.1 * bands + 0.5, 7.4), len(places), sharey=True)
+    figure, grid = panels.grid(bands, columns, min(2.1 * bands + 0.5, 7.4), len(places), sharey=True)
     for axes, (title, tasks) in zip(grid.flat, places.items(), strict=False):
-        rows = runs.at_the_end(tasks, partial(final_success, metrics, config, tasks))
+        rows = runs.at_the_end(tasks, partial(final_success, runs.collected.metrics, config, tasks))
         pairs(axes, rows.join(bar_and_side, on="method"), config, bars, sides)
-        axes.set_title(title, fontsize=title_size(columns))
+        axes.set_title(title, fontsize=panels.title_size(columns))
     for axes in grid[:, 0]:
-        axes.set_ylabel(SUCCESS)
+        axes.set_ylabel(panels.SUCCESS)
     keys(figure, bar_keys(*sides, runs))
     return figure
 
 
-def caption_pretraining(collected: Collected) -> str:
-    """What it shows, of how many seeds, and what its bars are."""
-    config, runs = collected.config, of_the_pairs(collected)
-    ran = enumerated([config.methods[method].label for method in scratch_pairs(config)])
+def _caption_of_pairs(runs: Runs) -> str:
     return (
-        f"Success at the end of the offline stage with and without behaviour cloning first ({ran}), one panel a "
-        f"{panel_of(runs.tasks)}: look for pairs whose dots do not mix. Dots: seeds "
-        f"({runs.seeds(' a task')}); error bars: sample standard deviation over them; {MISSING}: no result."
+        f"Success at the end of the offline stage with and without behaviour cloning first "
+        f"({enumerated(runs.labels[::2])}), one panel a {panels.panel_of(runs.tasks)}: look for pairs whose dots do "
+        f"not mix. Dots: seeds ({runs.seeds(' a task')}); error bars: sample standard deviation over them; "
+        f"{MISSING}: no result."
     )
 
 
 FIGURES = {
-    "overall_bars": Drawing(draw_overall_bars, caption_overall_bars),
-    "pretraining": Drawing(draw_pretraining, caption_pretraining),
+    "overall_bars": Drawing(_on_shared_tasks, _overall, _caption_of_all),
+    "pretraining": Drawing(_in_pairs, _pretraining, _caption_of_pairs),
 }

@@ -14,75 +14,59 @@ from matplotlib.lines import Line2D
 
 from trqam.config.load import expanded
 from trqam.config.wording import enumerated, tasks_label
+from trqam.report import panels
 from trqam.report.collected import Collected
 from trqam.report.drawing import DASHED, INK, dashed, keys, log_axis
 from trqam.report.figures import Drawing
 from trqam.report.measures import final_success, realised_kl
-from trqam.report.panels import (
-    GROUND,
-    PATH_KL,
-    SUCCESS,
-    curve,
-    groups,
-    handles,
-    one_seed,
-    others,
-    panel_of,
-    panels,
-    seeds,
-    stages,
-    step_label,
-    success_axis,
-)
 from trqam.report.runs import Runs
 from trqam.report.selection import internal_external
 
 
 def means(axes: Axes, rows: pd.DataFrame, colours: dict[Any, str], marker: str, **places: Any) -> None:
     """A bar of the method's colour at the mean of each category, over the seeds."""
-    seeds(axes, rows, **places)
+    if rows.empty:
+        return
+    panels.seeds(axes, rows, **places)
     look = {"marker": marker, "markersize": 11, "markeredgewidth": 1.8, "linestyle": "none", "zorder": 3}
     order = {**places, "hue": places["y" if marker == "|" else "x"], "palette": colours, "errorbar": None}
     sns.pointplot(rows, **order, ax=axes, legend=False, **look)
     axes.set(xlabel="", ylabel="")
 
 
-def of_the_sweep(collected: Collected, *only: str) -> Runs:
+def _swept(collected: Collected) -> Runs:
     """TRQAM at each budget."""
     config, scale = collected.config, collected.config.scale
     sweep = [*config.budget_sweep.values()]
-    return Runs(collected, sweep, expanded(scale.ablation_tasks), only or scale.ablation_stages)
+    return Runs(collected, sweep, expanded(scale.ablation_tasks), scale.ablation_stages)
 
 
-def draw_budget_sweep(collected: Collected) -> Figure:
+def _sweep(runs: Runs) -> Figure:
     """A row a task: success over training, then final success and realised path KL against the budget."""
-    metrics, config, runs = collected.metrics, collected.config, of_the_sweep(collected)
-    places, sweep = groups(config, runs.tasks), config.budget_sweep
+    metrics, config = runs.collected.metrics, runs.config
+    places, sweep = panels.groups(config, runs.tasks), config.budget_sweep
     budgets = {method: budget for budget, method in sweep.items()}
     colours = {budget: config.methods[method].colour for budget, method in sweep.items()}
     few = len(sweep) < 5  # then a logarithmic axis can name its budgets one by one
     ends = (min(sweep) / 1.6, max(sweep) * 1.6) if few else (min(sweep) / 2, max(sweep) + min(sweep) / 2)
     height, ratios = min(1.75 * len(places) + 0.75, 7.6), {"width_ratios": (1.5, 1, 1)}
-    figure, grid = panels(len(places), 3, height, sharex="col", gridspec_kw=ratios)
+    figure, grid = panels.grid(len(places), 3, height, sharex="col", gridspec_kw=ratios)
     for (over, final, realised), (label, tasks) in zip(grid, places.items(), strict=True):
         for method in runs.methods:
-            curve(over, runs, tasks, method, band=0)
-        stages(over, runs)
+            panels.curve(over, runs, tasks, method, band=0)
+        panels.stages(over, runs)
         for axes, measure in ((final, final_success), (realised, realised_kl)):
             axes.set(xscale="log" if few else "linear", xlim=ends)
-            offline = of_the_sweep(collected, "offline")
-            rows = offline.at_the_end(tasks, partial(measure, metrics, config, tasks))
+            rows = runs.through("offline").at_the_end(tasks, partial(measure, metrics, config, tasks))
             rows["budget"] = rows.method.map(budgets).astype(float)
-            if measure is realised_kl:
-                rows["diverged"] = False
-            if len(rows):
-                means(axes, rows, colours, "_", x="budget", y="value", native_scale=True)
+            rows.diverged &= axes is final
+            means(axes, rows, colours, "_", x="budget", y="value", native_scale=True)
         for axes in (over, final):
-            success_axis(axes)
-        over.set_ylabel(f"{label}\n{SUCCESS}")
-        final.set_ylabel(f"final {SUCCESS}")
+            panels.success_axis(axes)
+        over.set_ylabel(f"{label}\n{panels.SUCCESS}")
+        final.set_ylabel(f"final {panels.SUCCESS}")
         realised.plot(ends, ends, zorder=1, **DASHED)
-        realised.set_ylabel(f"realised {PATH_KL}")
+        realised.set_ylabel(f"realised {panels.PATH_KL}")
         if few:
             log_axis(realised)
         for axes in (final, realised):
@@ -90,22 +74,20 @@ def draw_budget_sweep(collected: Collected) -> Figure:
             if few:
                 axes.set_xticks([*sweep], [f"{budget:g}" for budget in sweep])
                 axes.xaxis.minorticks_off()
-    grid[-1, 0].set_xlabel(step_label(config))
+    grid[-1, 0].set_xlabel(panels.step_label(config))
     for axes in grid[-1, 1:]:
         axes.set_xlabel("KL budget (nats)")
     figure.align_ylabels()
-    named = handles(runs)
+    named = panels.handles(runs)
     for handle, budget in zip(named, sweep, strict=True):
         handle.set_label(f"{budget:g}")
     named[0].set_label(f"budget {named[0].get_label()}")
-    keys(figure, [*named, dashed("equality"), *others(runs)])
+    keys(figure, [*named, dashed("equality"), *panels.others(runs)])
     return figure
 
 
-def caption_budget_sweep(collected: Collected) -> str:
-    """What it shows, of how many seeds."""
-    runs = of_the_sweep(collected)
-    ground = f" {GROUND}" if runs.online else ""
+def _caption_of_the_sweep(runs: Runs) -> str:
+    ground = f" {panels.GROUND}" if runs.online else ""
     return (
         f"TRQAM with other KL budgets (nats), on {tasks_label(runs.config, runs.tasks)}. Left: success at each "
         "evaluation, unsmoothed: look for curves in the order of their budgets. Middle: success at the end of the "
@@ -115,32 +97,31 @@ def caption_budget_sweep(collected: Collected) -> str:
     )
 
 
-def inside_and_outside(collected: Collected) -> Runs:
+def _inside_and_outside(collected: Collected) -> Runs:
     """TRQAM, and the external penalty."""
     config = collected.config
     return Runs(collected, internal_external(config), expanded(config.scale.ablation_tasks), ("offline",))
 
 
-def draw_external_kl(collected: Collected) -> Figure:
+def _external(runs: Runs) -> Figure:
     """A row a task: the realised path KL over its budget, and the success, a ring a seed."""
-    metrics, config, runs = collected.metrics, collected.config, inside_and_outside(collected)
-    places = groups(config, runs.tasks)
-    labels = {method: config.methods[method].label for method in runs.methods}
-    colours = {config.methods[method].label: config.methods[method].colour for method in runs.methods}
-    figure, grid = panels(len(places), 2, 0.62 * len(places) + 0.95, sharex="col", sharey=True)
+    metrics, config = runs.collected.metrics, runs.config
+    places = panels.groups(config, runs.tasks)
+    colours = {method: config.methods[method].colour for method in runs.methods}
+    figure, grid = panels.grid(len(places), 2, 0.62 * len(places) + 0.95, sharex="col", sharey=True)
     for pair, (title, tasks) in zip(grid, places.items(), strict=True):
-        kl = runs.at_the_end(tasks, partial(realised_kl, metrics, config, tasks, relative=True))
-        success = runs.at_the_end(tasks, partial(final_success, metrics, config, tasks))
-        for axes, rows in zip(pair, (kl.assign(diverged=False), success), strict=True):
-            rows["label"] = rows.method.map(labels)
-            if len(rows):
-                means(axes, rows, colours, "|", x="value", y="label", order=[*colours])
-            for place, label in enumerate(colours):
-                if not (rows.label == label).any():
+        relative = partial(realised_kl, metrics, config, tasks, relative=True)
+        measures = (relative, partial(final_success, metrics, config, tasks))
+        for axes, measure in zip(pair, measures, strict=True):
+            rows = runs.at_the_end(tasks, measure)
+            rows.diverged &= axes is pair[1]
+            means(axes, rows, colours, "|", x="value", y="method", order=runs.methods)
+            for place, method in enumerate(runs.methods):
+                if method not in set(rows.method):
                     middle = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 7, "color": INK}
                     axes.annotate("no values", (0.5, place), **middle)
-            axes.set_yticks(range(len(colours)), [*colours])
-            axes.set_ylim(len(colours) - 0.5, -0.5)
+            axes.set_yticks(range(len(runs.methods)), runs.labels)
+            axes.set_ylim(len(runs.methods) - 0.5, -0.5)
             axes.grid(axis="y", visible=False)
             axes.grid(axis="x", visible=True)
         pair[0].axvline(1, zorder=1, **DASHED)
@@ -149,22 +130,20 @@ def draw_external_kl(collected: Collected) -> Figure:
     grid[-1, 0].set_xlabel("realised path KL over its budget (ratio)")
     grid[-1, 1].set(xlim=(-4, 104), xticks=(0, 25, 50, 75, 100), xlabel="success at the end of offline (%)")
     mean = Line2D([], [], label="mean", marker="|", markersize=9, mew=1.8, linestyle="", color=INK)
-    keys(figure, [one_seed(), mean, dashed("KL budget"), *others(runs)])
+    keys(figure, [panels.one_seed(), mean, dashed("KL budget"), *panels.others(runs)])
     return figure
 
 
-def caption_external_kl(collected: Collected) -> str:
-    """What it shows, of how many seeds."""
-    config, runs = collected.config, inside_and_outside(collected)
+def _caption_of_the_external(runs: Runs) -> str:
     return (
-        f"Internal against external KL ({enumerated([config.methods[m].label for m in runs.methods])}), one row a "
-        f"{panel_of(runs.tasks)}. Left: path KL over the last fifth of the offline stage, divided by the budget "
+        f"Internal against external KL ({enumerated(runs.labels)}), one row a "
+        f"{panels.panel_of(runs.tasks)}. Left: path KL over the last fifth of the offline stage, divided by the budget "
         "(logarithmic): look for dots on the dashed line, where the budget is met. Right: success at the end of that "
         f"stage. Dots: seeds; bars: means over them ({runs.seeds(' a task')}). There is no band."
     )
 
 
 FIGURES = {
-    "budget_sweep": Drawing(draw_budget_sweep, caption_budget_sweep),
-    "external_kl": Drawing(draw_external_kl, caption_external_kl),
+    "budget_sweep": Drawing(_swept, _sweep, _caption_of_the_sweep),
+    "external_kl": Drawing(_inside_and_outside, _external, _caption_of_the_external),
 }

@@ -1,31 +1,18 @@
 """What changes over training: success, the trust region, the adjoint loss."""
 
+from functools import partial
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trqam.config.load import domain_of, expanded
 from trqam.config.wording import count, enumerated
-from trqam.report import overlay
+from trqam.report import overlay, panels
 from trqam.report.collected import Collected
 from trqam.report.drawing import DASHED, INK, dashed, log_axis
 from trqam.report.figures import Drawing
 from trqam.report.measures import is_pretraining, kl_budget
-from trqam.report.panels import (
-    BAND,
-    COLUMNS,
-    GROUND,
-    MEAN,
-    PATH_KL,
-    SUCCESS,
-    curve,
-    groups,
-    legend,
-    panel_of,
-    panels,
-    stages,
-    success_axis,
-    title_size,
-)
+from trqam.report.panels import BAND, COLUMNS, GROUND, MEAN, PATH_KL, SUCCESS, groups, panel_of
 from trqam.report.runs import Runs
 from trqam.report.selection import collapsing, compared, contrasted, tasks_run
 
@@ -39,7 +26,7 @@ QUANTITIES = {
 }
 
 
-def over_training(runs: Runs, *quantities: str) -> Figure:
+def over_training(runs: Runs, quantities: tuple[str, ...]) -> Figure:
     """A column a task, a row a quantity, all but success logarithmic; of one task alone they stand side by side."""
     places, many = groups(runs.config, runs.tasks), len(quantities)
     columns, alone = min(len(places), COLUMNS), len(places) == 1
@@ -48,17 +35,17 @@ def over_training(runs: Runs, *quantities: str) -> Figure:
     shape = (1, many) if alone else (many * bands, columns)
     used = many if alone else len(places)
     each, share = (1, "none") if alone else (many, "row")
-    figure, grid = panels(*shape, height, used, each, sharex=True, sharey=share)
+    figure, grid = panels.grid(*shape, height, used, each, sharex=True, sharey=share)
     grid = grid.T if alone else grid
     for number, (title, tasks) in enumerate(places.items()):
         top, column = many * (number // columns), number % columns
         for axes, quantity in zip(grid[top : top + many, column], quantities, strict=True):
             for method in runs.methods_on(tasks):
-                curve(axes, runs, tasks, method, quantity)
+                panels.curve(axes, runs, tasks, method, quantity)
             if quantity == "path_kl":
                 _budget_line(axes, runs, tasks[0])
-            stages(axes, runs)
-        grid[top, column].set_title(title, fontsize=title_size(columns))
+            panels.stages(axes, runs)
+        grid[top, column].set_title(title, fontsize=panels.title_size(columns))
     for row, axes in enumerate(grid):
         quantity = quantities[row % many]
         for one in axes:  # after all curves, whose means are not to be taken of logarithms
@@ -66,13 +53,13 @@ def over_training(runs: Runs, *quantities: str) -> Figure:
         label = QUANTITIES[quantity]
         axes[0].set_ylabel(label if bands == 1 else label.replace(" (", "\n("))
     figure.align_ylabels(grid[:, 0])
-    legend(figure, runs, [dashed("KL budget")] if "path_kl" in quantities else [])
+    panels.legend(figure, runs, [dashed("KL budget")] if "path_kl" in quantities else [])
     return figure
 
 
 def _quantity_axis(axes: Axes, quantity: str) -> None:
     if quantity == "success":
-        success_axis(axes)
+        panels.success_axis(axes)
     elif axes.lines:
         log_axis(axes)
     elif axes.get_visible():
@@ -94,142 +81,125 @@ def _budget_line(axes: Axes, runs: Runs, task: str) -> None:
 def success_panels(runs: Runs, places: dict[str, list[str]], columns: int, height: float) -> Figure:
     """Success over training, a panel a place (its title to its tasks), each ``height`` inches high."""
     rows, weak = -(-len(places) // columns), len(runs.methods) > STRONG_BANDS
-    figure, grid = panels(rows, columns, rows * height + 0.7, len(places), sharex=True, sharey=True)
+    figure, grid = panels.grid(rows, columns, rows * height + 0.7, len(places), sharex=True, sharey=True)
     published = overlay.drawn(runs)
     for axes, (title, tasks) in zip(grid.flat, places.items(), strict=False):
         for method in runs.methods_on(tasks):
-            curve(axes, runs, tasks, method, band=0.1 if weak else 0.2)
+            panels.curve(axes, runs, tasks, method, band=0.1 if weak else 0.2)
         overlay.draw(axes, published, runs.config, tasks)
-        success_axis(axes)
-        stages(axes, runs)
-        axes.set_title(title if columns < 4 else title.replace(" task", "\ntask"), fontsize=title_size(columns))
+        panels.success_axis(axes)
+        panels.stages(axes, runs)
+        axes.set_title(title if columns < 4 else title.replace(" task", "\ntask"), fontsize=panels.title_size(columns))
     for axes in grid[:, 0]:
         axes.set_ylabel(SUCCESS)
-    legend(figure, runs, overlay.handles(published))
+    panels.legend(figure, runs, overlay.handles(published))
     return figure
 
 
-def success_caption(runs: Runs) -> str:
-    """What captions say of `success_panels`: lines, bands, seeds, absent and imported curves, ground and cloning."""
-    absent = ""
-    if any(len(runs.methods_on([task])) < len(runs.methods) for task in runs.tasks):
-        absent = " A method without a curve did not run there."
-    once = [runs.config.methods[m].label for m in runs.methods if is_pretraining(runs.config, m)]
-    level = f" Dotted: {once[0]}, one training seed." if once else ""
-    return f"{MEAN}; {BAND} ({runs.seeds(' a task')}).{absent}{overlay.note(runs)} {GROUND}{level}"
-
-
-def labels(runs: Runs) -> list[str]:
-    """What the methods are called."""
-    return [runs.config.methods[method].label for method in runs.methods]
-
-
-def compared_everywhere(collected: Collected) -> Runs:
-    """Success in the text: all compared methods and tasks."""
-    return Runs(collected, compared(collected.config), collected.config.tasks)
-
-
-def draw_offline_to_online(collected: Collected) -> Figure:
-    """Success against training step, a panel a task or a domain; the online stage stands on orange ground."""
-    runs = compared_everywhere(collected)
+def _in_the_text(runs: Runs) -> Figure:
+    """A panel a task or a domain; the online stage stands on orange ground."""
     places = groups(runs.config, runs.tasks)
     columns = min(len(places), COLUMNS)
     return success_panels(runs, places, columns, {1: 2.6, 2: 2.3, 3: 1.9}.get(columns, 1.5))
 
 
-def caption_offline_to_online(collected: Collected) -> str:
-    """What it shows, of how many seeds, and what its bands are."""
-    runs = compared_everywhere(collected)
-    return (
-        f"Success at each evaluation, unsmoothed, one panel a {panel_of(runs.tasks)}: look for what changes "
-        f"where the ground does. {success_caption(runs)}"
-    )
-
-
-def of_domain(collected: Collected, domain: str) -> Runs:
-    """Success in the appendix: all compared methods on one domain."""
-    tasks = sorted(task for task in collected.config.tasks if domain_of(task) == domain)
-    return Runs(collected, compared(collected.config), tasks)
-
-
-def draw_curves(collected: Collected, domain: str) -> Figure:
-    """All compared methods on ``domain``: the mean over its tasks, where it has more than one here, and each task."""
-    runs = of_domain(collected, domain)
+def _of_a_domain(runs: Runs) -> Figure:
+    """The mean over the domain's tasks, where it has more than one here, and every task."""
     places = {f"mean of {count(len(runs.tasks), 'task')}": runs.tasks} if len(runs.tasks) > 1 else {}
     places |= {f"task {task.split('-task')[-1].split('-')[0]}": [task] for task in runs.tasks}
     columns = min(len(places), 3)
     return success_panels(runs, places, columns, HEIGHT if len(places) > 3 else {1: 2.6, 2: 2.2, 3: 1.75}[columns])
 
 
-def caption_curves(collected: Collected, domain: str) -> str:
-    """What it shows, of how many seeds, and what its bands are."""
-    runs, label = of_domain(collected, domain), collected.config.domains[domain].label
-    mean = f"the mean over its {count(len(runs.tasks), 'task')}, then each task" if len(runs.tasks) > 1 else "its task"
-    return f"Success on {label} at each evaluation: {mean}. {success_caption(runs)}"
+def _compared(collected: Collected, domain: str = "") -> Runs:
+    """All compared methods, on all tasks or those of a domain."""
+    config = collected.config
+    tasks = sorted(task for task in config.tasks if domain_of(task) == domain) if domain else config.tasks
+    return Runs(collected, compared(config), tasks)
 
 
-def of_the_collapse(collected: Collected) -> Runs:
-    """QAM, QAM-E and TRQAM."""
-    return Runs(collected, collapsing(collected.config), collected.config.tasks)
-
-
-def caption_collapse(collected: Collected) -> str:
-    """What it shows, of how many seeds, and what its bands are."""
-    runs = of_the_collapse(collected)
-    config = runs.config
-    fewer = [config.methods[m].label for m in runs.methods if tasks_run(config, m) != config.tasks]
-    absent = f" {enumerated(fewer)} did not run on every task of this scale." if fewer else ""
-    return (
-        f"Collapse: success and adjoint loss over training of {enumerated(labels(runs))}, one column a "
-        f"{panel_of(config.tasks)}: look for a success that falls again after its peak while the adjoint loss "
-        f"(logarithmic) grows by orders of magnitude. {MEAN}; {BAND} ({runs.seeds(' a task')}).{absent} {GROUND}"
-    )
-
-
-def of_the_trust_region(collected: Collected) -> Runs:
-    """The methods of every task that log a path KL."""
+def _logging_path_kl(collected: Collected) -> Runs:
     config, metrics = collected.config, collected.metrics
     logged = set(metrics.loc[metrics.path_kl.notna(), "method"])
     return Runs(collected, [m for m in config.scale.methods if m in logged] or config.scale.methods, config.tasks)
 
 
-def caption_trust_region(collected: Collected) -> str:
-    """What it shows, of how many seeds, and what its bands are."""
-    runs, config = of_the_trust_region(collected), collected.config
-    held = [config.methods[m].label for m in runs.methods if config.methods[m].agent == "trqam"]
-    return (
-        f"The trust region at work ({', '.join(labels(runs))}), one column a "
-        f"{panel_of(config.tasks)}: look for whether the path KL settles at the dashed budget, and which way "
-        f"the multiplier moves meanwhile, which {enumerated(held or ['no method here'])} alone adapts; both are "
-        f"logarithmic. {MEAN}; {BAND} ({runs.seeds(' a task')}). {GROUND}"
-    )
-
-
-def of_the_ablation(collected: Collected) -> Runs:
-    """An adaptive, a constant and an external multiplier."""
+def _adaptive_and_constant(collected: Collected) -> Runs:
     config, scale = collected.config, collected.config.scale
     return Runs(collected, contrasted(config), expanded(scale.ablation_tasks), scale.ablation_stages)
 
 
-def caption_adaptive_constant(collected: Collected) -> str:
-    """What it shows, of how many seeds, and what its bands are."""
-    runs = of_the_ablation(collected)
+def _lines(runs: Runs) -> str:
+    """What every caption says of lines and bands."""
+    return f"{MEAN}; {BAND} ({runs.seeds(' a task')})."
+
+
+def _of_success(runs: Runs) -> str:
+    """Lines, bands, absent and imported curves, ground and cloning."""
+    text = _lines(runs)
+    if any(len(runs.methods_on([task])) < len(runs.methods) for task in runs.tasks):
+        text += " A method without a curve did not run there."
+    once = [runs.config.methods[m].label for m in runs.methods if is_pretraining(runs.config, m)]
+    level = f" Dotted: {once[0]}, one training seed." if once else ""
+    return f"{text}{overlay.note(runs)} {GROUND}{level}"
+
+
+def _caption_of_the_text(runs: Runs) -> str:
+    return (
+        f"Success at each evaluation, unsmoothed, one panel a {panel_of(runs.tasks)}: look for what changes "
+        f"where the ground does. {_of_success(runs)}"
+    )
+
+
+def _caption_of_a_domain(runs: Runs) -> str:
+    label, many = runs.config.domains[domain_of(runs.tasks[0])].label, len(runs.tasks) > 1
+    mean = f"the mean over its {count(len(runs.tasks), 'task')}, then each task" if many else "its task"
+    return f"Success on {label} at each evaluation: {mean}. {_of_success(runs)}"
+
+
+def _caption_of_the_collapse(runs: Runs) -> str:
+    config = runs.config
+    fewer = [config.methods[m].label for m in runs.methods if tasks_run(config, m) != config.tasks]
+    absent = f" {enumerated(fewer)} did not run on every task of this scale." if fewer else ""
+    return (
+        f"Collapse: success and adjoint loss over training of {enumerated(runs.labels)}, one column a "
+        f"{panel_of(config.tasks)}: look for a success that falls again after its peak while the adjoint loss "
+        f"(logarithmic) grows by orders of magnitude. {_lines(runs)}{absent} {GROUND}"
+    )
+
+
+def _caption_of_the_trust_region(runs: Runs) -> str:
+    config = runs.config
+    held = [config.methods[m].label for m in runs.methods if config.methods[m].agent == "trqam"]
+    return (
+        f"The trust region at work ({', '.join(runs.labels)}), one column a "
+        f"{panel_of(config.tasks)}: look for whether the path KL settles at the dashed budget, and which way "
+        f"the multiplier moves meanwhile, which {enumerated(held or ['no method here'])} alone adapts; both are "
+        f"logarithmic. {_lines(runs)} {GROUND}"
+    )
+
+
+def _caption_of_the_ablation(runs: Runs) -> str:
     return (
         f"The multiplier adapted, held constant, and outside the process "
-        f"({'; '.join(labels(runs))}), one column a {panel_of(runs.tasks)}: "
+        f"({'; '.join(runs.labels)}), one column a {panel_of(runs.tasks)}: "
         "look for whose path KL stays at the dashed budget (logarithmic), and for what that does to the success. "
-        f"{MEAN}; {BAND} ({runs.seeds(' a task')})."
+        f"{_lines(runs)}"
     )
 
 
 FIGURES = {
-    "offline_to_online": Drawing(draw_offline_to_online, caption_offline_to_online),
-    "curves": Drawing(draw_curves, caption_curves),
-    "collapse": Drawing(lambda c: over_training(of_the_collapse(c), "success", "adjoint_loss"), caption_collapse),
+    "offline_to_online": Drawing(_compared, _in_the_text, _caption_of_the_text),
+    "curves": Drawing(_compared, _of_a_domain, _caption_of_a_domain),
+    "collapse": Drawing(
+        lambda collected: Runs(collected, collapsing(collected.config), collected.config.tasks),
+        partial(over_training, quantities=("success", "adjoint_loss")),
+        _caption_of_the_collapse,
+    ),
     "trust_region": Drawing(
-        lambda c: over_training(of_the_trust_region(c), "path_kl", "multiplier"), caption_trust_region
+        _logging_path_kl, partial(over_training, quantities=("path_kl", "multiplier")), _caption_of_the_trust_region
     ),
     "adaptive_constant": Drawing(
-        lambda c: over_training(of_the_ablation(c), "path_kl", "success"), caption_adaptive_constant
+        _adaptive_and_constant, partial(over_training, quantities=("path_kl", "success")), _caption_of_the_ablation
     ),
 }

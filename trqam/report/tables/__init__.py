@@ -1,12 +1,12 @@
-"""The tables, one file each, as plain data: the LaTeX and the HTML templates print the same words and numbers.
+"""The tables as plain data, from which the LaTeX and the HTML templates print the same words and numbers.
 
-A table's file has a function `table` that makes it of collected results, and its LaTeX is the template of its name in
-paper/templates. What is missing prints as `--`. The settings tables print the very configuration that trained.
+What is missing prints as `--`.
 """
 
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -14,7 +14,7 @@ from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.report import latex
 from trqam.report.collected import Collected
-from trqam.report.selection import compared, table_names
+from trqam.report.selection import TABLES, compared, table_module, table_names
 from trqam.report.statistics import round_half_up
 
 MISSING = "--"
@@ -41,13 +41,17 @@ class Row:
 
 @dataclass(frozen=True)
 class SuccessTable:
-    """``groups`` are (group, number of methods) from left to right; ``blocks`` are (title, rows), one a stage."""
+    """``groups`` are (group, number of methods) from left to right; ``blocks`` are (title, rows), one a stage.
+
+    In print a float holds so many blocks, ``together``.
+    """
 
     caption: str
     methods: tuple[str, ...]
     groups: tuple[tuple[str, int], ...]
     blocks: tuple[tuple[str, tuple[Row, ...]], ...]
     notes: tuple[str, ...]
+    together: int = 2
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,14 @@ def printed(row: pd.Series) -> Entry:
     return Entry(mean if pd.isna(row["std"]) else f"{mean} ± {round_half_up(row['std'])}", int(mean))
 
 
-def make(name: str, collected: Collected) -> Grid | SuccessTable:
+def make(name: str, collected: Collected) -> Any:
     """The table ``name``."""
     if name not in table_names(collected.config):
         raise UserError(f"render: unknown table {name!r}; use one of {', '.join(table_names(collected.config))}")
-    return importlib.import_module(f"trqam.report.tables.{name}").table(collected)
+    return getattr(importlib.import_module(table_module(name)), TABLES[name][0].partition(".")[2])(collected)
 
 
 def render(name: str, collected: Collected, out: str | Path) -> None:
     """Writes the table ``name`` as a LaTeX float."""
-    latex.render(f"{name}.tex.j2", out, name=name, table=make(name, collected))
+    table = make(name, collected)
+    latex.render(f"{TABLES[name][1]}.tex.j2", out, name=name, table=table)

@@ -1,6 +1,6 @@
 """The paper's Table 1: domains by methods, mean and sample standard deviation over seeds, the best of a row marked.
 
-Published numbers stand beneath a domain wherever there are any.
+Published numbers stand beneath a domain wherever there are any, and the authors' own table by itself.
 """
 
 from itertools import groupby
@@ -13,15 +13,20 @@ from trqam.report.collected import Collected, mixed_mark, mixed_note
 from trqam.report.measures import STAGES, Cell, final_cell, is_pretraining
 from trqam.report.selection import BEYOND, data_note, lists_single_tasks, tasks_run
 from trqam.report.statistics import round_half_up
-from trqam.report.tables import MISSING, Entry, Row, SuccessTable, by_group, printed
+from trqam.report.tables import MISSING, Entry, Grid, Row, SuccessTable, by_group, printed
 
 
-def table(collected: Collected) -> SuccessTable:
+def success(collected: Collected) -> SuccessTable:
     """Domains, and the single tasks that a scale lists."""
-    return success_table(collected, "Success after each stage. Compare along a row.")
+    return _table(collected, "Success after each stage. Compare along a row.")
 
 
-def success_table(collected: Collected, caption: str, every_task=False) -> SuccessTable:
+def success_tasks(collected: Collected) -> SuccessTable:
+    """Task by task, all fifty of them at the paper's scale, which fill a page."""
+    return _table(collected, "Success after each stage, task by task.", every_task=True)
+
+
+def _table(collected: Collected, caption: str, every_task: bool = False) -> SuccessTable:
     """Domains (and the single tasks that a scale lists) by methods; ``every_task`` gives tasks alone, all of them."""
     config, metrics, reported = collected.config, collected.metrics, collected.reported
     methods = by_group(config)
@@ -51,7 +56,25 @@ def success_table(collected: Collected, caption: str, every_task=False) -> Succe
     groups = [(group, len(list(members))) for group, members in groupby(config.methods[m].group for m in methods)]
     notes = [*_notes(config, methods, blocks, reported), *([mixed_note(collected).strip()] if collected.mixed else [])]
     labels = tuple(config.methods[m].label + "§" * (config.methods[m].group == BEYOND) for m in methods)
-    return SuccessTable(caption, labels, tuple(groups), tuple(blocks), tuple(notes))
+    together = 1 if every_task else 2
+    return SuccessTable(caption, labels, tuple(groups), tuple(blocks), tuple(notes), together)
+
+
+def published(collected: Collected) -> Grid:
+    """The authors' Table 1 as they print it, every row of the file."""
+    reported = collected.reported
+    methods, domains = list(dict.fromkeys(reported.method)), list(dict.fromkeys(reported.domain))
+    cells = reported.set_index(["domain", "method"])
+    rows = [
+        (d, *(printed(cells.loc[(d, m)]).text if (d, m) in cells.index else MISSING for m in methods)) for d in domains
+    ]
+    overall = [f"{row.method} {round_half_up(row.mean)} %" for row in reported[reported.domain == "all"].itertuples()]
+    sources = [f"{', '.join(dict.fromkeys(part.method))}: {source}" for source, part in reported.groupby("source")]
+    seeds = ", ".join(str(n) for n in sorted(reported.n_seeds.unique()))
+    caption = f"Published offline success in per cent, mean ± standard deviation over {seeds} seeds; no result of "
+    caption += f"this run. {'; '.join(sources)}."
+    lead = f"Over all domains the published success is {', '.join(overall)}." if overall else ""
+    return Grid(caption, "l" + "r" * len(methods), ("domain", *methods), tuple(rows), lead)
 
 
 def _row(
