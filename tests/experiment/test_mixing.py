@@ -114,24 +114,14 @@ def test_a_run_that_went_on_under_other_code_knows(load, monkeypatch):
     original = run.environment
     for step, code in ((7, "first"), (12, "second"), (13, "second")):
         monkeypatch.setattr(run, "environment", lambda agent, code=code: original(agent) | {"code": code})
-        monkeypatch.setattr("tests.training.test_stop.At.trainer", None)
         with pytest.raises(Stopped):
-            stopped_at(config, domain, step, monkeypatch)
+            pretrain(config, domain, At(step))
     pretrain(config, domain)
     record = read_json(pretraining_cell(config, domain).path / "pretrain.json")
     assert (record["code"], [(r["step"], r["code"]) for r in record["resumed"]]) == ("first", [(7, "second")])
     found = verdict.mixture([(manifest(config, 0), record | {"stage": "offline"})], [])
     assert found.reason == "code: first and second"
     assert "trained under first, later in the same run second; train anew" in found.refusal(POINT, "trqam", "clean")
-
-
-def stopped_at(config, domain, step, monkeypatch):
-    from trqam.training.trainer import Trainer
-
-    with monkeypatch.context() as patch:
-        original = Trainer.train
-        patch.setattr(Trainer, "train", lambda self: (setattr(At, "trainer", self), original(self))[1])
-        pretrain(config, domain, At(step))
 
 
 def test_every_table_of_results_marks_the_cell():
