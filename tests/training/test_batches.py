@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.data.test_dataset import dataset_of_lengths
 from tests.helpers.learners import METHODS
-from tests.training.test_training import POINT, everything, killed, outcome
+from tests.training.test_training import POINT, assert_same, everything, killed
 from trqam.agents import make_agent
 from trqam.agents.base import Agent
 from trqam.config import load as config
@@ -212,8 +212,7 @@ def test_training_fed_as_a_gpu_is_resumes_exactly(as_a_gpu, load, monkeypatch):
     assert killed(work, Agent, "update", 33)  # offline
     assert killed(work, Agent, "update", 15)  # online, in its second interval
     work()
-    expected, found = outcome(undisturbed, POINT), outcome(disturbed, POINT)
-    assert [key for key in expected if expected[key] != found[key]] == []
+    assert_same(undisturbed, disturbed, POINT)
 
 
 def test_the_stack_goes_on_when_a_seed_is_dropped(load, monkeypatch):

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from tests.helpers.stores import write_store
-from tests.training.test_training import CUBE, POINT, everything, killed, outcome
+from tests.training.test_training import CUBE, POINT, assert_same, everything, killed
 from trqam.agents.base import Agent
 from trqam.data.dataset import Dataset, sample_chunks
 from trqam.environments import ogbench_tasks
 from trqam.environments.pool import Fleet
-from trqam.experiment.run import cell_of
 from trqam.training.blocks import pretrain, train
 from trqam.training.experience import Online
 from trqam.training.trainer import Trainer
@@ -229,18 +228,7 @@ def test_workers_and_kills_change_no_byte(task, seeds, workers, load, monkeypatc
     assert sum("exploration worker" in line and "killed by SIGKILL" in line for line in lines) == 1
     assert "evaluated" in lines[-1]
     assert "episodes/s" in lines[-1]
-    assert_same_bytes(here, shared, task, seeds)
-
-
-def assert_same_bytes(one, other, task, seeds):
-    expected, found = outcome(one, task, seeds=seeds), outcome(other, task, seeds=seeds)
-    for outcomes, config in ((expected, one), (found, other)):
-        for seed in seeds:
-            path = cell_of(config, task, "trqam", seed).directory("online") / "replay.bin"
-            outcomes[f"replay {seed}"] = path.read_bytes()
-            assert outcomes[f"replay {seed}"]
-    assert found.keys() == expected.keys()
-    assert [key for key in expected if expected[key] != found[key]] == []
+    assert_same(here, shared, task, seeds)
 
 
 def store_of_random_actions(task, directory, episodes=3, length=30):
@@ -286,4 +274,4 @@ def test_a_run_killed_inside_an_episode_ends_in_the_same_bytes(domain, load, tmp
     )
     work()
     assert restored == [3]
-    assert_same_bytes(configs["undisturbed"], configs["disturbed"], task, (0,))
+    assert_same(configs["undisturbed"], configs["disturbed"], task, (0,))

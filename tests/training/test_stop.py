@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.training.test_training import POINT, outcome
+from tests.training.test_training import POINT, assert_same
 from trqam.__main__ import main
 from trqam.config.errors import Stopped, UserError
 from trqam.environments.pool import Fleet
@@ -44,21 +44,19 @@ PIECES = {
 
 
 def test_a_run_stopped_at_any_step_ends_in_the_same_bytes(load):
-    results = {}
-    for scale in ("undisturbed", "stopped"):
-        config = load(scale=scale, tasks=[POINT])
+    undisturbed, stopped = (load(scale=scale, tasks=[POINT]) for scale in ("undisturbed", "stopped"))
+    for config in (undisturbed, stopped):
         works = {"pretrain": lambda stop, c=config: pretrain(c, c.run(POINT, "trqam").domain, stop)}
         for stage in ("offline", "online"):
             works[stage] = lambda stop, c=config, s=stage: train(c, POINT, "trqam", s, [0, 1], stop)
         for stage, work in works.items():
-            for step, *look in PIECES[stage] if scale == "stopped" else ():
+            for step, *look in PIECES[stage] if config is stopped else ():
                 where = "in an evaluation " * bool(look)
                 seeds = "" if stage == "pretrain" else r" seeds \[0, 1\]"
                 with pytest.raises(Stopped, match=f"^{stage} .*{seeds}: stopped {where}at step {step} of 20.*enough"):
                     work(At(step, *look))
             work(None)
-        results[scale] = outcome(config, POINT)
-    assert [key for key in results["undisturbed"] if results["undisturbed"][key] != results["stopped"][key]] == []
+    assert_same(undisturbed, stopped, POINT)
     assert checkpoint.recorded(cell_of(config, POINT, "trqam", 0).directory("offline")) == [20]
 
 

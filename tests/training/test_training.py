@@ -67,7 +67,15 @@ def outcome(config, task, method="trqam", seeds=(0, 1)):
         for stage, total in (("offline", run.offline_steps), ("online", run.online_steps)):
             found[f"{stage} {seed}"] = (cell.path / f"{stage}.csv").read_bytes()
             found[f"{stage} weights {seed}"] = (cell.directory(stage) / f"step{total:09d}.safetensors").read_bytes()
+        found[f"replay {seed}"] = (cell.directory("online") / "replay.bin").read_bytes()
+        assert found[f"replay {seed}"]
     return found
+
+
+def assert_same(one, other, task, seeds=(0, 1)):
+    """Of two configurations, that their runs have the same bytes."""
+    expected, found = (outcome(config, task, seeds=seeds) for config in (one, other))
+    assert [key for key in expected if expected[key] != found[key]] == []
 
 
 @pytest.mark.parametrize("task", [POINT, CUBE])
@@ -84,9 +92,7 @@ def test_a_killed_run_ends_in_the_same_bytes(task, load):
     assert killed(work, ogbench_tasks, "step", 45)  # online, in the environment
     assert killed(work, Evaluator, "evaluate", 1)  # online, in an evaluation
     work()
-    expected, found = outcome(undisturbed, task), outcome(disturbed, task)
-    assert found.keys() == expected.keys()
-    assert [key for key in expected if expected[key] != found[key]] == []
+    assert_same(undisturbed, disturbed, task)
 
 
 @pytest.mark.parametrize("write", [2, 8])
