@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,9 +21,10 @@ from trqam.config import schema
 from trqam.config.errors import UserError
 from trqam.config.parameters import OF_AGENT
 from trqam.config.reading import parse_yaml, read_yaml, shown
-from trqam.config.schema import Domain, Method, Run, Scale
+from trqam.config.schema import Domain, Method, Name, Run, Scale
 from trqam.config.strict import Strict, at_home, check_key, convert
 
+T = TypeVar("T")
 DEFAULT = "config/config.yaml"
 AGENTS = Path(__file__).parents[1] / "agents"
 STAGES = ("pretrain", "offline", "online")
@@ -179,7 +180,8 @@ def load(path: str | Path, overrides: dict[str, Any] | None = None, origins: dic
     """
     path, origins = str(path), origins or {}
     scale = read_scale(path, overrides, origins)
-    domains, methods = _table(scale.domains_file, Domain, "domain"), _table(scale.methods_file, Method, "method")
+    domains = _table(scale.domains_file, dict[Name, Domain], "domain")
+    methods = _table(scale.methods_file, dict[Name, Method], "method")
     config = Config(path, scale, domains, methods, origins)
     _check_tasks(config)
     _add_budget_sweep(config)
@@ -238,15 +240,11 @@ def _check_steps(config: Config) -> None:
             raise UserError(f"{scale.domains_file}: {domain}: {found}")
 
 
-def _table(path: str, struct: type, noun: str) -> dict[str, Any]:
-    """A table of ``struct``, by name; names become parts of paths."""
-    values = read_yaml(path)
-    if not values:
+def _table(path: str, wanted: type[T], noun: str) -> T:
+    """A table by name; names become parts of paths."""
+    if not (values := read_yaml(path)):
         raise UserError(f"{path}: holds no {noun}s; write a block a {noun}")
-    for name in values:
-        if not isinstance(name, str) or not re.fullmatch(schema.NAME, name):
-            raise UserError(f"{path}: {shown(str(name))}: no name of a {noun}; use small letters, digits, `_` and `-`")
-    return {name: convert(value, struct, f"{path}: {name}") for name, value in values.items()}
+    return convert(values, wanted, path)
 
 
 def _check_tasks(config: Config) -> None:
