@@ -70,21 +70,6 @@ def edited(tmp_path, pattern, replacement, source="tests/tiny.yaml"):
     return path
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["--config", "nowhere.yaml", "collect"], "nowhere.yaml"),
-        (["train", TASK, "trqam", "--stage", "sideways"], "sideways"),
-    ],
-)
-def test_the_command_line_says_it_in_one_line(arguments, expected):
-    found = subprocess.run([sys.executable, "-m", "trqam", *arguments], capture_output=True, text=True)
-    assert found.returncode == 2
-    assert found.stdout == ""
-    assert found.stderr.count("\n") == 1
-    assert expected in found.stderr
-
-
 def test_reading_the_configuration_does_not_import_torch():
     code = "import sys; from trqam.config import load; load.load('config/paper.yaml'); print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
