@@ -7,6 +7,8 @@ import pandas as pd
 
 from trqam.config import load as configuration
 from trqam.config.load import domain_of
+from trqam.experiment.files import write_atomically, write_json
+from trqam.report import collect
 from trqam.report.collected import Collected, read_reported
 
 COLUMNS = [
@@ -135,6 +137,17 @@ def collected(config, frame: pd.DataFrame | None = None, **parts) -> Collected:
     }
     none = pd.DataFrame(columns=[*COLUMNS, "source"])
     return Collected(**{"config": config, "metrics": frame, "imported": none, **invented, **parts})
+
+
+def write(config, folder) -> None:
+    """`collected` in ``folder``, as `trqam collect` leaves it."""
+    made = collected(config)
+    digests = [config.run(run.task, run.method).digest(run.stage) for run in made.runs.itertuples()]
+    write_atomically(folder / "metrics.csv", made.metrics.to_csv(index=False))
+    write_atomically(folder / "runs.csv", made.runs.assign(digest=digests).to_csv(index=False))
+    write_json(folder / "datasets.json", made.datasets)
+    write_json(folder / "manifests.json", made.manifests)
+    collect.record(config, folder, "nothing: the results are invented")
 
 
 def manifests() -> dict:

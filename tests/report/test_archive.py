@@ -17,7 +17,7 @@ import pytest
 from tests.helpers import fake_results
 from trqam.config.errors import UserError
 from trqam.experiment.files import write_atomically, write_json
-from trqam.report import archive, collect
+from trqam.report import archive
 from trqam.report.archive import rebuild
 from trqam.report.build import Build
 
@@ -27,13 +27,8 @@ TASK = fake_results.TASK
 
 def write_results(config, folder):
     """Invented results in ``folder``/paper and ``folder``/imported, as the pipeline leaves them."""
-    made, paper = fake_results.collected(config), folder / "paper"
-    digests = [config.run(run.task, run.method).digest(run.stage) for run in made.runs.itertuples()]
-    write_atomically(paper / "metrics.csv", made.metrics.to_csv(index=False))
-    write_atomically(paper / "runs.csv", made.runs.assign(digest=digests).to_csv(index=False))
-    write_json(paper / "datasets.json", made.datasets)
-    write_json(paper / "manifests.json", made.manifests)
-    collect.record(config, paper, "nothing: the results are invented")
+    paper = folder / "paper"
+    fake_results.write(config, paper)
     write_atomically(folder / "imported" / "authors.csv", imported_curves())
     write_atomically(paper / "rollouts" / f"{TASK}.png", b"\x89PNG picture")
     strip = {"rendered": True, "caption": "One episode.", "text": "success"}

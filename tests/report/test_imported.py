@@ -16,8 +16,7 @@ from trqam.config import load as configuration
 from trqam.config.errors import UserError
 from trqam.config.load import tasks_of
 from trqam.config.reading import read_json, sha256
-from trqam.experiment.files import write_json
-from trqam.report import collect, tables
+from trqam.report import tables
 from trqam.report.collected import Collected, read_reported
 from trqam.report.imported import COLUMNS, described, import_curves, load
 from trqam.report.statistics import round_half_up
@@ -483,20 +482,13 @@ def test_a_source_a_table_and_none_without_sources(config, tmp_path):
     assert not (tmp_path / "none.tex").read_text().strip()
 
 
-def test_collected_results_come_with_what_was_imported(config, tmp_path):
-    path = tmp_path / "curves.pkl"
-    path.write_bytes(pickle.dumps({(CUBE, "TRQAM"): curve()}))
-    import_curves(config, path, "authors", folder=tmp_path / "imported")
-    made = fake_results.collected(config)
-    made.metrics.to_csv(tmp_path / "metrics.csv", index=False)
-    made.runs.to_csv(tmp_path / "runs.csv", index=False)
-    for name in ("datasets", "manifests"):
-        write_json(tmp_path / f"{name}.json", getattr(made, name))
-    collect.record(config, tmp_path, "nothing: the results are invented")
-    found = Collected.load(config, tmp_path, tmp_path / "imported").imported
-    assert set(COLUMNS) - {"source"} <= set(made.metrics)
-    assert found.task.eq("").all()
-    assert found.domain.eq(CUBE).all()
+def test_collected_results_come_with_what_was_imported(config, imported, tmp_path):
+    imported({(CUBE, "TRQAM"): curve()})
+    fake_results.write(config, tmp_path)
+    found = Collected.load(config, tmp_path, tmp_path / "imported")
+    assert set(COLUMNS) - {"source"} <= set(found.metrics)
+    assert found.imported.task.eq("").all()
+    assert found.imported.domain.eq(CUBE).all()
 
 
 def test_the_command_says_what_it_read(tmp_path, monkeypatch, capsys):
