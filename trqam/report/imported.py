@@ -25,10 +25,10 @@ import pandas as pd
 from trqam.config.errors import UserError
 from trqam.config.load import Config, domain_of, tasks_of
 from trqam.config.reading import read_bytes, sha256
-from trqam.config.strict import read_record
+from trqam.config.strict import read_record, shown
 from trqam.experiment.files import refuse_foreign, write_atomically, write_json
 from trqam.report.selection import IMPORTED, SOURCE, imported_tables
-from trqam.report.unpickle import read_arrays, shown
+from trqam.report.unpickle import named, read_arrays
 
 TEXT = ("task", "domain", "method", "stage", "status", "source")
 NUMBERS = ("seed", "step", "total_step", "success")
@@ -140,13 +140,13 @@ def described(record: dict[str, Any], folder: str | Path = IMPORTED) -> list[str
         f"success: read as {record['unit']}; steps {' or '.join(sorted(grids))}, every {steps['every']}, "
         f"of which up to {steps['offline']} offline",
     ]
-    lines += [f"left out: '{shown(method)}': {reason}" for method, reason in record["left_out"].items()]
+    lines += [f"left out: '{shown(method, 120)}': {reason}" for method, reason in record["left_out"].items()]
     if record["unknown"]:
-        names = ", ".join(f"'{shown(name)}'" for name in record["unknown"])
+        names = ", ".join(f"'{shown(name, 120)}'" for name in record["unknown"])
         lines.append(f"unknown to the configuration, kept as they stand: {names}")
     for name, meant in record["meant"].items():
         fix = "if so, mend the file and import it again with --force"
-        lines.append(f"warning: '{shown(name)}': unknown to the configuration; did you mean {meant}? {fix}")
+        lines.append(f"warning: '{shown(name, 120)}': unknown to the configuration; did you mean {meant}? {fix}")
     if record["not_evaluated"]:
         lines.append(f"{record['not_evaluated']} values are nan, and count as not evaluated")
     return lines
@@ -183,9 +183,9 @@ def _check(arrays: Arrays, path: str | Path) -> None:
         raise UserError(f"{path}: more than {VALUES} numbers; give curves of evaluations, a method at a time")
     for key, values in arrays.items():
         if any(not text or not text.isprintable() or len(text) > 100 for text in key):
-            raise UserError(f"{path}: {shown(key)}: not a name; use up to 100 printable characters")
+            raise UserError(f"{path}: {named(key)}: not a name; use up to 100 printable characters")
         if np.isinf(values).any():
-            raise UserError(f"{path}: {shown(key)}: holds an infinite value; give nan where there was no evaluation")
+            raise UserError(f"{path}: {named(key)}: holds an infinite value; give nan where there was no evaluation")
 
 
 def _fitting(
@@ -209,12 +209,12 @@ def _fitting(
     for key, values in arrays.items():
         problem, method = "", key[1]
         if values.ndim != 2 or not values.size:
-            problem = f"{shown(key)}: shape {values.shape}; give an array of (evaluations, seeds)"
+            problem = f"{named(key)}: shape {values.shape}; give an array of (evaluations, seeds)"
         elif len(values) not in begins:
             fix = "give the step of the first evaluation as --steps-from, and --every"
             problem = f"{len(values)} rows (evaluations), {where}; {fix}"
         elif seeds.setdefault(method, values.shape[1]) != values.shape[1]:
-            problem = f"{shown(key)}: {values.shape[1]} seeds where the method has {seeds[method]}; give the same"
+            problem = f"{named(key)}: {values.shape[1]} seeds where the method has {seeds[method]}; give the same"
         if problem:
             problems.setdefault(method, problem)
     kept = {key: values for key, values in arrays.items() if key[1] not in problems}
@@ -237,12 +237,12 @@ def _as_fractions(arrays: Arrays, places: dict[str, Place], path: str | Path, un
             _refuse_mixture(numbers, highest, places, path)
         elif unclear := [key for key in highest if key in whole and highest[key] > 0]:
             fix = "say with --unit whether that is all or 1 per cent"
-            raise UserError(f"{path}: {shown(unclear[0])}: whole numbers up to {highest[unclear[0]]:g}; {fix}")
+            raise UserError(f"{path}: {named(unclear[0])}: whole numbers up to {highest[unclear[0]]:g}; {fix}")
     most = 100.0 if unit == PER_CENT else 1.0
     for key, values in numbers.items():
         for wrong in (values.min(), values.max()):
             if not 0 <= wrong <= most * (1 + 1e-6):
-                raise UserError(f"{path}: {shown(key)}: {wrong:g} is no success as {unit}, 0 to {most:g}; mend it")
+                raise UserError(f"{path}: {named(key)}: {wrong:g} is no success as {unit}, 0 to {most:g}; mend it")
     return {key: np.minimum(values / most, 1.0) for key, values in arrays.items()}, unit
 
 
@@ -261,8 +261,8 @@ def _refuse_mixture(numbers: Arrays, highest: dict[Key, float], places: dict[str
             parts = [numbers[other].mean() for other in numbers if _is_part(places, other, key)]
             if not parts or numbers[key].mean() < 0.1 * np.mean(parts):
                 top = max(highest, key=lambda other: highest[other])
-                one = f"{shown(top)} is in per cent, up to {highest[top]:g}"
-                other = f"{shown(key)} seems to be a fraction, up to {highest[key]:g}"
+                one = f"{named(top)} is in per cent, up to {highest[top]:g}"
+                other = f"{named(key)} seems to be a fraction, up to {highest[key]:g}"
                 raise UserError(f"{path}: {one}, and {other}; give one unit in a file, or say with --unit which it is")
 
 
@@ -284,10 +284,10 @@ def _check_names(
         turned = _plain(method) in known or "-singletask" in method or _method(config, task)
         if turned and not (places[task].known or methods[method]):
             fix = "no such task; the keys look swapped: give (task or domain, method)"
-            raise UserError(f"{path}: {shown(key)}: {fix}")
+            raise UserError(f"{path}: {named(key)}: {fix}")
         first = seen.setdefault((places[task].task, places[task].domain, methods[method] or method), key)
         if first != key:
-            raise UserError(f"{path}: {shown(key)} and {shown(first)} mean the same; remove one")
+            raise UserError(f"{path}: {named(key)} and {named(first)} mean the same; remove one")
 
 
 def _meant(unknown: list[str], known: dict[str, Place], config: Config) -> dict[str, str]:

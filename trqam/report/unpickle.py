@@ -21,6 +21,7 @@ import numpy as np
 
 from trqam.config.errors import UserError
 from trqam.config.reading import read_bytes
+from trqam.config.strict import shown
 
 LARGEST = 64 * 2**20  # bytes; the paper's curves are about one million
 INSTRUCTIONS = 200_000  # an array takes about thirty, the paper's curves 13 000
@@ -64,7 +65,7 @@ def read_arrays(path: str | Path) -> dict[tuple[str, str], np.ndarray]:
         for key, value in found.items():
             if not isinstance(value, Array) or value.values.dtype.kind not in "fiu":
                 what = f"an array of {value.values.dtype}" if isinstance(value, Array) else kind(value)
-                raise Refused(f"{shown(key)} holds {what}, not an array of numbers")
+                raise Refused(f"{named(key)} holds {what}, not an array of numbers")
         return {key: value.values for key, value in found.items()}
     except Refused as error:
         fix = "give a pickle of one dict {(task, method): array of (evaluations, seeds)}"
@@ -88,10 +89,9 @@ def unpickled(content: bytes) -> Any:
     return found
 
 
-def shown(value: str | tuple[str, ...], length: int = 120) -> str:
-    """A name from the file as one printable line of bounded length."""
-    text = value if isinstance(value, str) and value.isprintable() else ascii(value)
-    return text if len(text) <= length else text[: length - 3] + "..."
+def named(key: tuple[str, str]) -> str:
+    """A key as one printable line of bounded length."""
+    return shown(str(key), 120)
 
 
 def kind(value: Any) -> str:
@@ -108,7 +108,7 @@ class Curves(dict[tuple[str, str], Any]):
         if not isinstance(key, tuple) or [type(name) for name in key[:3]] != [str, str]:
             raise Refused(f"holds a key that is {kind(key)}, not a pair of strings")
         if key in self:
-            raise Refused(f"holds the key {shown(key)} twice")
+            raise Refused(f"holds the key {named(key)} twice")
         super().__setitem__(key, value)
 
 
@@ -184,7 +184,7 @@ class Reader(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """A stand-in."""
         if f"{module}.{name}" not in self.known:
-            raise Refused(f"asks for {shown(f'{module}.{name}')}, which is no part of an array")
+            raise Refused(f"asks for {shown(f'{module}.{name}', 120)}, which is no part of an array")
         return self.known[f"{module}.{name}"]
 
     def encode(self, text: Any, encoding: Any = "latin1") -> bytes:

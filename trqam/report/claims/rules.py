@@ -167,13 +167,12 @@ def within_budget(evidence: Evidence, *, tolerance: float) -> Finding:
         return evidence.estimate(what, "share", evidence.kl_share(method, task))
 
     shares = {method: [share(method, task) for task in evidence.tasks] for method in (ours, external)}
-    keeps = decided(within(found, 1 - tolerance, 1 + tolerance) for found in shares[ours])
-    exceeds = decided(above(found, 1 + tolerance) for found in shares[external])
+    keeps = [within(found, 1 - tolerance, 1 + tolerance) for found in shares[ours]]
+    exceeds = [above(found, 1 + tolerance) for found in shares[external]]
     words = {REPRODUCED: "", NOT_REPRODUCED: "not ", INCONCLUSIVE: "not surely "}
-    reason = f"{evidence.label(ours)} is {words[keeps]}within {100 * tolerance:g} % of the budget, and "
-    reason += f"{evidence.label(external)} {words[exceeds]}more than that above it"
-    verdict = decided({REPRODUCED: True, NOT_REPRODUCED: False, INCONCLUSIVE: None}[part] for part in (keeps, exceeds))
-    return Finding(verdict, reason, (*shares[ours], *shares[external]))
+    reason = f"{evidence.label(ours)} is {words[decided(keeps)]}within {100 * tolerance:g} % of the budget, and "
+    reason += f"{evidence.label(external)} {words[decided(exceeds)]}more than that above it"
+    return Finding(decided([*keeps, *exceeds]), reason, (*shares[ours], *shares[external]))
 
 
 def smooth(evidence: Evidence, *, jump: float, floor: float) -> Finding:
