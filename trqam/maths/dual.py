@@ -23,7 +23,7 @@ class DualState(NamedTuple):
 def dual_descent(
     state: DualState,
     kl: Tensor,
-    budget: float,
+    budget: Tensor | float,
     rate: float,
     ema_rate: float,
     clip: float,

@@ -5,7 +5,7 @@ reached by a field that differs from the base by a function of time alone, v_ft 
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,13 +23,13 @@ from trqam.maths.closed_forms import (
 from trqam.maths.streams import stream
 
 MULTIPLIER_SCALE = 3.0  # lambda_eff = 3 lambda; these are the settings of TRQAM's dual descent
-DUAL = {"rate": 0.01, "ema_rate": 0.1, "clip": 2.0, "bounds": (0.01, 100.0)}
+DUAL: dict[str, Any] = {"rate": 0.01, "ema_rate": 0.1, "clip": 2.0, "bounds": (0.01, 100.0)}
 
 
 def isotropic_problem(variance: float) -> Problem:
     """One dimension, zero mean, and a slope such that c'Sc = 1."""
-    variance = torch.tensor([[variance]], dtype=torch.float64)
-    return Problem(GaussianBase(torch.zeros(1, dtype=torch.float64), variance), variance[0].rsqrt())
+    covariance = torch.tensor([[variance]], dtype=torch.float64)
+    return Problem(GaussianBase(torch.zeros(1, dtype=torch.float64), covariance), covariance[0].rsqrt())
 
 
 def random_problem(dimension: int, seed: int = 0) -> Problem:
@@ -128,7 +128,7 @@ def dual_descent_experiment(
     budget = torch.tensor(budgets, dtype=torch.float64)  # a replica each
     for dimension in dimensions:
         problem = random_problem(dimension, seed)
-        field = problem.base
+        field: flow.Field = problem.base
         state = dual.DualState(torch.ones_like(budget), torch.zeros_like(budget))
         analytic = [optimal_multiplier(problem, b, horizon, MULTIPLIER_SCALE) for b in budgets]
         for step in range(dual_steps):

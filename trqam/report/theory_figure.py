@@ -1,20 +1,23 @@
 """The figure and the numbers of the theory's section: no training result goes in, and every number is computed."""
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from trqam.config.wording import enumerated
 from trqam.experiment.files import write_atomically
 from trqam.maths import closed_forms
-from trqam.report import drawing, theory_experiments
+from trqam.report import theory_experiments
+from trqam.report.drawing import INK, WIDTH, save
 from trqam.report.latex import escape
 
 # The experiments. Budgets are those that domains.yaml uses most, K = 10 is what the authors train with.
@@ -30,10 +33,11 @@ BETAS = (0.5, 2.0, 8.0)
 ERRORS = (0.01, 0.03, 0.1, 0.3)
 TOYS = 500
 
-WIDTH, HEIGHT = 6.1, 4.7  # inches: the paper's text width
+HEIGHT = 4.7  # inches
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
-INK = "#333333"
-STYLES = ("-", "-.", ":")
+STYLES: tuple[tuple[float, ...], ...] = ((), (4, 1.5, 1, 1.5), (1, 1.5))
+DASHED: dict[str, Any] = {"color": INK, "linestyle": "--", "linewidth": 0.8}
+SMALL: dict[str, Any] = {"fontsize": 7, "handlelength": 1.6, "labelspacing": 0.3, "columnspacing": 0.8}
 
 
 class Measured(NamedTuple):
@@ -63,17 +67,11 @@ def measure() -> Measured:
 
 
 def write(folder: str | Path) -> None:
-    """Writes figures/theory.pdf and .png and theory_facts.tex, a macro a fact, under ``folder``."""
-    draw(Path(folder) / "figures" / "theory.pdf")
+    """Writes figures/theory.pdf and .png, the same bytes each time, and theory_facts.tex, a macro a fact."""
+    save(partial(_figure, measure()), Path(folder) / "figures" / "theory.pdf")
     lines = [f"\\newcommand{{\\fact{name[0].upper()}{name[1:]}}}{{{escape(v)}}}" for name, v in theory_facts().items()]
-    write_atomically(
-        Path(folder) / "theory_facts.tex", "\n".join(["% Written by `trqam render theory`.", *lines]) + "\n"
-    )
-
-
-def draw(out_path: str | Path) -> None:
-    """Writes the figure to ``out_path`` (.pdf) and, beside it, as .png; the same bytes each time."""
-    drawing.save(lambda: _figure(measure()), out_path)
+    text = "\n".join(["% Written by `trqam render theory`.", *lines]) + "\n"
+    write_atomically(Path(folder) / "theory_facts.tex", text)
 
 
 def _figure(measured: Measured) -> Figure:
@@ -88,54 +86,61 @@ def _figure(measured: Measured) -> Figure:
 
 def _multiplier(axes: Axes, measured: Measured) -> None:
     coarse = measured.training[measured.training.dimension == SHOWN_DIMENSION]
-    for colour, budget in zip(COLOURS, BUDGETS, strict=False):
-        for frame, look in ((coarse, {"alpha": 0.45}), (measured.fine, {})):
-            rows = frame[frame.budget == budget]
-            axes.plot(rows.step, rows.multiplier, color=colour, **look)
-        axes.axhline(rows.analytic.iloc[0], color=INK, linestyle="--", linewidth=0.8)
-        end, label = (DUAL_STEPS, rows.analytic.iloc[0]), f"{budget:g} nat{'' if budget == 1 else 's'}"
-        below = {"xytext": (0, -3), "textcoords": "offset points", "ha": "right", "va": "top"}
-        axes.annotate(label, end, color=colour, fontsize=7, **below)
+    for frame, alpha in ((coarse, 0.45), (measured.fine, 1.0)):
+        _lines(axes, frame, "multiplier", alpha=alpha)
+    for colour, (budget, analytic) in zip(COLOURS, coarse.groupby("budget").analytic.first().items(), strict=False):
+        axes.axhline(analytic, **DASHED)
+        below: dict[str, Any] = {"xytext": (0, -3), "textcoords": "offset points", "ha": "right", "va": "top"}
+        label = f"{budget:g} nat{'' if budget == 1 else 's'}"
+        axes.annotate(label, (DUAL_STEPS, analytic), color=colour, fontsize=7, **below)
     low, high = measured.fine.multiplier.min(), coarse.multiplier.max()
-    _logarithmic(axes, low * 0.85, high * 1.5)
     axes.set(title=f"multiplier, dimension {SHOWN_DIMENSION}", xlabel="dual step", ylabel="multiplier λ")
-    _legend(axes, "upper right", 3, [
-        Line2D([], [], color=INK, alpha=0.45, label=f"K = {TRAINING_STEPS}"),
-        Line2D([], [], color=INK, label=f"K = {FINE_STEPS}"),
-        Line2D([], [], color=INK, linestyle="--", linewidth=0.8, label="analytic"),
-    ])  # fmt: skip
+    _logarithmic(axes, (0.3, 0.5, 0.7, 1, 2), low * 0.85, high * 1.5)
+    steps = [Line2D([], [], color=INK, alpha=a, label=f"K = {k}") for k, a in ((TRAINING_STEPS, 0.45), (FINE_STEPS, 1))]
+    axes.legend(handles=[*steps, Line2D([], [], label="analytic", **DASHED)], loc="upper right", ncols=3, **SMALL)
 
 
 def _path_kl(axes: Axes, measured: Measured) -> None:
-    for colour, budget in zip(COLOURS, BUDGETS, strict=False):
-        axes.axhline(budget, color=INK, linestyle="--", linewidth=0.8)
-        for style, dimension in zip(STYLES, DIMENSIONS, strict=True):
-            rows = measured.training[(measured.training.budget == budget) & (measured.training.dimension == dimension)]
-            axes.plot(rows.step, rows.path_kl, color=colour, linestyle=style)
-    _logarithmic(axes, measured.training.path_kl.min() * 0.8, measured.training.path_kl.max() * 2.2)
+    for budget in BUDGETS:
+        axes.axhline(budget, **DASHED)
+    _lines(axes, measured.training, "path_kl", style="dimension", style_order=DIMENSIONS, dashes=[*STYLES])
     axes.set(title=f"path KL, K = {TRAINING_STEPS}", xlabel="dual step", ylabel="path KL (nats)")
-    dimensions = [Line2D([], [], color=INK, linestyle=s, label=f"{d}") for s, d in zip(STYLES, DIMENSIONS, strict=True)]
-    dimensions[0].set_label(f"D = {DIMENSIONS[0]}")
-    budget = Line2D([], [], color=INK, linestyle="--", linewidth=0.8, label="budget")
-    _legend(axes, "upper right", 4, [*dimensions, budget])
+    low, high = measured.training.path_kl.agg(["min", "max"])
+    _logarithmic(axes, (0.1, 0.2, 0.5, 1, 2, 5, 10), low * 0.8, high * 2.2)
+    handles = [Line2D([], [], color=INK, dashes=s, label=f"{d}") for s, d in zip(STYLES, DIMENSIONS, strict=True)]
+    handles[0].set_label(f"D = {DIMENSIONS[0]}")
+    axes.legend(handles=[*handles, Line2D([], [], label="budget", **DASHED)], loc="upper right", ncols=4, **SMALL)
+
+
+def _logarithmic(axes: Axes, ticks: tuple[float, ...], low: float, high: float) -> None:
+    axes.set_yscale("log")
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set(xlim=(0, DUAL_STEPS), ylim=(low, high))
+
+
+def _lines(axes: Axes, frame: pd.DataFrame, column: str, **look: Any) -> None:
+    """A line a budget, and a style if asked for, against the dual step."""
+    colours = dict(zip(BUDGETS, COLOURS, strict=False))
+    sns.lineplot(frame, x="step", y=column, hue="budget", palette=colours, errorbar=None, legend=False, ax=axes, **look)
 
 
 def _discretisation(axes: Axes, measured: Measured) -> None:
     for colour, (variance, error) in zip(COLOURS, _errors(measured.discretisation).items(), strict=False):
         axes.loglog(error.index, 100 * error.abs(), color=colour, marker="o", markersize=3, label=f"{variance:g}")
     steps = np.array([FLOW_STEPS[0], FLOW_STEPS[-1]])
-    axes.loglog(steps, 300 * steps[0] / steps, color=INK, linestyle="--", linewidth=0.8, label="order 1")
+    axes.loglog(steps, 300 * steps[0] / steps, label="order 1", **DASHED)
     axes.set_xticks(FLOW_STEPS[::2], [str(k) for k in FLOW_STEPS[::2]])
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.minorticks_off()
     axes.set(title="discretisation, by variance of the base", xlabel="flow steps K", ylabel="error of the path KL (%)")
-    axes.legend(loc="lower left", fontsize=7, handlelength=1.6, labelspacing=0.3)
+    axes.legend(loc="lower left", **SMALL)
 
 
 def _amplification(axes: Axes, measured: Measured) -> None:
     frame = measured.amplification.assign(exponent=lambda table: table.beta * table.error)
     fine = np.geomspace(frame.exponent.min() / 1.5, frame.exponent.max() * 1.5, 200)
-    axes.loglog(fine, closed_forms.amplification_bound(fine), color=INK, linestyle="--", linewidth=0.8, label="Lemma 1")
+    axes.loglog(fine, closed_forms.amplification_bound(fine), label="Lemma 1", **DASHED)
     axes.loglog(fine, closed_forms.attainable_variation(fine), color=INK, linewidth=0.8, label="attainable")
     for colour, (beta, rows) in zip(COLOURS, frame.groupby("beta"), strict=False):
         axes.loglog(rows.exponent, rows.largest, "o", color=colour, markersize=3.5, label=f"β = {beta:g}")
@@ -145,20 +150,7 @@ def _amplification(axes: Axes, measured: Measured) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.minorticks_off()
     axes.set(title="critic error", xlabel="inverse temperature × error, βε", ylabel="total variation")
-    axes.legend(loc="upper left", fontsize=7, handlelength=1.4, labelspacing=0.3)
-
-
-def _logarithmic(axes: Axes, low: float, high: float) -> None:
-    axes.set_yscale("log")
-    axes.set(xlim=(0, DUAL_STEPS), ylim=(low, high))
-    marks = (0.1, 0.2, 0.5, 1, 2, 5, 10) if high > 10 * low else (0.1, 0.2, 0.3, 0.5, 0.7, 1, 2, 3)
-    ticks = [tick for tick in marks if low <= tick <= high]
-    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
-
-
-def _legend(axes: Axes, place: str, columns: int, handles: list[Line2D]) -> None:
-    axes.legend(handles=handles, loc=place, ncols=columns, fontsize=7, handlelength=2, columnspacing=0.8)
+    axes.legend(loc="upper left", **SMALL)
 
 
 def _errors(measured: pd.DataFrame) -> pd.DataFrame:
@@ -181,8 +173,8 @@ def theory_facts() -> dict[str, str]:
     variation = measured.amplification
     listed = [f"{_percent(errors.loc[TRAINING_STEPS, v])} at variance {v:g}" for v in VARIANCES]
     return {
-        "theoryBudgets": _listed(f"{b:g}" for b in BUDGETS),
-        "theoryDimensions": _listed(str(d) for d in DIMENSIONS),
+        "theoryBudgets": enumerated([f"{b:g}" for b in BUDGETS]),
+        "theoryDimensions": enumerated([str(d) for d in DIMENSIONS]),
         "theoryShownDimension": str(SHOWN_DIMENSION),
         "theoryDualSteps": str(DUAL_STEPS),
         "theoryTrainingSteps": str(TRAINING_STEPS),
@@ -190,9 +182,9 @@ def theory_facts() -> dict[str, str]:
         "theoryBudgetError": _percent(budget.max()),
         "theoryMultiplierErrorTraining": _percent(off[0].xs(SHOWN_DIMENSION).max()),
         "theoryMultiplierErrorFine": _percent(off[1].max()),
-        "theoryKlErrors": _listed(listed),
+        "theoryKlErrors": enumerated(listed),
         "theoryOrder": _range(orders),
-        "theoryUnfitted": _listed(f"{v:g}" for v in _changing_sign(errors)),
+        "theoryUnfitted": enumerated([f"{v:g}" for v in _changing_sign(errors)] or ["none"]),
         "theoryFittedFrom": str(FITTED_FROM),
         "theoryEndPointRatioTraining": _range(bounded.loc[TRAINING_STEPS]),
         "theoryEndPointRatioFinest": _range(bounded.loc[FLOW_STEPS[-1]]),
@@ -211,7 +203,7 @@ def theory_facts() -> dict[str, str]:
 def caption() -> str:
     """What the figure shows, and what to look for."""
     unsteady = _changing_sign(_errors(discretisation()))
-    dip = f" (the dip at variance {_listed(f'{v:g}' for v in unsteady)} is a change of sign)" if unsteady else ""
+    dip = f" (the dip at variance {enumerated([f'{v:g}' for v in unsteady])} is a change of sign)" if unsteady else ""
     return (
         "The method with exact fields, a Gaussian base and a linear critic; nothing is learned. (a) The multiplier "
         f"under dual descent for three budgets: on K = {TRAINING_STEPS} flow steps (pale) it settles beside the "
@@ -236,8 +228,3 @@ def _percent(share: float) -> str:
 def _range(values: Iterable[float]) -> str:
     low, high = (f"{value:.2f}" for value in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    *others, last = [*names] or ["none"]
-    return f"{', '.join(others)} and {last}" if others else last
