@@ -3,30 +3,71 @@
     python -m benchmarks.evaluation [--domains cube-double-play ...] [--workers 0 1 2 4 8] [--policy linear|network]
                                     [--episodes 16] [--environments 8] [--steps 40] [--repeats 3]
 
-For each domain of the paper, what `trqam bench` measures for a few (`trqam.operations.bench.environments` says how):
-whether the policy saw the same observations as with the first number of workers, in every bit of every episode, and
-success, length and return are the same; episodes a second; that as a factor; and the processor seconds an episode
-takes, workers included, which other work on the machine disturbs less. Medians.
+For each domain of the paper: whether the policy saw the same observations as with the first number of workers, in every
+bit of every episode, and success, length and return are the same; episodes a second; that as a factor; and the
+processor seconds an episode takes, workers included, which other work on the machine disturbs less. Medians.
+Episodes are cut to some steps. Environments are made in a first evaluation that is compared but not timed; the timed
+ones are interleaved.
 
-``linear`` is a policy that costs nothing, so that environments are what is measured; ``network`` is TRQAM's with
-the widths of config/paper.yaml and random weights, in the calling process on the CPU.
+``linear`` is a policy that costs nothing and acts on observations, so that environments are what is measured and a
+difference in one step becomes one in all that follow; ``network`` is TRQAM's with the widths of config/paper.yaml and
+random weights, in the calling process on the CPU.
 """
 
 import argparse
+import hashlib
 import os
+import time
+from contextlib import ExitStack
 from statistics import median
+from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
+import psutil
 
 from trqam.config import load
 from trqam.config.load import Config
 from trqam.environments import ogbench_tasks
-from trqam.environments.evaluator import Act
+from trqam.environments.evaluator import Act, Evaluator
 from trqam.environments.workers import cores
-from trqam.operations.bench import environments
 
 WORKERS = [0, 1, 2, 4, 8]
+
+
+class Row(NamedTuple):
+    """Evaluation by so many worker processes (0: by this one)."""
+
+    workers: int
+    identical: bool
+    episodes: float  # a second
+    processor: float  # seconds an episode
+
+
+def linear(observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """The hyperbolic tangent of a fixed linear map, plus noise."""
+    size = (observations.shape[-1], noise.shape[-1])
+    return np.tanh(observations @ np.random.default_rng(0).normal(0, 0.3, size).astype(np.float32) + noise)
+
+
+def fingerprint(evaluator: Evaluator, act: Act, step: int) -> str:
+    """SHA-256 of all that the policy saw in an evaluation, and of all episodes' outcomes."""
+    digest = hashlib.sha256()
+
+    def witness(observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        digest.update(observations.tobytes())
+        return act(observations, noise)
+
+    for outcome in evaluator.evaluate(witness, step):
+        digest.update(np.stack(outcome).tobytes())
+    return digest.hexdigest()
+
+
+def processor_seconds(evaluator: Evaluator) -> float:
+    """Used so far by this process and an evaluator's workers."""
+    times = [psutil.Process(pid).cpu_times() for pid in evaluator.fleet.pids]
+    return time.process_time() + sum(used.user + used.system for used in times)
 
 
 def paper() -> Config:
@@ -49,26 +90,29 @@ def network(loaded: Config, task: str) -> tuple[Act, int]:
     return policy.act, agent.noise_size
 
 
-def measure(domain: str, options: argparse.Namespace) -> list[str]:
-    """The table's rows for one domain."""
+def measure(domain: str, options: argparse.Namespace) -> list[Row]:
+    """A row for each count of workers."""
     loaded, task = paper(), ogbench_tasks.task_name(domain, 1)
-    act, noise_size = network(loaded, task) if options.policy == "network" else (environments.linear, None)
-    found = environments.measure(
-        task,
-        loaded.run(task, "trqam").horizon,
-        options.workers,
-        options.repeats,
-        act,
-        noise_size,
-        options.episodes,
-        options.environments,
-        options.steps,
-    )
-    return [
-        f"| {domain} | {row.workers} | {'yes' if row.identical else 'NO'} | {row.episodes:.3g} | "
-        f"{row.episodes / found[0].episodes:.2f} | {median(turn.cpu / turn.units for turn in row.turns):.3g} |"
-        for row in found
-    ]
+    act, noise_size = network(loaded, task) if options.policy == "network" else (linear, None)
+    shape = loaded.run(task, "trqam").horizon, ogbench_tasks.sizes(task)[1], noise_size, options.steps
+    seen: dict[int, list[str]] = {workers: [] for workers in options.workers}
+    timed: dict[int, list[tuple[float, float]]] = {workers: [] for workers in options.workers}
+    with ExitStack() as stack:
+        evaluators = {
+            workers: stack.enter_context(Evaluator(task, [0], options.episodes, options.environments, workers, *shape))
+            for workers in options.workers
+        }
+        for step in range(options.repeats + 1):
+            for workers, evaluator in evaluators.items():
+                began, used = time.perf_counter(), processor_seconds(evaluator)
+                seen[workers].append(fingerprint(evaluator, act, step))
+                timed[workers].append((time.perf_counter() - began, processor_seconds(evaluator) - used))
+    rows = []
+    for workers, turns in timed.items():
+        wall, processor = (median(turn) for turn in zip(*turns[1:], strict=True))
+        same = seen[workers] == seen[options.workers[0]]
+        rows.append(Row(workers, same, options.episodes / wall, processor / options.episodes))
+    return rows
 
 
 def main() -> None:
@@ -86,7 +130,10 @@ def main() -> None:
     )
     print("| domain | workers | identical | episodes/s | factor | CPU s an episode |\n|---|---|---|---|---|---|")
     for domain in options.domains:
-        print(*measure(domain, options), sep="\n", flush=True)
+        rows = measure(domain, options)
+        for row in rows:
+            rates = f"{row.episodes:.3g} | {row.episodes / rows[0].episodes:.2f} | {row.processor:.3g}"
+            print(f"| {domain} | {row.workers} | {'yes' if row.identical else 'NO'} | {rates} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
 import pytest
 
-from benchmarks.evaluation import paper
+from benchmarks.evaluation import fingerprint, linear, paper
 from trqam.environments import ogbench_tasks
 from trqam.environments.evaluator import Evaluator
-from trqam.operations.bench.environments import fingerprint, linear
 
 DOMAINS = paper().task_domains
 ACTIONS = {"antmaze": 8, "humanoidmaze": 21}  # 5 with a manipulator

@@ -11,14 +11,13 @@ from trqam import __main__
 from trqam.config import load
 from trqam.config.errors import UserError
 from trqam.environments.processes import Here, Process
-from trqam.operations.bench import cases, environments, measure, record, tables
+from trqam.operations.bench import cases, measure, record, tables
 from trqam.operations.bench.cases import Case, Turn, Updates, sized
 from trqam.operations.bench.command import Options
-from trqam.operations.bench.record import Concurrent, Environment, Peak, Record, Row
+from trqam.operations.bench.record import Concurrent, Peak, Record, Row
 
 SHORT = Options(
-    device="cpu", sizes=("profile",), methods=("behaviour_cloning", "trqam"), replicas=(1, 2), domains=(), repeats=2,
-    seconds=1e-3,
+    device="cpu", sizes=("profile",), methods=("behaviour_cloning", "trqam"), replicas=(1, 2), repeats=2, seconds=1e-3
 )  # fmt: skip
 
 
@@ -39,10 +38,7 @@ def here(monkeypatch):
     """Everything in this process, and small products."""
     monkeypatch.setattr(measure, "Process", lambda function, name: Here(function))
     monkeypatch.setattr(measure, "cores", lambda: 2)
-    monkeypatch.setattr(measure, "worker_counts", lambda: [0])
     monkeypatch.setattr(cases, "SQUARES", {"cpu": (16, 32)})
-    monkeypatch.setattr(environments, "EPISODES", 2)
-    monkeypatch.setattr(environments, "STEPS", 3)
 
 
 def row(size="paper", replicas=1, seconds=(1.0,), group="g", **changes) -> Row:
@@ -62,7 +58,7 @@ def recorded(rows, peaks=(), gpu=None, **changes) -> Record:
         "hardware": {"cpu": "a processor", "cores": 2, "memory": 8.0, "gpu": gpu},
         "sizes": dict.fromkeys(("small", "profile", "paper"), "described"), "packed": {"paper": 1},
         "peaks": [peak] if peaks else [],
-        "rows": rows, "concurrent": [], "environments": [], "skipped": ["compiled: a reason"],
+        "rows": rows, "concurrent": [], "skipped": ["compiled: a reason"],
     }  # fmt: skip
     return Record(**values | changes)
 
@@ -76,16 +72,13 @@ def test_a_whole_benchmark_is_saved_and_read_back(here, tmp_path, capsys):
     replicas, methods = "profile: replicas of trqam", "profile: methods"
     assert kinds == [(replicas, "trqam", 1), (replicas, "trqam", 2)] + [(methods, m, 1) for m in SHORT.methods]
     assert {peak.group for peak in found.peaks} == {replicas, methods}
-    assert all(len(row.turns) == SHORT.repeats for row in (*found.rows, *found.peaks, *found.environments))
+    assert all(len(row.turns) == SHORT.repeats for row in (*found.rows, *found.peaks))
     assert [len(turns) for turns in found.concurrent[0].together] == [2, 2]
-    assert all(row.identical for row in found.environments)
     assert any(line.startswith("captured: ") for line in found.skipped)
     text = tables.described(found)
     assert "behaviour_cloning" in text
-    assert "pointmaze-medium-navigate" in text
-    parts = [(len(part.rows), len(part.concurrent), bool(part.environments)) for part in saved]
-    assert parts == [(2, 0, False), (4, 0, False), (4, 1, False), (4, 1, True), (4, 1, True)]
-    assert [measure.UNFINISHED in part.skipped for part in saved] == [True] * 4 + [False]
+    assert [(len(part.rows), len(part.concurrent)) for part in saved] == [(2, 0), (4, 0), (4, 1), (4, 1)]
+    assert [measure.UNFINISHED in part.skipped for part in saved] == [True] * 3 + [False]
     assert saved[-1] == found
 
 
@@ -201,15 +194,11 @@ def test_a_gpu_has_targets_of_its_own():
 
 def test_two_builds_stand_side_by_side():
     before, after = recorded([row(seconds=(2.0,)), row(replicas=2)]), recorded([row(seconds=(0.5,)), row("small")])
-    evaluated = [Environment(domain="d", workers=n, identical=True, steps=4, turns=[Turn(8, 2, 1)]) for n in (0, 2)]
-    after = msgspec.structs.replace(after, environments=evaluated)
-    before = msgspec.structs.replace(before, environments=evaluated[:1])
     lines = tables.compared(before, after).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
     assert [line for line in cells if line[0].startswith("g: ")] == [
         ["g: trqam, R = 1, eager, float32", "0.5", "2", "4.00", "--", "--", "7", "7", "3", "3"]
     ]
-    assert cells[-1] == ["d", "0", "4", "4", "1.00"]
     assert "NOT the same machine" not in "".join(lines)
     assert "NOT the same machine" in tables.compared(before, msgspec.structs.replace(after, hardware={"cpu": "x"}))
 
@@ -238,7 +227,7 @@ def test_a_result_is_never_replaced_in_silence(monkeypatch, tmp_path, capsys):
 
 
 MISTAKES = [
-    ["--compare", "gone.json"], ["--methods", "gone"], ["--domains", "gone"], ["--device", "cuda"], ["--repeats", "0"],
+    ["--compare", "gone.json"], ["--methods", "gone"], ["--device", "cuda"], ["--repeats", "0"],
 ]  # fmt: skip
 
 

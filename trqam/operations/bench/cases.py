@@ -43,7 +43,7 @@ SHARED = {"horizon": 5, "flow_steps": 10, "actor_layer_norm": False}
 
 
 class Turn(NamedTuple):
-    """``units`` done (updates, FLOPs or episodes) in ``wall`` seconds and ``cpu`` seconds of a processor."""
+    """``units`` done (updates or FLOPs) in ``wall`` seconds and ``cpu`` seconds of a processor."""
 
     units: float
     wall: float

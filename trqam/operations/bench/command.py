@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 SIZES = ("small", "profile", "paper")
 MODES = ("eager", "captured", "compiled")
 PRECISIONS = ("float32", "tf32", "bf16")
-DOMAINS = ("antmaze-large-navigate", "cube-double-play")  # beside the profile's: a dear step, and a dearer one
 
 
 class Options(NamedTuple):
@@ -27,13 +26,12 @@ class Options(NamedTuple):
     replicas: tuple[int, ...] | None = None
     modes: tuple[str, ...] | None = None
     precisions: tuple[str, ...] | None = None
-    domains: tuple[str, ...] = DOMAINS
     full: bool = False  # every method with all replicas, modes and precisions
     repeats: int = 5
     seconds: float = 0.5  # of a turn, at least
 
 
-QUICK = Options(sizes=("profile",), methods=("trqam",), replicas=(1, 8), domains=(), repeats=2, seconds=0.05)
+QUICK = Options(sizes=("profile",), methods=("trqam",), replicas=(1, 8), repeats=2, seconds=0.05)
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +46,6 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--replicas", nargs="+", type=whole(1, MANY), metavar="R", help="default: 1 2 4 8, on a GPU 16 32")
     add("--modes", nargs="+", choices=MODES, help="default: eager, on a GPU captured too")
     add("--precisions", nargs="+", choices=PRECISIONS, help="default: all that the device has")
-    add("--domains", nargs="*", metavar="D", help="evaluated beside the profile's first")
     add("--repeats", type=whole(1, MANY), metavar="N", help=f"turns of each case (default: {repeats})")
     add("--seconds", type=real(3600), metavar="S", help=f"of a turn (default: {seconds:g})")
     add("--out", type=path, metavar="FILE", help="default: benchmarks/results/HARDWARE-COMMIT.json")

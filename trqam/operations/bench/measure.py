@@ -15,13 +15,13 @@ import psutil
 import torch
 
 from trqam.config.errors import UserError
-from trqam.config.load import Config, domain_of
+from trqam.config.load import Config
 from trqam.config.wording import count
 from trqam.environments import ogbench_tasks
 from trqam.environments.processes import Lost, Process
 from trqam.environments.workers import cores
 from trqam.networks.replicas import device_of, replicas_at_once
-from trqam.operations.bench import environments, record
+from trqam.operations.bench import record
 from trqam.operations.bench.cases import Case, Products, Size, Updates, sized
 from trqam.operations.bench.command import PRECISIONS, Options
 from trqam.operations.bench.record import Concurrent, Peak, Record
@@ -36,7 +36,7 @@ PATIENCE = 3600.0  # seconds for an answer: a compiled step takes minutes at fir
 def measure(config: Config, options: Options, save: Callable[[Record], None]) -> Record:
     """All of it: minutes. What has been found is saved after every part, in case that one is the last."""
     bench, load = _Bench(config, options), os.getloadavg()[0]
-    for _ in chain(bench.updates(), bench.concurrency(), bench.evaluation()):
+    for _ in chain(bench.updates(), bench.concurrency()):
         save(bench.record(load, [UNFINISHED]))
     found = bench.record(load, [])
     save(found)
@@ -51,9 +51,6 @@ class _Bench:
         self.device = device_of(options.device).type
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UserError("--device cuda: PyTorch sees no GPU here; leave it out")
-        for domain in options.domains:
-            if domain not in config.domains:
-                raise UserError(f"--domains {domain}: unknown; it can be one of {', '.join(config.domains)}")
         self.task = config.tasks[0]
         agents: dict[str, str] = {}
         for method in (method for task, method in config.cells if task == self.task):
@@ -65,7 +62,7 @@ class _Bench:
             for name in options.sizes
             for method in dict.fromkeys((*self.methods, REFERENCE))
         }
-        self.found: dict[str, list] = {"peaks": [], "rows": [], "concurrent": [], "environments": []}
+        self.found: dict[str, list] = {"peaks": [], "rows": [], "concurrent": []}
         self.skipped: dict[str, None] = {}  # in order, each once
 
     def updates(self) -> Iterator[None]:
@@ -155,14 +152,6 @@ class _Bench:
             self.found["concurrent"].append(both)
             yield
 
-    def evaluation(self) -> Iterator[None]:
-        """Domain by domain: episodes by worker processes, on the profile's first and on others with dearer steps."""
-        for task in (self.task, *(ogbench_tasks.task_name(domain, 1) for domain in self.options.domains)):
-            say(f"evaluation of {domain_of(task)}")
-            horizon = self.config.domains[domain_of(task)].horizon
-            self.found["environments"] += environments.measure(task, horizon, worker_counts(), self.options.repeats)
-            yield
-
     def record(self, load: float, missing: list[str]) -> Record:
         """All that was found, and what is ``missing`` beside what was skipped; ``load`` is that of the beginning."""
         sizes, device = {name: self.sizes[name, REFERENCE] for name in self.options.sizes}, device_of(self.device)
@@ -180,11 +169,6 @@ class _Bench:
         process = Process(function, name)
         stack.callback(process.close)
         return process
-
-
-def worker_counts() -> list[int]:
-    """Processes that step environments: none, one, and one a core."""
-    return sorted({0, 1, cores()})
 
 
 def ask(process: Process, message: float | str) -> Any:

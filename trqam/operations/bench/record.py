@@ -85,21 +85,6 @@ class Concurrent(Strict):
         return median(sum(map(rate, several)) / rate(one) for one, several in pairs)
 
 
-class Environment(Strict):
-    """Evaluation by so many worker processes (0: by the caller); units are episodes, ``steps`` long."""
-
-    domain: str
-    workers: int
-    identical: bool  # every outcome, and all that the policy saw, to those of the first count of workers
-    steps: int
-    turns: list[Turn]
-
-    @property
-    def episodes(self) -> float:
-        """A second of wall time, the median."""
-        return median(turn.units / turn.wall for turn in self.turns)
-
-
 class Record(Strict):
     """A run of `trqam bench`."""
 
@@ -116,7 +101,6 @@ class Record(Strict):
     peaks: list[Peak]
     rows: list[Row]
     concurrent: list[Concurrent]
-    environments: list[Environment]
     skipped: list[str]
 
     def share(self, row: Row) -> float | None:

@@ -102,8 +102,6 @@ def described(record: Record) -> str:
         header = ["two processes by one", "method", "throughput", "if both had a core (CPU time)"]
         throughputs = [(r, r.throughput("wall"), r.throughput("cpu")) for r in record.concurrent]
         parts.append(markdown(header, [[r.size, r.method, f"{w:.2f}", f"{c:.2f}"] for r, w, c in throughputs]))
-    if record.environments:
-        parts.append(_environments(record))
     if record.skipped:
         parts.append("Not measured:\n" + "\n".join(f"- {line}" for line in record.skipped))
     return "\n\n".join(parts)
@@ -132,18 +130,6 @@ def _group(record: Record, name: str) -> str:
     return f"**{name}** ({record.sizes[rows[0].size]}); {between}\n\n" + markdown(header, cells)
 
 
-def _environments(record: Record) -> str:
-    header = ["evaluation", "workers", "identical", "episodes/s", "environment steps/s", "factor", "CPU s an episode"]
-    first = {row.domain: row for row in reversed(record.environments)}
-    cells = []
-    for row in record.environments:
-        processor = median(turn.cpu / turn.units for turn in row.turns)
-        factor, identical = row.episodes / first[row.domain].episodes, "yes" if row.identical else "NO"
-        rates = [number(row.episodes), number(row.episodes * row.steps), f"{factor:.2f}"]
-        cells.append([row.domain, str(row.workers), identical, *rates, f"{processor:.3g}"])
-    return markdown(header, cells)
-
-
 def compared(before: Record, after: Record) -> str:
     """Rows that both have, with the factor from the first to the second."""
     header = ["", "replica-updates/s", "then", "factor", "of GEMM", "then", "operators", "then", "MB", "then"]
@@ -155,18 +141,10 @@ def compared(before: Record, after: Record) -> str:
             facts = zip(_facts(before, was), _facts(after, row), strict=True)
             factor = f"{rates[1] / rates[0]:.2f}"
             rows.append([label, *map(number, rates), factor, *(cell for pair in facts for cell in pair)])
-    evaluated = {(row.domain, row.workers): row.episodes for row in before.environments}
-    episodes = [
-        [row.domain, str(row.workers), f"{then:.3g}", f"{row.episodes:.3g}", f"{row.episodes / then:.2f}"]
-        for row in after.environments
-        if (then := evaluated.get((row.domain, row.workers)))
-    ]
     parts = [f"`{before.git_commit[:8]}` ({before.created}), then `{after.git_commit[:8]}` ({after.created})."]
     if before.hardware != after.hardware:
         parts.append(f"NOT the same machine: {before.hardware}, then {after.hardware}.")
     parts.append(markdown(header, rows) if rows else "No case was measured in both.")
-    if episodes:
-        parts.append(markdown(["domain", "workers", "episodes/s", "then", "factor"], episodes))
     return "\n\n".join(parts)
 
 
