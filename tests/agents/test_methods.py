@@ -13,7 +13,7 @@ from trqam.maths.td import expectile_loss, linex_loss
 from trqam.networks.mlp import LogScalar, TanhGaussian
 from trqam.networks.replicas import assemble
 from trqam.operations.golden.compare import compare
-from trqam.operations.golden.names import FIELDS, TRANSLATIONS, Translation
+from trqam.operations.golden.files import FIELDS, TRANSLATIONS, Translation
 from trqam.training.batches import draw_noise
 
 # The protocol's table: QAM, QAM-E inverse temperature and edit scale, FQL alpha, DSRL noise scale, IFQL kappa, CGQL-L
