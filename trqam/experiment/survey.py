@@ -16,7 +16,7 @@ import msgspec
 from trqam.config.errors import UserError
 from trqam.config.load import Config, Run
 from trqam.config.reading import open_regular
-from trqam.config.strict import read_record
+from trqam.config.strict import read_record, shown
 from trqam.experiment import progress
 from trqam.experiment.folder import Cell, cell_of, pretraining_cell
 from trqam.experiment.lock import standing as lock_standing
@@ -33,6 +33,11 @@ class Holder(NamedTuple):
     host: str
     pid: int
     since: float | None  # when it first took a lock, seconds since 1970
+
+    @property
+    def who(self) -> str:
+        """For people."""
+        return f"process {self.pid} on {shown(self.host)}"
 
 
 def holder_of(cell: Cell) -> Holder | None:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -20,11 +20,10 @@ from trqam.config.load import Config
 from trqam.config.reading import open_regular
 from trqam.config.wording import count, weight
 from trqam.experiment import provenance
-from trqam.experiment.folder import cell_of, pretraining_cell
-from trqam.experiment.lock import standing
 from trqam.experiment.survey import survey
 from trqam.experiment.verdict import check_everything
 from trqam.operations import leftovers
+from trqam.operations.status import datasets
 
 LITTLE_ROOM, NO_ROOM = 10e9, 1e9  # bytes free
 SLURM_PROFILE = Path("workflow/profiles/slurm/config.yaml")
@@ -60,33 +59,23 @@ def examine(config: Config, clear: bool = False) -> Iterator[Finding]:
     for name, check in checks.items():
         try:
             yield check()
-        except UserError as error:
-            yield Finding(FAIL, name, str(error))
-        except OSError as error:
-            yield Finding(FAIL, name, f"{error.filename}: {error.strerror}" if error.filename else _line(error))
-        except ImportError as error:
-            yield Finding(FAIL, name, _line(error))
+        except (UserError, ImportError, OSError) as error:
+            named = isinstance(error, OSError) and error.filename
+            yield Finding(FAIL, name, f"{error.filename}: {error.strerror}" if named else _line(error))
 
 
 def source(checkout: Path) -> Finding:
     """Whether the commit can be told that a manifest and the paper name."""
     if (commit := provenance.source(checkout)["git_commit"]) != "unknown":
         return Finding(OK, "source", f"commit {commit[:12]}")
-    unknown = "so manifests will say: unknown commit"
-    try:
-        command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.SubprocessError) as error:
-        return Finding(WARN, "source", f"git does not answer ({_line(error)}), {unknown}")
-    if "safe.directory" in asked.stderr:
-        fix = f"git config --global --add safe.directory {shlex.quote(str(checkout))}"
-        return Finding(WARN, "source", f"{checkout}: another user's checkout, {unknown}; {fix}")
-    return Finding(WARN, "source", f"{checkout}: no checkout of git, {unknown}")
+    fix = f"git config --global --add safe.directory {shlex.quote(str(checkout))}"
+    text = f"{checkout}: no checkout of git, so manifests will say: unknown commit; if it is another user's: {fix}"
+    return Finding(WARN, "source", text)
 
 
 def processor(config: Config) -> Finding:
     """Cores that may be used against what one job takes, and memory."""
-    from trqam.environments.workers import cores
+    from trqam.environments.processes import cores
 
     threads, workers = os.environ.get("OMP_NUM_THREADS", "not set"), config.scale.env_workers
     memory = weight(psutil.virtual_memory().available)
@@ -178,11 +167,9 @@ def disk(config: Config) -> Finding:
             return Finding(FAIL, "disk", f"{there}: no folder, where results or data are to be; move it away")
         if not os.access(there, os.W_OK | os.X_OK):
             return Finding(FAIL, "disk", f"{there}: cannot be written; correct its permissions, or data_dir")
-        room = os.statvfs(there)
-        if room.f_files and room.f_favail < 10_000:
-            return Finding(FAIL, "disk", f"{there}: only {room.f_favail} more files fit; delete some")
-        least = min(least, room.f_bavail * room.f_frsize)
-        texts.append(f"{weight(room.f_bavail * room.f_frsize)} free for {place}")
+        free = shutil.disk_usage(there).free
+        least = min(least, free)
+        texts.append(f"{weight(free)} free for {place}")
     if least >= LITTLE_ROOM:
         return Finding(OK, "disk", ", ".join(texts))
     fix = "`trqam plan` says what is needed: make room"
@@ -190,29 +177,20 @@ def disk(config: Config) -> Finding:
 
 
 def data(config: Config) -> Finding:
-    """Each dataset: stored whole, by the sizes of its files; being made; or to come."""
+    """Each dataset: stored whole, by the sizes of its files; begun; or to come."""
     from trqam.data.card import read
     from trqam.data.verified import mapped
 
     fix = "run `trqam generate` (or fetch and convert) for it, which makes it again or says what is in the way"
-    coming = []
-    for domain in config.task_domains:
+    text, coming = datasets(config)
+    for domain in (domain for domain in config.task_domains if domain not in coming):
         folder = config.data_directory(domain)
-        if leftovers.is_flocked(folder / ".lock"):
-            coming.append(f"{domain} (being written)")
-        elif not os.path.lexists(folder / "card.json"):
-            coming.append(domain)
-        else:
-            try:
-                for key, shape in read(folder / "card.json", domain, fix)["shapes"].items():
-                    open_regular(folder / f"{key}.npy").close()  # a pipe would be waited for
-                    mapped(folder / f"{key}.npy", shape, fix)
-            except OSError as error:
-                return Finding(FAIL, "data", f"{error.filename}: missing or damaged; {fix}")
-            except UserError as error:
-                return Finding(FAIL, "data", str(error))
-    domains = config.task_domains
-    text = f"{len(domains) - len(coming)} of {count(len(domains), 'dataset')} in {config.scale.data_dir}"
+        try:
+            for key, shape in read(folder / "card.json", domain, fix)["shapes"].items():
+                open_regular(folder / f"{key}.npy").close()  # a pipe would be waited for
+                mapped(folder / f"{key}.npy", shape, fix)
+        except OSError as error:
+            return Finding(FAIL, "data", f"{error.filename}: missing or damaged; {fix}")
     if not coming:
         return Finding(OK, "data", text)
     if config.scale.data_source == "generated":
@@ -223,20 +201,13 @@ def data(config: Config) -> Finding:
 
 def runs(config: Config, clear: bool) -> Finding:
     """Which runs live processes hold, and the locks of dead ones, which the next training takes over by itself."""
-    cells = [pretraining_cell(config, domain) for domain in config.task_domains]
-    cells += [cell_of(config, *names, seed) for names in config.cells for seed in range(config.scale.seeds)]
-    holders, stale = set(), []
-    for path in (cell.lock for cell in cells if os.path.lexists(cell.lock)):
-        with suppress(UserError):  # which is among the problems below
-            state, mark = standing(path)
-            if state == "held" and mark:
-                holders.add(mark.who)
-            elif state == "stale":
-                stale.append(path)
-    text = f"{count(len(holders), 'live job')}: {', '.join(sorted(holders))}" if holders else "no live job"
-    if problems := [standing.problem for standing in survey(config) if standing.problem]:
+    found = list(survey(config))
+    holders = sorted({standing.holder.who for standing in found if standing.holder})
+    text = f"{count(len(holders), 'live job')}: {', '.join(holders)}" if holders else "no live job"
+    if problems := [standing.problem for standing in found if standing.problem]:
         more = f"; and {len(problems) - 1} more, in `trqam status`" if len(problems) > 1 else ""
         return Finding(FAIL, "runs", f"{text}; {problems[0]}{more}")
+    stale = [path for path in dict.fromkeys(standing.cell.lock for standing in found) if leftovers.is_stale(path)]
     if not stale:
         return Finding(OK, "runs", text)
     if clear:

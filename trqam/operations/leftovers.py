@@ -5,7 +5,6 @@ process's file locks. Snakemake's locks have to go before it starts again, and t
 """
 
 import atexit
-import fcntl
 import math
 import os
 import re
@@ -19,7 +18,6 @@ from pathlib import Path
 import psutil
 
 from trqam.config.errors import Busy, UserError
-from trqam.config.reading import open_regular
 from trqam.experiment import lock
 
 TEMPORARY = re.compile(r"\..+\.([0-9]{1,10})\.tmp")  # see `trqam.experiment.files.temporary_name`
@@ -96,16 +94,12 @@ def temporary_files(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     return dead, alive
 
 
-def is_flocked(path: Path) -> bool:
-    """Whether a process holds the system's file lock at ``path``."""
+def is_stale(path: Path) -> bool:
+    """Whether the run's lock at ``path`` is that of a dead process."""
     try:
-        with open_regular(path) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
+        return lock.standing(path)[0] == "stale"
+    except UserError:  # no lock of ours, which the survey says of a run that is not finished
         return False
-    return False
 
 
 def release(locks: Iterable[Path]) -> int:

@@ -46,7 +46,7 @@ def status(config: Config, overrides: Sequence[str] = (), width: int = 100) -> l
         ("diverged", _diverged(runs)),
         ("problem", _problems(runs, refused)),
         ("snakemake", _snakemake()),
-        ("data", [_data(config)]),
+        ("data", [datasets(config)[0]]),
         ("time", [_time(runs, paces, now)]),
         ("disk", [_disk(config)]),
         ("next", [REFUSED if refused else _next(config, runs, overrides)]),
@@ -146,7 +146,7 @@ def _jobs(config: Config, runs: list[Standing], paces: Paces, now: float) -> lis
         if first.pace and seen:
             text += f", ready in {span(max((paces.left(group) or 0) - max(now - seen, 0), 0))}"
         since = f" since {clock(holder.since, now)}" if holder.since else ""
-        lines.append(f"{text}; {holder.host}:{holder.pid}{since}")
+        lines.append(f"{text}; {holder.who}{since}")
     more = len(lines) - SHOWN_JOBS
     return lines[:SHOWN_JOBS] + ([f"and {count(more, 'more job')}"] if more > 0 else [])
 
@@ -199,12 +199,14 @@ def _snakemake() -> list[str]:
     return ["its locks are those of one that was killed; the same command removes them and goes on"]
 
 
-def _data(config: Config) -> str:
-    folders = [config.data_directory(domain) for domain in config.task_domains]
-    there = [folder for folder in folders if os.path.lexists(folder / "card.json")]
-    begun = [folder.name for folder in folders if folder not in there and os.path.lexists(folder / ".unfinished")]
-    text = f"{len(there)} of {count(len(folders), 'dataset')} in {config.scale.data_dir} ({config.scale.data_source})"
-    return f"{text}; begun: {', '.join(begun)}" if begun else text
+def datasets(config: Config) -> tuple[str, list[str]]:
+    """How many datasets there are, in words, and the domains of those that are to come."""
+    folders = {domain: config.data_directory(domain) for domain in config.task_domains}
+    coming = [domain for domain, folder in folders.items() if not os.path.lexists(folder / "card.json")]
+    begun = [domain for domain in coming if os.path.lexists(folders[domain] / ".unfinished")]
+    there = f"{len(folders) - len(coming)} of {count(len(folders), 'dataset')}"
+    text = f"{there} in {config.scale.data_dir} ({config.scale.data_source})"
+    return text + (f"; begun: {', '.join(begun)}" if begun else ""), coming
 
 
 def _time(runs: list[Standing], paces: Paces, now: float) -> str:
