@@ -40,6 +40,13 @@ def _replaced(struct: Struct, **changes: Any) -> Struct:
     return type(struct)(**{**_values(struct), **changes})
 
 
+class Types:
+    """msgspec.inspect's, which only annotations name."""
+
+    def __getattr__(self, name: str) -> type:
+        return object
+
+
 def _msgspec() -> dict[str, Any]:
     return {
         "Struct": Struct,
@@ -48,6 +55,7 @@ def _msgspec() -> dict[str, Any]:
         "convert": lambda values, struct, **options: struct(**values),
         "to_builtins": _values,
         "structs": SimpleNamespace(replace=_replaced),
+        "inspect": Types(),
     }
 
 

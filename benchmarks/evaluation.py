@@ -31,7 +31,7 @@ from trqam.config import load
 from trqam.config.load import Config
 from trqam.environments import ogbench_tasks
 from trqam.environments.evaluator import Act, Evaluator
-from trqam.environments.workers import cores
+from trqam.environments.processes import cores
 
 WORKERS = [0, 1, 2, 4, 8]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from trqam.config import load as config
-from trqam.environments.workers import cores
+from trqam.environments.processes import cores
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parent.parent

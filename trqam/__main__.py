@@ -17,7 +17,7 @@ try:
     from trqam.cli.streams import Unread, listing, tolerant
     from trqam.config.arguments import MANY, MOST, SEEDS, Parser, path, real, whole
     from trqam.config.errors import Stopped, UserError
-    from trqam.operations.bench import command as bench_command
+    from trqam.operations import bench
 except ModuleNotFoundError as missing:
     installed.end(missing)
 
@@ -71,7 +71,7 @@ def parser() -> Parser:
     added.add_argument("--save", action="store_true", help="keep in results/SCALE/resources.json what jobs ask for")
     added.add_argument("--longest", type=whole(1, MANY), metavar="HOURS", help="that a job may take, with --save")
     command(commands.status)
-    bench_command.add_to(command(commands.bench))
+    bench.add_to(command(commands.bench))
     added = command(commands.doctor)
     added.add_argument("--clear", action="store_true", help="remove stale locks and files that no live process holds")
     added = command(commands.clean)

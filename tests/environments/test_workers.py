@@ -7,7 +7,7 @@ import time
 import pytest
 
 from trqam.config.errors import UserError
-from trqam.environments.workers import cores, in_processes
+from trqam.environments.processes import cores, in_processes
 
 
 def square(number):

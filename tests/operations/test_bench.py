@@ -11,9 +11,8 @@ from trqam import __main__
 from trqam.config import load
 from trqam.config.errors import UserError
 from trqam.environments.processes import Here, Process
-from trqam.operations.bench import cases, measure, record, tables
+from trqam.operations.bench import Options, cases, measure, record, tables
 from trqam.operations.bench.cases import Case, Turn, Updates, sized
-from trqam.operations.bench.command import Options
 from trqam.operations.bench.record import Concurrent, Peak, Record, Row
 
 SHORT = Options(
@@ -86,7 +85,7 @@ def test_a_whole_benchmark_is_saved_and_read_back(here, tmp_path, capsys):
 def test_updates_learn_and_count_their_work(monkeypatch, devices):
     monkeypatch.setattr(cases, "DEVICES", devices)
     updates = Updates(Case(size=size(), replicas=3))
-    assert updates("prepare") >= 0
+    updates("prepare")
     state, before = updates._parts["state"], updates._parts["state"].step.item()
     noise = updates._parts["batches"]()[1]["adj_x0"].clone()
     turn = updates(1e-9)
@@ -100,7 +99,7 @@ def test_updates_run_in_a_process_of_their_own():
     process = Process(Updates(Case(size=size(hidden_width=4))), "case")
     try:
         process.send("prepare")
-        assert process.receive(60) > 0
+        process.receive(60)
         process.send(0.01)
         assert process.receive(60).units >= 1
     finally:
@@ -133,13 +132,6 @@ def test_what_cannot_run_is_skipped_and_said(here, monkeypatch):
     list(bench.updates())
     assert [row.replicas for row in bench.found["rows"]] == [1, 1, 1]
     assert "profile, trqam, R = 2, eager, float32: TypeError: not here" in bench.skipped
-    monkeypatch.setattr(Updates, "__call__", lambda self, message: 10**9 if message == "prepare" else Turn(1, 1, 1))
-    monkeypatch.setattr(measure, "available", lambda: 1.5e9)
-    monkeypatch.setattr(record, "row", lambda group, case, *_: case.replicas)
-    bench = measure._Bench(tiny(), SHORT)
-    list(bench.updates())
-    assert bench.found["rows"] == [1, 1, 1]
-    assert any("needs about 2.0 GB of memory, 1.5 are free" in line for line in bench.skipped)
 
 
 def test_ratios_are_of_turns_that_followed_one_another():

@@ -81,7 +81,7 @@ def _stored(arguments: Namespace, config: Config, dataset: str, directory: Path)
 
 def _workers(arguments: Namespace) -> int:
     """As many processes as asked for and as this one may have cores."""
-    from trqam.environments.workers import cores
+    from trqam.environments.processes import cores
 
     if arguments.workers > cores():
         print(f"--workers {arguments.workers}: {cores()} cores may be used; taking {cores()}", file=sys.stderr)
@@ -155,9 +155,9 @@ def status(arguments: Namespace, config: Config) -> None:
 
 def bench(arguments: Namespace, config: Config) -> None:
     """Measure speed on this machine, print a table and save it as JSON."""
-    from trqam.operations.bench import command
+    from trqam.operations.bench import run
 
-    command.run(arguments, config)
+    run(arguments, config)
 
 
 def doctor(arguments: Namespace, config: Config) -> None:
@@ -195,21 +195,20 @@ def evaluate(arguments: Namespace) -> None:
         camera.check_format(video)
         trouble = camera.prepare()  # before anything imports an environment
     from trqam.config.wording import count
-    from trqam.operations.rollouts import episodes as rollouts
     from trqam.operations.rollouts import saved_policy
 
     if flow_steps is None and arguments.task and (arguments.run / "run" / "pretrain").is_dir():
         flow_steps = configured(arguments).scale.flow_steps
     policy = saved_policy.load(arguments.run, arguments.stage, arguments.task, flow_steps, arguments.data)
-    episodes = rollouts.evaluate(policy, arguments.episodes, arguments.seed)
-    summary = rollouts.summary(policy, episodes, arguments.seed)
-    print(json.dumps(summary, indent=1) if arguments.json else rollouts.report(summary))
+    episodes = saved_policy.evaluate(policy, arguments.episodes, arguments.seed)
+    summary = saved_policy.summary(policy, episodes, arguments.seed)
+    print(json.dumps(summary, indent=1) if arguments.json else saved_policy.report(summary))
     if trouble:
         raise UserError(f"{trouble}; the numbers above stand")
     if video:
         shown = episodes[: arguments.filmed]
         print(f"filming {count(len(shown), 'episode')} for {video}: some five seconds each", file=sys.stderr)
-        rollouts.film(policy, shown, arguments.seed, video)
+        camera.film(policy, shown, video)
 
 
 def rollouts(arguments: Namespace, config: Config) -> None:

@@ -43,7 +43,7 @@ from trqam.data import verified
 from trqam.data.card import CARD, RECORD, Card, Statistics, read, restore
 from trqam.data.verified import dtype, exclusive, out_of_range, sums, watch
 from trqam.environments import ogbench_tasks
-from trqam.environments.workers import in_processes
+from trqam.environments.processes import in_processes
 from trqam.experiment.files import publish, sweep, write_atomically, write_json, writing
 
 Rows = dict[str, np.ndarray]

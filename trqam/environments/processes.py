@@ -1,4 +1,4 @@
-"""A callable in a process of its own, asked by messages: it answers, or one learns what it died of.
+"""A callable in a process of its own, asked by messages, or in several: it answers, or one learns what it died of.
 
 Processes are spawned (a forked one would inherit threads and devices) and never outlive their parent, not even one
 that was killed: the end of the pipe ends those that wait, and a thread those that are at work.
@@ -9,11 +9,14 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable
-from multiprocessing.connection import Connection
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar, cast
 
 from trqam.config.errors import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Lost(Exception):
@@ -103,6 +106,42 @@ class Process:
             name = signal.Signals(-code).name
             return Lost(f"{self.name} was killed by {name}: most likely by hand, or a fault in native code")
         return Lost(f"{self.name} ended with exit code {code}: what it printed above may say why")
+
+
+def cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_processes(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """``function`` of each item, as the results come; with one worker in this process and in order.
+
+    ``function`` is pickled once for each process. They are killed when this generator ends or is closed, whatever they
+    are doing. A UserError of theirs is raised here, or one that says what a process died of; a RuntimeError tells of
+    any other failure.
+    """
+    if workers == 1:
+        yield from map(function, items)
+        return
+    remaining = iter(items)
+    running: list[Process] = []
+    try:
+        for number, item in zip(range(workers), remaining, strict=False):
+            running.append(Process(function, f"worker {number}"))
+            running[-1].send(item)
+        while running:
+            for process in cast(list[Process], wait(cast(list[int], running))):  # asks for a `fileno` only
+                yield process.receive()
+                try:
+                    process.send(next(remaining))
+                except StopIteration:
+                    process.close()
+                    running.remove(process)
+    except Lost as loss:
+        raise UserError(f"{loss}; run it again to go on") from loss
+    finally:
+        for process in running:
+            process.close()
 
 
 def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:

@@ -59,9 +59,10 @@ def examine(config: Config, clear: bool = False) -> Iterator[Finding]:
     for name, check in checks.items():
         try:
             yield check()
-        except (UserError, ImportError, OSError) as error:
-            named = isinstance(error, OSError) and error.filename
-            yield Finding(FAIL, name, f"{error.filename}: {error.strerror}" if named else _line(error))
+        except OSError as error:
+            yield Finding(FAIL, name, f"{error.filename}: {error.strerror}" if error.filename else _line(error))
+        except (UserError, ImportError) as error:
+            yield Finding(FAIL, name, _line(error))
 
 
 def source(checkout: Path) -> Finding:

@@ -112,9 +112,9 @@ class Same(Offline):
 class Updates:
     """Updates of a case, launched as in training, noise included; only the batch is always the same.
 
-    "prepare" sets up and answers how many bytes of memory that took; "facts" asks for what no turn changes: peak memory
-    in bytes; operators, FLOPs counted from the equations and FLOPs multiplied by one update (both the latter for an
-    agent that `trqam.operations.bench.flops` does not know).
+    "prepare" sets up; "facts" asks for what no turn changes: peak memory in bytes; operators, FLOPs counted from the
+    equations and FLOPs multiplied by one update (both the latter for an agent that `trqam.operations.bench.flops` does
+    not know).
     """
 
     case: Case
@@ -125,9 +125,7 @@ class Updates:
         if message == "prepare":
             keep_freed_memory()  # as training does
             use_precision(self.case.precision)
-            before = resident_peak()
-            self._prepare()
-            return max(resident_peak() - before, 0)  # the kernel counts in batches
+            return self._prepare()
         if message == "facts":
             return self._facts()
         return timed(self._update, float(message), self.case.device)

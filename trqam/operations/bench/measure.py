@@ -11,19 +11,16 @@ from contextlib import ExitStack
 from itertools import chain, product
 from typing import Any
 
-import psutil
 import torch
 
 from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.config.wording import count
 from trqam.environments import ogbench_tasks
-from trqam.environments.processes import Lost, Process
-from trqam.environments.workers import cores
+from trqam.environments.processes import Lost, Process, cores
 from trqam.networks.replicas import device_of, replicas_at_once
-from trqam.operations.bench import record
+from trqam.operations.bench import PRECISIONS, Options, record
 from trqam.operations.bench.cases import Case, Products, Size, Updates, sized
-from trqam.operations.bench.command import PRECISIONS, Options
 from trqam.operations.bench.record import Concurrent, Peak, Record
 
 REFERENCE = "trqam"  # the method whose replicas, modes and precisions are measured
@@ -104,21 +101,15 @@ class _Bench:
             precisions = dict.fromkeys(case.precision for case in cases)
             products = [self._start(stack, Products(self.device, p), f"products in {p}") for p in precisions]
             started: list[tuple[Case, Process]] = []
-            alone = 0  # bytes that one replica has added to its process
             for case in cases:
                 say(f"{name}: setting up {case.label}")
-                needed, free = case.replicas * alone, available()
-                if self.device == "cpu" and needed > free:
-                    self.skip([case.label], f"needs about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free")
-                    continue
                 process = self._start(stack, Updates(case), case.label)
                 try:
-                    added = ask(process, "prepare")
+                    ask(process, "prepare")
                 except RuntimeError as error:  # not every mode and precision is supported everywhere
                     self.skip([case.label], str(error).strip().splitlines()[-1])
                     process.close()
                     continue
-                alone = max(alone, added if case.replicas == 1 else 0)
                 started.append((case, process))
             say(f"{name}: {count(self.options.repeats, 'turn')} of each")
             everyone, seconds = [*products, *(process for _, process in started)], self.options.seconds
@@ -178,11 +169,6 @@ def ask(process: Process, message: float | str) -> Any:
         return process.receive(PATIENCE)
     except Lost as loss:
         raise UserError(f"{loss}; measure less at once, see `trqam bench --help`") from loss
-
-
-def available() -> float:
-    """Bytes of memory that can be had without swapping."""
-    return psutil.virtual_memory().available
 
 
 def say(line: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from trqam.config.errors import UserError
 from trqam.config.reading import read_json
 from trqam.config.strict import Strict, convert
-from trqam.environments.workers import cores
+from trqam.environments.processes import cores
 from trqam.experiment.files import write_json
 from trqam.experiment.provenance import provenance
 from trqam.operations.bench.cases import Case, Turn, seconds_a_unit
@@ -147,7 +147,8 @@ def load(path: Path) -> Record:
     """Read what `save` wrote."""
     found = convert(read_json(path), Record, str(path))
     groups: dict[str, set[int]] = {}
-    for part in (*found.peaks, *found.rows):
+    parts: list[Peak | Row] = [*found.peaks, *found.rows]
+    for part in parts:
         groups.setdefault(part.group, set()).add(len(part.turns))
     if any(len(lengths) > 1 or 0 in lengths for lengths in groups.values()):
         raise UserError(f"{path}: turns of unequal number in a group; the file was changed: measure again")

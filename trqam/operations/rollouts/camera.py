@@ -1,29 +1,35 @@
 """Pictures of environments without a screen: which OpenGL works here, the camera, and films as mp4 or GIF.
 
 MuJoCo chooses its OpenGL when it is imported, from MUJOCO_GL, and `trqam.environments.ogbench_tasks` sets that to none
-unless `prepare` was called before the first environment is made; this module itself imports neither.
+unless `prepare` was called before the first environment is made.
 """
 
 import itertools
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from trqam.config.errors import Unwritable, UserError
 from trqam.config.strict import shown
+from trqam.environments import ogbench_tasks
 from trqam.experiment.files import publish, temporary_name, writing
+
+if TYPE_CHECKING:  # which imports torch
+    from trqam.operations.rollouts.saved_policy import Episode, Kept
 
 BACKENDS = {"egl": "EGL", "osmesa": "OSMesa"} if sys.platform == "linux" else {"": "OpenGL"}
 OFF = ("", "disable", "disabled", "off", "false", "0")  # of MUJOCO_GL, as mujoco reads it
 INSTALL = "install libosmesa6, or libegl1 with libopengl0 and libgl1-mesa-dri"  # Debian's names; each was tried alone
 FORMATS = (".mp4", ".gif")
+FILM_SIZE, FILM_RATE, FILM_FRAMES = 400, 20, 100  # pixels; frames a second; frames an episode, at most
 TRAIL_COLOUR, GOAL_COLOUR = (1.0, 0.85, 0.1, 1.0), (0.96, 0.26, 0.33, 0.7)
 TRAIL_SPACING = 0.3  # of the points of an agent's path in a maze, whose corridors are 4 wide
 INK, PALE = "#111111", "#666666"
@@ -143,6 +149,44 @@ class Camera:
 def is_maze(env: Any) -> bool:
     """Whether an environment of OGBench is a maze, seen from above, with an agent that moves in it."""
     return hasattr(env.unwrapped, "maze_map")
+
+
+def pictures(task: str, episode: "Episode", moments: Container[int], size: int) -> list[tuple[int, np.ndarray]]:
+    """(step, picture) at some steps of an episode, brought about again by its actions.
+
+    RuntimeError if it goes otherwise now, so that no film shows what the numbers do not say.
+    """
+    env = ogbench_tasks.make(task)
+    try:
+        ogbench_tasks.reset(env, episode.reset)
+        with Camera(env, size) as eye:
+            eye.follow()
+            frames, total = [(0, eye.picture())] if 0 in moments else [], 0.0
+            for step, action in enumerate(episode.actions, 1):
+                done = ogbench_tasks.step(env, action)
+                total += done.reward
+                eye.follow()
+                if step in moments:
+                    frames.append((step, eye.picture()))
+    finally:
+        env.close()
+    if (seen := (bool(done.success), step, float(np.float32(total)))) != episode[:3]:
+        raise RuntimeError(f"an episode went otherwise when filmed: {seen}, not {episode[:3]}")
+    return frames
+
+
+def film(kept: "Kept", episodes: "list[Episode]", path: Path) -> None:
+    """Write ``episodes`` (0, 1, ...) one after another as mp4 or GIF, each held for a second at its end."""
+    stride = math.ceil(max(episode.length for episode in episodes) / FILM_FRAMES)
+    short = kept.run.task.replace("-singletask-", " ").removesuffix("-v0")
+    images: list[np.ndarray] = []
+    for number, episode in enumerate(episodes):
+        moments = {*range(0, episode.length, stride), episode.length}
+        for step, picture in pictures(kept.run.task, episode, moments, FILM_SIZE):
+            end = (": success" if episode.success else ": failure") if step == episode.length else ""
+            lines = f"{kept.run.method}, {kept.stage} step {kept.step}", short, f"episode {number}, step {step}{end}"
+            images += [titled(picture, lines)] * (FILM_RATE if end else 1)
+    write_film(path, images, FILM_RATE)
 
 
 def titled(picture: np.ndarray, lines: Sequence[str]) -> np.ndarray:

@@ -20,10 +20,8 @@ from trqam.config.wording import count, enumerated, task_label, thousands
 from trqam.experiment.files import refuse_foreign, write_atomically, write_json
 from trqam.experiment.folder import cell_of
 from trqam.experiment.run import check_place, check_same
-from trqam.operations.rollouts import episodes
-from trqam.operations.rollouts.camera import PALE
-from trqam.operations.rollouts.episodes import Episode
-from trqam.operations.rollouts.saved_policy import load
+from trqam.operations.rollouts.camera import PALE, pictures
+from trqam.operations.rollouts.saved_policy import Episode, evaluate, load
 from trqam.report.selection import STRIP_METHODS, STRIP_SEED, Strip
 
 SEED, EPISODE = STRIP_SEED, 0  # the latter is the episode's number; both fixed before anything was seen
@@ -74,11 +72,10 @@ def _row(config: Config, task: str, method: str, rendered: bool) -> Row:
         kept = load(cell.path, stage, data=Path(config.scale.data_dir))
         check_place(kept.record, cell, stage, cell.directory(stage))
         check_same(kept.record, run, stage, cell.directory(stage))
-        episode = episodes.evaluate(kept, EPISODE + 1, SEED)[EPISODE]
+        episode = evaluate(kept, EPISODE + 1, SEED)[EPISODE]
         if rendered:  # moments from the first state to the last, evenly spaced in the episode's own time
             moments = set(np.linspace(0, episode.length, FRAMES).round().astype(int).tolist())
-            actions = episodes.actions_of(kept, EPISODE + 1, SEED)[EPISODE]
-            frames = episodes.pictures(kept, EPISODE, SEED, episode, actions, moments, SIZE)
+            frames = pictures(task, episode, moments, SIZE)
     shown = config.methods[method]
     return Row(method, shown.label, _trained(config, method, stage), shown.colour, episode, frames)
 
@@ -94,7 +91,7 @@ def _trained(config: Config, method: str, stage: str) -> str:
 def _record(config: Config, task: str, rows: list[Row], trouble: str | None) -> dict[str, Any]:
     def described(row: Row) -> dict[str, Any]:
         known = {"method": row.method, "label": row.label, "trained": row.trained, "outcome": row.outcome}
-        ended = dict(zip(("success", "length", "return"), row.episode or (None,) * 3, strict=True))
+        ended = dict(zip(("success", "length", "return"), row.episode or (None,) * 3, strict=False))
         return {**known, **ended, "steps": [step for step, _ in row.frames]}
 
     return {

@@ -2,16 +2,21 @@
 
 results/{scale}/{task}/{method}/seed{n}    a cell: its last stage that has a checkpoint, or the one asked for
 results/{scale}/pretrained/{domain}        behaviour cloning of a domain, for any of its tasks
+
+Every evaluation uses the same episodes: their resets and noise come from the streams "evaluate" of a seed, at step 0,
+whatever policy acts. So two policies can be compared episode by episode, and no episode is one that training saw.
 """
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 import torch
+from scipy.stats import binomtest
 
 from trqam.agents import make_agent
 from trqam.agents.base import Tensors
@@ -19,17 +24,21 @@ from trqam.config.errors import UserError
 from trqam.config.load import STAGES, Run, agent_parameters, domain_of
 from trqam.config.schema import Layers, Natural, Small, Width
 from trqam.config.strict import Strict, check, convert
+from trqam.config.wording import count
 from trqam.data.card import read
 from trqam.data.dataset import UNCHANGED, Normaliser, normaliser_of
+from trqam.environments.evaluator import Evaluator
 from trqam.environments.ogbench_tasks import sizes
 from trqam.experiment import checkpoint
 from trqam.experiment.folder import Cell
+from trqam.maths.streams import episode_seed
 from trqam.networks.replicas import assemble
 from trqam.training.learner import Policy
 
 EXAMPLE = "results/small/TASK/METHOD/seed0"
 # Rows of a batch of observations, always: the arithmetic of a row may depend on how many there are, in its last bit.
 ROWS = 10
+PURPOSE = "evaluate"
 
 
 class Acting(Strict):
@@ -89,12 +98,21 @@ class Kept:
     def chunk(self, observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The actions [H, A] in [-1, 1] to take one after another from ``observation`` [O]; ``rng`` draws their noise.
 
-        For a loop of one's own. `trqam.operations.rollouts.episodes.evaluate` plays the episodes that two policies can
-        be compared on.
+        For a loop of one's own. `evaluate` plays the episodes that two policies can be compared on.
         """
         noise = rng.standard_normal((1, 1, self.policy.noise_size), np.float32)
         observations = np.asarray(observation, np.float32)[None, None]
         return self.act(observations, noise).reshape(self.run.horizon, self.action_size)
+
+
+class Episode(NamedTuple):
+    """How one episode ended, and what it can be brought about again with."""
+
+    success: bool
+    length: int  # environment steps
+    return_: float  # undiscounted sum of rewards
+    reset: int  # the seed of its beginning
+    actions: np.ndarray  # [L, A]
 
 
 def load(
@@ -188,3 +206,62 @@ def _normaliser(run: Run, folder: Path, stage: str, data: Path | None) -> Normal
         if card.get(key) != value:
             raise UserError(f"{path}: {key}: {card.get(key)!r}, but the run was trained on {value!r}; give --data")
     return normaliser_of(card)
+
+
+def evaluate(kept: Kept, episodes: int, seed: int = 0) -> list[Episode]:
+    """Episodes 0 .. episodes-1 of the evaluation stream of ``seed``; episode i does not depend on how many follow."""
+    seen: list[np.ndarray] = []
+
+    def act(observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        seen.append(kept.act(observations, noise))
+        return seen[-1]
+
+    horizon, size, slots = kept.run.horizon, kept.action_size, min(ROWS, episodes)
+    shape = {"horizon": horizon, "action_size": size, "noise_size": kept.policy.noise_size}
+    with Evaluator(kept.run.task, [seed], episodes, ROWS, workers=0, purpose=PURPOSE, **shape) as evaluator:
+        (outcome,) = evaluator.evaluate(act, step=0)
+    begun, found = [0] * slots, []  # chunks that a slot has done
+    for number, (success, length, total) in enumerate(zip(*outcome, strict=True)):
+        slot = number % slots  # see `trqam.environments.evaluator`
+        first, begun[slot] = begun[slot], begun[slot] + math.ceil(length / horizon)
+        chunks = np.stack([chunk[0, slot] for chunk in seen[first : begun[slot]]])
+        actions = chunks.reshape(-1, size)[: int(length)]
+        reset = episode_seed(seed, PURPOSE, 0, number)
+        found.append(Episode(bool(success), int(length), float(total), reset, actions))
+    return found
+
+
+def summary(kept: Kept, episodes: list[Episode], seed: int) -> dict[str, Any]:
+    """What `trqam evaluate` reports, as plain JSON types."""
+    successes, number = sum(episode.success for episode in episodes), len(episodes)
+    return {
+        "run": str(kept.path),
+        "task": kept.run.task,
+        "method": kept.run.method,
+        "stage": kept.stage,
+        "step": kept.step,
+        "diverged": kept.diverged,
+        "training_seed": kept.seed,
+        "flow_steps": kept.run.flow_steps,
+        "evaluation_seed": seed,
+        "episodes": number,
+        "success": successes / number,
+        "success_interval": list(binomtest(successes, number).proportion_ci(0.95, "wilson")),
+        "return": float(np.mean([episode.return_ for episode in episodes])),
+        "length": float(np.mean([episode.length for episode in episodes])),
+        "outcomes": [{"success": e.success, "length": e.length, "return": e.return_} for e in episodes],
+    }
+
+
+def report(summary: dict[str, Any]) -> str:
+    """The summary in a few lines for people."""
+    low, high = summary["success_interval"]
+    lost = "; training DIVERGED later: this is the last policy saved" if summary["diverged"] else ""
+    return (
+        f"{summary['method']} on {summary['task']}, training seed {summary['training_seed']}\n"
+        f"policy   {summary['stage']} step {summary['step']}, {summary['flow_steps']} flow steps{lost}\n"
+        f"success  {summary['success']:.1%} of {count(summary['episodes'], 'episode')}"
+        f" (95 % Wilson interval {low:.1%} to {high:.1%}), evaluation seed {summary['evaluation_seed']}\n"
+        f"return   {summary['return']:.1f} on average\n"
+        f"length   {summary['length']:.1f} environment steps on average"
+    )
