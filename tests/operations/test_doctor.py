@@ -21,7 +21,7 @@ from trqam.config.errors import UserError
 from trqam.experiment import lock
 from trqam.experiment.files import write_json
 from trqam.experiment.folder import cell_of
-from trqam.operations import doctor, leftovers
+from trqam.operations import cleaning, doctor
 from trqam.operations.doctor import FAIL, OK, WARN, Finding
 
 POINT = "pointmaze-medium-navigate"
@@ -74,7 +74,7 @@ def test_those_of_a_living_one_are_not(locked, words, tmp_path_factory):
     with working(locked, *words) as pid, working(tmp_path_factory.mktemp("other"), str(locked / "snakemake")):
         found = doctor.snakemake(locked, clear=True)  # the other works elsewhere
         assert found == Finding(OK, "snakemake", f"locked by Snakemake, process {pid}")
-        assert leftovers.snakemakes(locked) == [pid]
+        assert cleaning.snakemakes(locked) == [pid]
         assert left(locked) == 2
     assert doctor.snakemake(locked, clear=False).verdict == WARN
 
@@ -82,8 +82,8 @@ def test_those_of_a_living_one_are_not(locked, words, tmp_path_factory):
 @pytest.mark.parametrize(("age", "cleared"), [(0, False), (2 * lock.STALE, True)])
 def test_those_of_another_host_stay_while_it_gives_signs_of_life(locked, age, cleared):
     holder = {"host": "node17", "machine": "another", "pid": os.getpid(), "started": 1, "since": 1.0, "token": "x"}
-    write_json(locked / leftovers.GUARD, holder)
-    os.utime(locked / leftovers.GUARD, (time.time() - age,) * 2)
+    write_json(locked / cleaning.GUARD, holder)
+    os.utime(locked / cleaning.GUARD, (time.time() - age,) * 2)
     found = doctor.snakemake(locked, clear=True)
     assert ("removed" in found.text) == cleared
     assert cleared or "locked by Snakemake, process " in found.text
@@ -128,7 +128,7 @@ def test_temporary_files_of_the_dead(scale):
     for path in (old, fresh, mine, other):
         path.write_text("half")
     for path in (old, mine, other):
-        os.utime(path, (time.time() - 2 * leftovers.OLD,) * 2)
+        os.utime(path, (time.time() - 2 * cleaning.OLD,) * 2)
     assert doctor.temporary(loaded, clear=False).verdict == WARN
     assert old.exists()
     found = doctor.temporary(loaded, clear=True)

@@ -22,7 +22,7 @@ from trqam.config.wording import count, weight
 from trqam.experiment import provenance
 from trqam.experiment.survey import survey
 from trqam.experiment.verdict import check_everything
-from trqam.operations import leftovers
+from trqam.operations import cleaning
 from trqam.operations.status import datasets
 
 LITTLE_ROOM, NO_ROOM = 10e9, 1e9  # bytes free
@@ -208,11 +208,11 @@ def runs(config: Config, clear: bool) -> Finding:
     if problems := [standing.problem for standing in found if standing.problem]:
         more = f"; and {len(problems) - 1} more, in `trqam status`" if len(problems) > 1 else ""
         return Finding(FAIL, "runs", f"{text}; {problems[0]}{more}")
-    stale = [path for path in dict.fromkeys(standing.cell.lock for standing in found) if leftovers.is_stale(path)]
+    stale = [path for path in dict.fromkeys(standing.cell.lock for standing in found) if cleaning.is_stale(path)]
     if not stale:
         return Finding(OK, "runs", text)
     if clear:
-        return Finding(OK, "runs", f"{text}; {count(leftovers.release(stale), 'stale lock')} removed")
+        return Finding(OK, "runs", f"{text}; {count(cleaning.release(stale), 'stale lock')} removed")
     text += f"; {count(len(stale), 'stale lock')} of dead processes"
     return Finding(WARN, "runs", f"{text}, which the next training takes over, or trqam doctor --clear removes")
 
@@ -225,12 +225,12 @@ def results(config: Config) -> Finding:
 
 def snakemake(folder: Path, clear: bool) -> Finding:
     """Snakemake's locks."""
-    if not (locks := leftovers.snakemake_locks(folder)):
+    if not (locks := cleaning.snakemake_locks(folder)):
         return Finding(OK, "snakemake", "no lock")
-    if holder := leftovers.snakemake_holder(folder):
+    if holder := cleaning.snakemake_holder(folder):
         return Finding(OK, "snakemake", f"locked by {holder}")
     if clear:
-        return Finding(OK, "snakemake", f"{count(leftovers.remove(locks), 'stale lock')} removed")
+        return Finding(OK, "snakemake", f"{count(cleaning.remove(locks), 'stale lock')} removed")
     text = f"{count(len(locks), 'stale lock')} of one that was killed; the next one removes them by itself"
     return Finding(WARN, "snakemake", f"{text}, or trqam doctor --clear")
 
@@ -257,13 +257,13 @@ def workflow(config: Config) -> Finding:
 
 def temporary(config: Config, clear: bool) -> Finding:
     """Half-written files of processes that were killed."""
-    dead, alive = leftovers.temporary_files([config.results, Path(config.scale.data_dir)])
+    dead, alive = cleaning.temporary_files([config.results, Path(config.scale.data_dir)])
     text = f"{count(len(alive), 'file')} being written" if alive else "none left"
     if not dead:
         return Finding(OK, "temporary", text)
     size = weight(sum(os.lstat(path).st_size for path in dead if os.path.lexists(path)))
     if clear:
-        return Finding(OK, "temporary", f"{count(leftovers.remove(dead), 'file')} removed, {size}; {text}")
+        return Finding(OK, "temporary", f"{count(cleaning.remove(dead), 'file')} removed, {size}; {text}")
     text = f"{count(len(dead), 'file')} left by killed processes, {size}; trqam doctor --clear"
     return Finding(WARN, "temporary", text)
 

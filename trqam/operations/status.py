@@ -20,7 +20,7 @@ from trqam.config.load import STAGES, Config
 from trqam.config.wording import count, task_label, weight
 from trqam.experiment.survey import DIVERGED, DONE, RUNNING, WAITING, Standing, survey
 from trqam.experiment.verdict import refusal
-from trqam.operations import leftovers
+from trqam.operations import cleaning
 
 STATES = (DONE, RUNNING, WAITING, DIVERGED)
 SHOWN_JOBS, SHOWN_PROBLEMS = 12, 3
@@ -190,9 +190,9 @@ def _more(number: int) -> list[str]:
 def _snakemake() -> list[str]:
     """Who has Snakemake's locks on this folder, or had them."""
     try:
-        if not leftovers.snakemake_locks(Path()):
+        if not cleaning.snakemake_locks(Path()):
             return []
-        if holder := leftovers.snakemake_holder(Path()):
+        if holder := cleaning.snakemake_holder(Path()):
             return [f"at work in this folder: {holder}"]
     except UserError as error:
         return [str(error)]

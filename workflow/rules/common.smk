@@ -12,7 +12,7 @@ import msgspec
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
 from trqam.config import load as configuration
-from trqam.operations import leftovers
+from trqam.operations import cleaning
 from trqam.experiment import resources as requested
 from trqam.report.collect import outdated_stamp
 from trqam.experiment import verdict
@@ -37,7 +37,7 @@ except UserError as error:
 # By the one process that runs the jobs, not by theirs; a dry run looks, and changes nothing.
 DRY = re.compile("-[A-Za-z]*n[A-Za-z]*|--dry-?r(un|u)?")  # -np, too
 if workflow.is_main_process and not any(map(DRY.fullmatch, sys.argv)):
-    leftovers.guard(Path())
+    cleaning.guard(Path())
 
 # Snakemake asks for a name, which a container's user may not have.
 try:
