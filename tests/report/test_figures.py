@@ -14,7 +14,7 @@ from tests.helpers.fake_results import metrics as fake_metrics
 from trqam.config.errors import UserError
 from trqam.report import figures
 from trqam.report.measures import final_success, realised_kl
-from trqam.report.selection import PAPER, figure_module, figure_names
+from trqam.report.selection import PAPER, figure_names
 
 DOMAIN = "pointmaze-medium-navigate"
 NAMES = figure_names(full_config())
@@ -151,19 +151,6 @@ def test_pretraining_pairs_are_full_and_hatched():
     assert [(bar.get_height(), bool(bar.get_hatch())) for bar in bars] == [(50, False)] * 3 + [(20, True)] * 3
 
 
-def test_captions_give_the_seeds_that_are_there():
-    config = small_config()
-    metrics = fake_metrics(config)
-    assert "(n = 3 a task)" in figures.captions(collected(config, metrics))["offline_to_online"]
-    short = metrics[~((metrics.method == "qam") & (metrics.seed == 0))]
-    assert "(n = 2 to 3 a task)" in figures.captions(collected(config, short))["offline_to_online"]
-
-
-def test_unknown_figure_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="figure 'bars': unknown, or not of this scale; use one of overall_bars"):
-        figures.draw("bars", collected(small_config()), tmp_path / "bars.pdf")
-
-
 def _lines(axes, colour):
     """The curves of a colour, crosses aside."""
     return [line for line in axes.lines if to_hex(line.get_color()) == colour and line.get_linestyle() != "None"]
@@ -296,13 +283,6 @@ def test_bars_and_rings_of_a_diverged_seed_are_crosses():
     assert success[2] == 0
 
 
-def test_a_cell_without_any_seed_counts_as_none():
-    config = small_config()
-    metrics = fake_metrics(config)
-    short = metrics[~((metrics.method == "qam") & (metrics.task == config.tasks[1]))]
-    assert "(n = 0 to 3 a task)" in figures.captions(collected(config, short))["offline_to_online"]
-
-
 def _axis_without_unit(axis):
     """Whether a shown axis counts something and does not say in what; names instead of numbers need no unit."""
     figure = axis.axes.figure
@@ -341,7 +321,3 @@ def test_the_walk_over_axes_finds_one_without_a_unit():
     figure.draw_without_rendering()
     assert _axis_without_unit(axes.xaxis)
     assert not _axis_without_unit(axes.yaxis)
-
-
-def test_names_after_dashes_are_arguments():
-    assert figure_module("curves--cube-double-play") == "trqam.report.figures.curves"

@@ -86,11 +86,6 @@ def test_a_manifest_says_where_the_numbers_come_from(finished):
     assert manifest.keys() >= {"git_commit", "hardware", "command", "seed", "status", "seconds"}
 
 
-def test_a_second_run_has_nothing_to_do(finished):
-    output = snakemake(finished, "paper", "--configfile", "tests/tiny.yaml", "-n")
-    assert "Nothing to be done" in output
-
-
 def ending(finished):
     paper = "results/tiny/paper"
     summary = json.loads((finished / paper / "claims.json").read_text())["summary"]
@@ -314,27 +309,19 @@ def test_a_run_that_the_scale_does_not_have_is_said_at_once(finished):
     assert "ablation_tasks: 'cube-single-play-singletask-task1-v0' is not listed, so external_kl" in line
 
 
-def test_dry_runs_of_both_scales(tmp_path):
+def test_dry_runs_of_both_scales_and_of_a_mistake(tmp_path):
     folder = copy_of_the_project(tmp_path)
     assert planned(snakemake(folder, "paper", "-n"))["pretrain"] == 1
-    jobs = planned(snakemake(folder, "paper", "-n", "--configfile", "config/paper.yaml"))
+    output = snakemake(folder, "paper", "-np", "--configfile", "config/paper.yaml")
+    jobs = planned(output)
     assert (jobs["dataset"], jobs["pretrain"]) == (10, 10)
     compared, ablated = 8, 5 + 8  # behaviour cloning and seven methods; ablations and budgets, on two tasks
     assert jobs["offline_seeds_0to7"] == 50 * compared + 2 * ablated
     assert jobs["online_seeds_0to7"] == 50 * (compared - 1) + 2 * ablated
-
-
-def test_nothing_of_the_small_scale_survives_in_the_paper_scale(tmp_path):
-    folder = copy_of_the_project(tmp_path)
-    output = snakemake(folder, "results/paper/paper/facts.tex", "-np", "--configfile", "config/paper.yaml")
-    assert not (folder / ".snakemake/trqam").exists()  # the lock of one that works there
     commands = [line for line in output.splitlines() if "python -m trqam" in line]
     assert commands
     assert all("--config config/paper.yaml " in line and "--set" not in line for line in commands)
-
-
-def test_a_mistake_in_the_configuration_is_one_line(tmp_path):
-    folder = copy_of_the_project(tmp_path)
+    assert not (folder / ".snakemake/trqam").exists()  # the lock of one that works there
     output = snakemake(folder, "-n", "--config", "batch_size=many", code=2)
     errors = [line for line in output.splitlines() if "error" in line]
     assert errors == ["trqam: error: --config batch_size: found 'many'; write a whole number from 1 to 1,048,576"]
