@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 SIZES = ("small", "profile", "paper")
 MODES = ("eager", "captured", "compiled")
-PRECISIONS = ("float32", "tf32", "bf16")
 
 
 class Options(NamedTuple):
@@ -29,8 +28,7 @@ class Options(NamedTuple):
     methods: tuple[str, ...] | None = None
     replicas: tuple[int, ...] | None = None
     modes: tuple[str, ...] | None = None
-    precisions: tuple[str, ...] | None = None
-    full: bool = False  # every method with all replicas, modes and precisions
+    full: bool = False  # every method with all replicas and modes
     repeats: int = 5
     seconds: float = 0.5  # of a turn, at least
 
@@ -49,7 +47,6 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--methods", nargs="+", metavar="M", help="default: one of each agent of the first task")
     add("--replicas", nargs="+", type=whole(1, MANY), metavar="R", help="default: 1 2 4 8, on a GPU 16 32")
     add("--modes", nargs="+", choices=MODES, help="default: eager, on a GPU captured too")
-    add("--precisions", nargs="+", choices=PRECISIONS, help="default: all that the device has")
     add("--repeats", type=whole(1, MANY), metavar="N", help=f"turns of each case (default: {repeats})")
     add("--seconds", type=real(3600), metavar="S", help=f"of a turn (default: {seconds:g})")
     add("--out", type=path, metavar="FILE", help="default: benchmarks/results/HARDWARE-COMMIT.json")

@@ -77,18 +77,17 @@ def sized(name: str, run: Run, observation: int, action: int) -> Size:
 
 
 class Case(Strict):
-    """A method at a size, so many replicas stacked, run in a mode and precision on a device."""
+    """A method at a size, so many replicas stacked, run in a mode on a device."""
 
     size: Size
     replicas: int = 1
     mode: str = "eager"
-    precision: str = "float32"
     device: str = "cpu"
 
     @property
     def label(self) -> str:
         """For people."""
-        return f"{self.size.name}, {self.size.run.method}, R = {self.replicas}, {self.mode}, {self.precision}"
+        return f"{self.size.name}, {self.size.run.method}, R = {self.replicas}, {self.mode}"
 
 
 class Same(Offline):
@@ -124,7 +123,7 @@ class Updates:
         """See above."""
         if message == "prepare":
             keep_freed_memory()  # as training does
-            use_precision(self.case.precision)
+            use_precision("float32")
             return self._prepare()
         if message == "facts":
             return self._facts()
@@ -143,9 +142,7 @@ class Updates:
 
     def _update(self) -> float:
         self._parts["step"] += 1
-        half = self.case.precision == "bf16"
-        with torch.autocast(self.case.device, torch.bfloat16, enabled=half, cache_enabled=False):
-            self._parts["learner"].update(self._parts["step"])
+        self._parts["learner"].update(self._parts["step"])
         return 1
 
     def _facts(self) -> dict[str, int]:

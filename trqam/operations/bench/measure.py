@@ -19,11 +19,11 @@ from trqam.config.wording import count
 from trqam.environments import ogbench_tasks
 from trqam.environments.processes import Lost, Process, cores
 from trqam.networks.replicas import device_of, replicas_at_once
-from trqam.operations.bench import PRECISIONS, Options, record
+from trqam.operations.bench import Options, record
 from trqam.operations.bench.cases import Case, Products, Size, Updates, sized
 from trqam.operations.bench.record import Concurrent, Peak, Record
 
-REFERENCE = "trqam"  # the method whose replicas, modes and precisions are measured
+REFERENCE = "trqam"  # the method whose replicas and modes are measured
 REPLICAS = {"cpu": (1, 2, 4, 8), "cuda": (1, 2, 4, 8, 16, 32)}
 PROCESSES, LONGER = 2, 4  # at once, and for so many times a turn, which their starts and ends blur
 UNFINISHED = "what was to come after: the benchmark was stopped"
@@ -63,43 +63,37 @@ class _Bench:
         self.skipped: dict[str, None] = {}  # in order, each once
 
     def updates(self) -> Iterator[None]:
-        """Group by group: replicas, modes and precisions of one method; and all methods beside it."""
+        """Group by group: replicas and modes of one method; and all methods beside it."""
         for name in self.options.sizes:
             for method in self.methods if self.options.full else (REFERENCE,):
-                cases = self._variants(self.sizes[name, method])
-                for precision in dict.fromkeys(case.precision for case in cases):  # all at once would need much memory
-                    group = f"{name}: replicas of {method}" + f", {precision}" * (precision != "float32")
-                    self.group(group, [case for case in cases if case.precision == precision])
-                    yield
+                self.group(f"{name}: replicas of {method}", self._variants(self.sizes[name, method]))
+                yield
             if len(self.methods) > 1 and not self.options.full:
                 cases = [Case(size=self.sizes[name, method], device=self.device) for method in self.methods]
                 self.group(f"{name}: methods", cases)
                 yield
 
     def _variants(self, size: Size) -> list[Case]:
-        """Every replicas x mode x precision that this device supports; says what it leaves out."""
+        """Every replicas x mode that this device supports; says what it leaves out."""
         modes = self.options.modes or (("eager",) if self.device == "cpu" else ("eager", "captured"))
-        precisions = self.options.precisions or PRECISIONS
         if self.device == "cpu":
-            self.skip(["captured"], "a CUDA graph needs a GPU")
-            self.skip(PRECISIONS[1:], "on a CPU updates are float32")
-            modes, precisions = tuple(mode for mode in modes if mode != "captured"), ("float32",)
+            self.skip("captured", "a CUDA graph needs a GPU")
+            modes = tuple(mode for mode in modes if mode != "captured")
         if "compiled" not in modes:
-            self.skip(["compiled"], "compiling takes minutes a case; ask for it with --modes")
-        kinds = product(precisions, modes, self.options.replicas or REPLICAS[self.device])
-        return [Case(size=size, replicas=r, mode=m, precision=p, device=self.device) for p, m, r in kinds]
+            self.skip("compiled", "compiling takes minutes a case; ask for it with --modes")
+        kinds = product(modes, self.options.replicas or REPLICAS[self.device])
+        return [Case(size=size, replicas=replicas, mode=mode, device=self.device) for mode, replicas in kinds]
 
-    def skip(self, what: list[str] | tuple[str, ...], why: str) -> None:
+    def skip(self, what: str, why: str) -> None:
         """Remembers, once, what is not measured."""
-        self.skipped |= dict.fromkeys(f"{name}: {why}" for name in what)
+        self.skipped[f"{what}: {why}"] = None
 
     def group(self, name: str, cases: list[Case]) -> None:
-        """Turns of all cases and of the products in their precisions, one after another, round and round."""
+        """Turns of all cases and of the products, one after another, round and round."""
         if not cases:
             return
         with ExitStack() as stack:
-            precisions = dict.fromkeys(case.precision for case in cases)
-            products = [self._start(stack, Products(self.device, p), f"products in {p}") for p in precisions]
+            products = self._start(stack, Products(self.device, "float32"), "products")
             started: list[tuple[Case, Process]] = []
             for case in cases:
                 say(f"{name}: setting up {case.label}")
@@ -107,23 +101,22 @@ class _Bench:
                 try:
                     ask(process, "prepare")
                 except RuntimeError as error:  # not every mode and precision is supported everywhere
-                    self.skip([case.label], str(error).strip().splitlines()[-1])
+                    self.skip(case.label, str(error).strip().splitlines()[-1])
                     process.close()
                     continue
                 started.append((case, process))
             say(f"{name}: {count(self.options.repeats, 'turn')} of each")
-            everyone, seconds = [*products, *(process for _, process in started)], self.options.seconds
+            everyone, seconds = [products, *(process for _, process in started)], self.options.seconds
             rounds = [[ask(process, seconds) for process in everyone] for _ in range(self.options.repeats)]
-            turns = [list(column) for column in zip(*rounds, strict=True)]
-            for precision, found in zip(precisions, turns, strict=False):
-                self.found["peaks"].append(Peak(group=name, device=self.device, precision=precision, turns=found))
-            for (case, process), found in zip(started, turns[len(products) :], strict=True):
+            beside, *turns = (list(column) for column in zip(*rounds, strict=True))
+            self.found["peaks"].append(Peak(group=name, device=self.device, turns=beside))
+            for (case, process), found in zip(started, turns, strict=True):
                 self.found["rows"].append(record.row(name, case, ask(process, "facts"), found))
 
     def concurrency(self) -> Iterator[None]:
         """Size by size: one process beside none, and two at once: what a job a core brings."""
         if self.device != "cpu" or cores() < PROCESSES:
-            self.skip([f"{PROCESSES} processes at once"], f"{cores()} core, or a GPU, which they would share")
+            self.skip(f"{PROCESSES} processes at once", f"{cores()} core, or a GPU, which they would share")
             return
         seconds = LONGER * self.options.seconds
         for name in self.options.sizes:

@@ -26,7 +26,6 @@ class Peak(Strict):
 
     group: str
     device: str
-    precision: str
     turns: list[Turn]
 
 
@@ -38,7 +37,6 @@ class Row(Strict):
     method: str
     replicas: int
     mode: str
-    precision: str
     device: str
     flops: int  # an update of the whole stack, counted from the equations
     multiplied: int  # what its matrix products really take
@@ -49,7 +47,7 @@ class Row(Strict):
     @property
     def key(self) -> tuple:
         """What makes rows of two records the same."""
-        return msgspec.structs.astuple(self)[:7]
+        return msgspec.structs.astuple(self)[:6]
 
     @property
     def seconds(self) -> list[float]:
@@ -105,8 +103,7 @@ class Record(Strict):
 
     def share(self, row: Row) -> float | None:
         """Of the machine's rate of products that a row achieves, turn by turn, the median."""
-        beside = row.group, row.device, row.precision
-        peak = next((p for p in self.peaks if (p.group, p.device, p.precision) == beside), None)
+        peak = next((peak for peak in self.peaks if (peak.group, peak.device) == (row.group, row.device)), None)
         if peak is None:
             return None
         pairs = zip(row.seconds, peak.turns, strict=True)
@@ -165,7 +162,7 @@ def make(**values: Any) -> Record:
 def row(group: str, case: Case, facts: dict[str, int], turns: list[Turn]) -> Row:
     """Of a case, by what `Updates` answered."""
     named = {"size": case.size.name, "method": case.size.run.method, "replicas": case.replicas, "mode": case.mode}
-    values = {"group": group, **named, "precision": case.precision, "device": case.device, **facts, "turns": turns}
+    values = {"group": group, **named, "device": case.device, **facts, "turns": turns}
     return msgspec.convert(values, Row)
 
 

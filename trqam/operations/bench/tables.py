@@ -13,9 +13,6 @@ GEMM = {"paper": 0.69, "small": 0.39}  # of the rate of products, R = 1: 1.0 and
 PACKED = {"small": 0.7, "profile": 0.4}  # seconds a replica, R = 8 by R = 1
 UNPACKED = ("paper", 4)  # where stacking may not pay; then the default must not do it
 PROCESSES = 1.8  # throughput of two by that of one
-GPU_GEMM = 0.30  # of the rate of tf32 products, paper size, R = 16
-GPU_PACKED = 8.0  # replica-updates a second, small size captured, R = 16 by R = 1
-GPU_CAPTURED = 3.0  # updates a second, R = 1, by eager
 STACKED = "time a replica by one after another"
 VERDICT = {True: "met", False: "NOT met", None: "--"}
 
@@ -30,11 +27,12 @@ class Verdict(NamedTuple):
 
 
 def verdicts(record: Record) -> list[Verdict]:
-    """Of every target that the record's device has."""
+    """Of every target that a CPU has; `benchmarks.gpu` judges a GPU."""
+    if record.hardware["gpu"]:
+        return []
 
-    def row(size: str, replicas: int, mode: str = "eager", precision: str = "float32") -> Row | None:
-        wanted = (size, "trqam", replicas, mode, precision)
-        return next((row for row in record.rows if row.key[1:6] == wanted), None)
+    def row(size: str, replicas: int) -> Row | None:
+        return next((row for row in record.rows if row.key[1:5] == (size, "trqam", replicas, "eager")), None)
 
     def share(row: Row | None) -> float | None:
         return record.share(row) if row else None
@@ -44,16 +42,6 @@ def verdicts(record: Record) -> list[Verdict]:
         return ratio(row, single) if row and single else None
 
     products, found = "share of the rate of products", []
-    if record.hardware["gpu"]:
-        what = f"paper, R = 16, captured, tf32: {products}"
-        found.append(_verdict(what, ">=", GPU_GEMM, share(row("paper", 16, "captured", "tf32")), _percent))
-        what, gain = "small, captured: replica-updates/s, R = 16 by R = 1", stacked(row("small", 16, "captured"))
-        found.append(_verdict(what, ">=", GPU_PACKED, gain and 1 / gain))
-        for size in ("small", "paper"):
-            captured, eager = row(size, 1, "captured"), row(size, 1)
-            faster = ratio(eager, captured) if captured and eager else None
-            found.append(_verdict(f"{size}, R = 1: captured by eager", ">=", GPU_CAPTURED, faster))
-        return found
     for size, least in GEMM.items():
         found.append(_verdict(f"{size}, R = 1: {products}", ">=", least, share(row(size, 1)), _percent))
     for size, most in PACKED.items():
@@ -92,10 +80,11 @@ def described(record: Record) -> str:
     commit = record.git_commit[:8] + (" with changes" if record.git_changes else "")
     turns = f"medians of {count(record.repeats, 'turn')} of at least {record.seconds:g} s"
     load = "other work on the machine: load {:.1f} before, {:.1f} after".format(*record.load)
+    judged = [[*verdict[:3], VERDICT[verdict.met]] for verdict in verdicts(record)]
     parts = [
         f"{where}; one thread a process; PyTorch {versions['torch']}, Python {versions['python']}; commit `{commit}`, "
         f"{record.created[:10]}; {turns}; {load}.",
-        markdown(["asked for", "target", "found", ""], [[*v[:3], VERDICT[v.met]] for v in verdicts(record)]),
+        *([markdown(["asked for", "target", "found", ""], judged)] if judged else []),
         *(_group(record, name) for name in dict.fromkeys(row.group for row in record.rows)),
     ]
     if record.concurrent:
@@ -112,17 +101,17 @@ def _group(record: Record, name: str) -> str:
     rows = [row for row in record.rows if row.group == name]
     methods = len({row.method for row in rows}) > 1
     beside = "time, trqam is 1" if methods else "time a replica, R = 1 is 1"
-    header = ["method", "R", "step", "precision", "updates/s", "replica-updates/s", beside, "GFLOP/s", "of GEMM"]
+    header = ["method", "R", "step", "updates/s", "replica-updates/s", beside, "GFLOP/s", "of GEMM"]
     header += ["operators", "MB", "wall/CPU"]
     cells = []
     for row in rows:
         other = next((r for r in rows if r.method == "trqam"), None) if methods else record.one(row)
         relative, flops = f"{ratio(row, other):.2f}" if other else "--", f"{row.flops * row.updates / 1e9:.1f}"
-        named = [row.method, str(row.replicas), row.mode, row.precision]
+        named = [row.method, str(row.replicas), row.mode]
         rates = [number(row.updates), number(row.replicas * row.updates), relative, flops]
         cells.append([*named, *rates, *_facts(record, row), f"{row.waiting:.2f}"])
     peaks = [
-        f"{1 / median(seconds_a_unit(turn, peak.device) for turn in peak.turns) / 1e9:.1f} GFLOP/s in {peak.precision}"
+        f"{1 / median(seconds_a_unit(turn, peak.device) for turn in peak.turns) / 1e9:.1f} GFLOP/s"
         for peak in record.peaks
         if peak.group == name
     ]
@@ -136,7 +125,7 @@ def compared(before: Record, after: Record) -> str:
     old, rows = {row.key: row for row in before.rows}, []
     for row in after.rows:
         if was := old.get(row.key):
-            label = f"{row.group}: {row.method}, R = {row.replicas}, {row.mode}, {row.precision}"
+            label = f"{row.group}: {row.method}, R = {row.replicas}, {row.mode}"
             rates = [r.replicas * r.updates for r in (was, row)]
             facts = zip(_facts(before, was), _facts(after, row), strict=True)
             factor = f"{rates[1] / rates[0]:.2f}"
