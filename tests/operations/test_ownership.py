@@ -46,16 +46,7 @@ INSIDE = (
     *("observations.npy", "actions.npy", "terminals.npy"),
     *("paper/paper.pdf", "config/scale.yaml", "imported/authors.csv"),
 )
-OUTS = (
-    "notes.txt",
-    "thesis.zip",
-    "config/own.yaml",
-    "scale.yaml",
-    "link",
-    "dangling",
-    "foreign",
-    "folder-link",
-)
+OUTS = ("notes.txt", "thesis.zip", "config/own.yaml", "scale.yaml", "link", "dangling", "foreign", "folder-link")
 KINDS = ("pdf", "facts", "claims", "theory", "html", "table success", "figure overall_bars")
 RUNS = {
     "archive": [

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
-from tests.workflow.test_workflow import copy_of_the_project, planned, snakemake
 from trqam.config import load as config
 from trqam.config.errors import UserError
 from trqam.config.reading import read_json
@@ -401,13 +400,3 @@ def test_the_tasks_shown(here):
     both = [POINT, POINT.replace("task2", "task4"), CUBE]
     assert rollout_tasks(config.load("tests/tiny.yaml", {"tasks": both})) == both
     assert {ogbench_tasks.task_number(task) for task in shown} == {1}
-
-
-def test_the_rule_runs_after_training(tmp_path):
-    folder = copy_of_the_project(tmp_path)
-    target = f"results/tiny/paper/rollouts/{POINT}.json"
-    jobs = planned(snakemake(folder, target, "-n", "--configfile", "tests/tiny.yaml"))
-    assert jobs["rollouts"] == 1
-    assert (jobs["dataset"], jobs["pretrain"], jobs["offline_seeds_0to1"], jobs["online_seeds_0to1"]) == (1, 1, 2, 1)
-    output = snakemake(folder, target, "-n", "-p", "--configfile", "tests/tiny.yaml")
-    assert f"python -m trqam --config tests/tiny.yaml rollouts {POINT}" in output

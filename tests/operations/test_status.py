@@ -191,17 +191,6 @@ def test_what_the_paper_refuses_is_said_as_it_says_it(tiny):
     assert "next see the first problem" in damaged
 
 
-def test_runs_of_another_configuration_are_named(tiny):
-    loaded = tiny(seeds=1)
-    cell = cell_of(loaded, POINT, "qam", 0)
-    save(cell, loaded.run(POINT, "qam"), "offline", 20, 20, [0])
-    assert not any(line.startswith("problem") for line in status(loaded))
-    changed = tiny(seeds=1, learning_rate=0.01)
-    assert "1 run trained with another configuration than today's" in text(changed)
-    (cell.path / "offline.json").write_text("{")
-    assert f"problem {cell.path}/offline.json: damaged" in text(loaded)
-
-
 @pytest.mark.parametrize(("make", "widths"), [(full_config, (80, 100, 120)), (paper_config, (80,))])
 def test_lines_are_as_wide_as_the_screen(make, widths, tmp_path, monkeypatch):
     loaded = make()

@@ -12,7 +12,6 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from trqam.environments.ogbench_tasks import Step
 from trqam.environments.pool import Fleet, Position
 from trqam.maths.streams import episode_seed, stream
 
@@ -39,12 +38,6 @@ class _Episode:
     noise: np.random.Generator
     length: int = 0
     return_: float = 0.0
-
-    def add(self, steps: list[Step]) -> None:
-        """Count what was done."""
-        for step in steps:
-            self.length += 1
-            self.return_ += step.reward
 
 
 class Evaluator:
@@ -130,7 +123,9 @@ class Evaluator:
                 replica, slot = place
                 observations[row[replica], slot] = observation
                 episode = running[place]
-                episode.add(steps)
+                episode.length += len(steps)
+                for taken in steps:  # one after another: another order has another last bit
+                    episode.return_ += taken.reward
                 if steps[-1].done:
                     results[row[replica], :, episode.number] = steps[-1].success, episode.length, episode.return_
                     del running[place]

@@ -25,6 +25,7 @@ from trqam.operations import cleaning
 STATES = (DONE, RUNNING, WAITING, DIVERGED)
 SHOWN_JOBS, SHOWN_PROBLEMS = 12, 3
 REFUSED = "see the first problem: snakemake and `trqam collect` go on once it is solved"
+ROW = "{:28.28}{:>6}{:>9}{:>9}{:>10}{:>9}{:>9}"
 FAR = 1e11  # seconds since 1970: no calendar goes further
 SWEEP = "budgets"  # the methods of the budget sweep, in one row
 
@@ -98,7 +99,7 @@ def _table(config: Config, runs: list[Standing]) -> list[str]:
         groups[standing.stage, SWEEP if method in sweep else method].append(standing)
     labels = {name: config.methods[name].label for name in [*config.compared, *config.scale.ablations]}
     labels[SWEEP] = f"TRQAM, {count(len(sweep), 'budget')}"
-    lines = [f"{'runs (seeds in a stage)':28}" + _cells([*STATES, "steps/s", "success"])]
+    lines = [ROW.format("runs (seeds in a stage)", *STATES, "steps/s", "success")]
     lines.append(_row("Pretraining", groups.pop(("pretrain", "behaviour_cloning"))))
     for stage in STAGES[1:]:
         rows = {name: groups[stage, name] for name in labels if (stage, name) in groups}
@@ -116,14 +117,9 @@ def _table(config: Config, runs: list[Standing]) -> list[str]:
 def _row(label: str, group: list[Standing]) -> str:
     counts, paces = Counter(s.state for s in group), [standing.pace for standing in group if standing.pace]
     rates = [standing.success for standing in group if standing.success is not None]
-    numbers = [str(counts[state] or "·") for state in STATES]
     speed = f"{1 / statistics.median(paces):.3g}" if paces else "·"
     success = f"{100 * statistics.fmean(rates):.0f} %" if rates else "·"
-    return f"{label[:28]:28}" + _cells([*numbers, speed, success])
-
-
-def _cells(cells: list[str]) -> str:
-    return "".join(f"{cell:>{width}}" for cell, width in zip(cells, (6, 9, 9, 10, 9, 9), strict=True))
+    return ROW.format(label, *(counts[state] or "·" for state in STATES), speed, success)
 
 
 def _jobs(config: Config, runs: list[Standing], paces: Paces, now: float) -> list[str]:
