@@ -43,8 +43,8 @@ class QAMEdit(QAM):
         edited, log_prob = self.edit(state, s, flow, noise["edit_eps"])
         q = self.critic(frozen(online["critic"]))(s, edited.clamp(-1, 1)).mean((1, 2))
         target = self.parameters.entropy_per_dimension * self.chunk_size
-        bonus, temperature, found = entropy_terms(online["temperature"]["log"], log_prob, target)
-        return loss + bonus - q + temperature, {**metrics, **found, "actor_loss": bonus - q}
+        bonus, temperature, entropy = entropy_terms(online["temperature"]["log"], log_prob, target)
+        return loss + bonus - q + temperature, {**metrics, **entropy, "actor_loss": bonus - q}
 
     def edit(self, state: State, s: Tensor, flow: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The edited action [R, B, D] and the log-density [R, B] of the edit."""

@@ -294,10 +294,10 @@ def golden(arguments: Namespace, config: Config) -> None:
     """Compare with a file of reference numbers."""
     from trqam.operations.golden.compare import compare
 
-    found = compare(arguments.file)
-    for name, difference in found.items():
+    differences = compare(arguments.file)
+    for name, difference in differences.items():
         print(f"{name:32s} {difference:.2e}")
-    if worst := [name for name, difference in found.items() if not difference <= arguments.tolerance]:
+    if worst := [name for name, difference in differences.items() if not difference <= arguments.tolerance]:
         print(f"{arguments.file}: {', '.join(worst)} beyond {arguments.tolerance:g}", file=sys.stderr)
         sys.exit(1)
 

@@ -37,8 +37,8 @@ def real(most: float) -> Callable[[str], float]:
 
     def number(text: str) -> float:
         try:
-            if 0 <= (found := float(text)) <= most:  # nan is not
-                return found
+            if 0 <= (number := float(text)) <= most:  # nan is not
+                return number
         except ValueError:
             pass
         raise argparse.ArgumentTypeError(f"{shown(text)!r} is not a number from 0 to {most:g}, such as 1e-9")

@@ -39,8 +39,10 @@ def bounds(root: Path = ROOT) -> tuple[tuple[int, int], tuple[int, int] | None]:
     text = ""
     if (root / "pyproject.toml").is_file():
         text = (root / "pyproject.toml").read_text(encoding="utf-8")
-    found = re.search(r'^requires-python *= *"([^"]*)"', text, re.MULTILINE)
-    limits = {sign: (int(x), int(y)) for sign, x, y in re.findall(r"(>=|<)(\d+)\.(\d+)", found[1] if found else BOUNDS)}
+    stated = re.search(r'^requires-python *= *"([^"]*)"', text, re.MULTILINE)
+    limits = {
+        sign: (int(x), int(y)) for sign, x, y in re.findall(r"(>=|<)(\d+)\.(\d+)", stated[1] if stated else BOUNDS)
+    }
     return limits.get(">=", (3, 11)), limits.get("<")
 
 
@@ -64,11 +66,11 @@ def packages(requirements: Path) -> Iterator[Finding]:
     needed, _, checks = requirements.read_text(encoding="utf-8").partition("\n# checks\n")
     missing, other, pins = [], [], _pins(needed)
     for name, version in pins.items():
-        found = _version(name)
-        if found is None:
+        installed = _version(name)
+        if installed is None:
             missing.append(name)
-        elif found.partition("+")[0] != version:  # 2.13.0+cpu is torch 2.13.0
-            other.append(f"{name} {found.partition('+')[0]} instead of {version}")
+        elif installed.partition("+")[0] != version:  # 2.13.0+cpu is torch 2.13.0
+            other.append(f"{name} {installed.partition('+')[0]} instead of {version}")
     if missing:
         yield Finding(FAIL, "packages", f"missing: {', '.join(missing)}; {FIX}")
     elif other:
@@ -90,9 +92,9 @@ def end(missing: ModuleNotFoundError | None = None) -> NoReturn:
     if "doctor" in sys.argv[1:]:
         print(*packages(ROOT / "requirements.txt"), sep="\n")
         sys.exit(1)
-    found = python()
-    text = f"python: {found.text}"
-    if found.verdict == OK:
+    python_line = python()
+    text = f"python: {python_line.text}"
+    if python_line.verdict == OK:
         text = f"package {DISTRIBUTIONS.get(name, name)}: missing; {FIX}"
     print(f"trqam: error: {text}", file=sys.stderr)
     sys.exit(2)

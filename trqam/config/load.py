@@ -167,8 +167,8 @@ def agent_parameters(agent: str, given: dict, inherited: dict, where: str) -> St
     for low, high in RISING:
         least, most = getattr(parameters, low, -math.inf), getattr(parameters, high, math.inf)
         if least > most:
-            found = f"{low}: {least:g} is above {high}, {most:g}"
-            raise UserError(f"{where}: parameters: {found}; lower it, or raise {high}")
+            problem = f"{low}: {least:g} is above {high}, {most:g}"
+            raise UserError(f"{where}: parameters: {problem}; lower it, or raise {high}")
     return parameters
 
 
@@ -202,12 +202,12 @@ def read_scale(path: str, overrides: dict[str, Any] | None = None, origins: dict
 def _located(path: str, where: str) -> str:
     """``path`` with a leading `~` replaced by the home folder; a UserError if it names a variable of the shell's."""
     try:
-        found = at_home(path)
+        expanded = at_home(path)
     except ValueError as error:
         raise UserError(f"{where}: found {shown(path)!r}, which {error}; write the path in full") from None
-    if re.search(r"\$[A-Za-z_{(]", found) and not os.path.exists(found):
+    if re.search(r"\$[A-Za-z_{(]", expanded) and not os.path.exists(expanded):
         raise UserError(f"{where}: found {shown(path)!r}, and variables are not replaced; write the path in full")
-    return found
+    return expanded
 
 
 def _check_steps(config: Config) -> None:
@@ -225,19 +225,19 @@ def _check_steps(config: Config) -> None:
     if config.ablated and "online" in scale.ablation_stages:
         multiples.append(("online_steps", "ablation_eval_interval"))
     for steps, interval in multiples:
-        found, multiple = getattr(scale, steps), getattr(scale, interval)
-        if found % multiple:
-            raise UserError(f"{config.where(steps)}: found {found}; write a multiple of {interval} ({multiple})")
+        steps_asked, multiple = getattr(scale, steps), getattr(scale, interval)
+        if steps_asked % multiple:
+            raise UserError(f"{config.where(steps)}: found {steps_asked}; write a multiple of {interval} ({multiple})")
     if scale.online_start >= scale.online_steps:
         key = "online_steps" if "online_steps" in config.origins else "online_start"
-        found = f"no update in online_steps {scale.online_steps} after online_start {scale.online_start}"
-        raise UserError(f"{config.where(key)}: {found}; write an online_start below online_steps")
+        problem = f"no update in online_steps {scale.online_steps} after online_start {scale.online_start}"
+        raise UserError(f"{config.where(key)}: {problem}; write an online_start below online_steps")
     longest = min(schema.EPISODE_TRANSITIONS, scale.transitions)
     for domain in config.task_domains if scale.data_source == "generated" else []:
         if (horizon := config.domains[domain].horizon) > longest:
-            found = f"horizon: {horizon} is longer than any episode, {longest} transitions; lower it"
-            found += f", or raise transitions of {config.path}" if scale.transitions == longest else ""
-            raise UserError(f"{scale.domains_file}: {domain}: {found}")
+            problem = f"horizon: {horizon} is longer than any episode, {longest} transitions; lower it"
+            problem += f", or raise transitions of {config.path}" if scale.transitions == longest else ""
+            raise UserError(f"{scale.domains_file}: {domain}: {problem}")
 
 
 def _table(path: str, wanted: type[T], noun: str) -> T:
@@ -344,4 +344,4 @@ def from_snakemake(files: Sequence[str | Path], entries: Sequence[str]) -> tuple
 
 def _yaml(value: Any) -> str:
     """``value`` in ASCII characters, such that `parse_override` reads the same, whatever the locale."""
-    return re.sub("[^ -~]", lambda found: f"\\U{ord(found[0]):08x}", json.dumps(value, ensure_ascii=False))
+    return re.sub("[^ -~]", lambda match: f"\\U{ord(match[0]):08x}", json.dumps(value, ensure_ascii=False))

@@ -57,12 +57,12 @@ def check_key(value: Any, struct: type, key: str, where: str) -> None:
 
 def at_home(path: str) -> str:
     """``path`` with a leading `~` replaced by the home folder; ValueError, which says why, if it is no path."""
-    found = os.path.expanduser(path)
-    if not found or len(os.fsencode(found)) > 4000 or any(len(os.fsencode(p)) > 255 for p in found.split("/")):
+    expanded = os.path.expanduser(path)
+    if not expanded or len(os.fsencode(expanded)) > 4000 or any(len(os.fsencode(p)) > 255 for p in expanded.split("/")):
         raise ValueError("is no path: a file system takes 1 to 255 bytes a name")
-    if found.startswith("~") and not os.path.lexists(found):
+    if expanded.startswith("~") and not os.path.lexists(expanded):
         raise ValueError("names no home folder that is known")
-    return found
+    return expanded
 
 
 # --- mistakes in words ----------------------------------------------------------------------------------------------
@@ -74,21 +74,21 @@ def _mistake(value: Any, wanted: Any, key: str) -> str | None:
         return None
     kind = _bare(inspect.type_info(wanted))
     if isinstance(kind, inspect.StructType) and isinstance(value, dict):
-        found = _of_struct(value, kind, key)
+        problem = _of_struct(value, kind, key)
     elif isinstance(kind, inspect.DictType) and isinstance(value, dict):
         names, entries = get_args(_origin(wanted))
-        found = next((_line(key, k, names) for k in value if not _fits(k, names)), None)
-        found = found or _first((v, entries, _joined(key, k)) for k, v in value.items())
+        problem = next((_line(key, k, names) for k in value if not _fits(k, names)), None)
+        problem = problem or _first((v, entries, _joined(key, k)) for k, v in value.items())
     elif isinstance(kind, inspect.ListType | inspect.VarTupleType) and isinstance(value, list):
         entries = get_args(_origin(wanted))[0]
-        found = _first((v, entries, f"{key}: entry {place}") for place, v in enumerate(value, start=1))
+        problem = _first((v, entries, f"{key}: entry {place}") for place, v in enumerate(value, start=1))
     else:
-        found = None
-    return found or _line(key, value, wanted)
+        problem = None
+    return problem or _line(key, value, wanted)
 
 
 def _first(parts: Iterable[tuple[Any, Any, str]]) -> str | None:
-    return next((found for part in parts if (found := _mistake(*part))), None)
+    return next((problem for part in parts if (problem := _mistake(*part))), None)
 
 
 def _of_struct(values: dict, kind: inspect.StructType, key: str) -> str | None:
@@ -178,8 +178,8 @@ def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
     if kind.ge is not None and kind.le is not None:
         return f" from {kind.ge:,} to {kind.le:,}"
     words = (("of at least", kind.ge), ("above", kind.gt), ("at most", kind.le), ("below", kind.lt))
-    found = " and ".join(f"{word} {bound:,}" for word, bound in words if bound is not None)
-    return found and f" {found}"
+    within = " and ".join(f"{word} {bound:,}" for word, bound in words if bound is not None)
+    return within and f" {within}"
 
 
 def _fits(value: Any, wanted: Any) -> bool:

@@ -67,8 +67,8 @@ class Shards:
         for path, rows, shape in zip(paths, self.rows, shapes, strict=True):
             for key in self._keys:
                 if shape[key] != (rows, *self._all_shapes[key]):
-                    found = f"{_numbers(shape[key])} numbers, which fits no other"
-                    raise UserError(f"{path}: key {key!r} has {found}; fetch it again")
+                    problem = f"{_numbers(shape[key])} numbers, which fits no other"
+                    raise UserError(f"{path}: key {key!r} has {problem}; fetch it again")
         self._check_dataset()
         digests = sums(paths, f"summing {len(paths)} npz files")
         if doubled := [path for path, digest in zip(paths, digests, strict=True) if digests.count(digest) > 1]:
@@ -85,8 +85,8 @@ class Shards:
         env.close()
         for key, shape in wanted.items():
             if key in self._all_shapes and self._all_shapes[key] != shape:
-                found = f"{_numbers(self._all_shapes[key])} in a row, where {self.dataset} has {_numbers(shape)}"
-                raise UserError(f"{self.paths[0]}: key {key!r} has {found}; give the files of {self.dataset}")
+                problem = f"{_numbers(self._all_shapes[key])} in a row, where {self.dataset} has {_numbers(shape)}"
+                raise UserError(f"{self.paths[0]}: key {key!r} has {problem}; give the files of {self.dataset}")
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """See ``Blocks``."""

@@ -72,8 +72,8 @@ class Dataset:
         """A UserError if these are not the data that ``run`` asks for, which ``config`` says, or no chunk fits in."""
         longest = int(np.diff(self.ends, prepend=0).max())
         if run.horizon > longest:
-            found = f"horizon: {run.horizon} is longer than any episode, {longest} transitions"
-            raise UserError(f"{directory / 'card.json'}: {found}; lower it in the block {run.domain} of the domains")
+            problem = f"horizon: {run.horizon} is longer than any episode, {longest} transitions"
+            raise UserError(f"{directory / 'card.json'}: {problem}; lower it in the block {run.domain} of the domains")
         generated = {"transitions": run.transitions, "seed": run.data_seed} if run.data_source == "generated" else {}
         for key, value in {"source": run.data_source, **generated}.items():
             if self.card[key] != value:

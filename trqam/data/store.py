@@ -173,13 +173,13 @@ class Files:
         if not os.path.lexists(path):
             return False
         fix = f"ask for that again to go on, or remove {self.folder}"
-        found = read_record(path, dict, fix)
-        if found == plan:
+        begun = read_record(path, dict, fix)
+        if begun == plan:
             return True
         if not any(_lines(self.folder / "blocks.jsonl")) and not (self.folder / CARD).is_file():
             return False
-        key = next(key for key in sorted(found.keys() | plan.keys()) if found.get(key) != plan.get(key))
-        raise UserError(f"{path}: {key}: begun with {_brief(found.get(key))}, not {_brief(plan.get(key))}; {fix}")
+        key = next(key for key in sorted(begun.keys() | plan.keys()) if begun.get(key) != plan.get(key))
+        raise UserError(f"{path}: {key}: begun with {_brief(begun.get(key))}, not {_brief(plan.get(key))}; {fix}")
 
     def begin(self, plan: dict[str, Any], begun: bool) -> None:
         """Make the files, unless they were ``begun``. UserError if the disk is too small."""
@@ -306,8 +306,8 @@ def _fill(blocks: Blocks, files: Files, workers: int) -> dict[str, Any]:
         statistics.merge(record["statistics"])
     if not statistics.transitions:
         raise UserError(f"{files.folder.parent}: no transition, for every row ends an episode; give another file")
-    found = sums([files.path(key) for key in files.shapes], f"summing {files.folder.parent}")
-    return statistics.summary() | {"sha256": dict(zip(files.shapes, found, strict=True))}
+    digests = sums([files.path(key) for key in files.shapes], f"summing {files.folder.parent}")
+    return statistics.summary() | {"sha256": dict(zip(files.shapes, digests, strict=True))}
 
 
 def _publish(files: Files, directory: Path) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def watch(label: str, total: int | None, unit: str, initial: int = 0) -> "tqdm":
 
 def sums(paths: Sequence[Path], label: str) -> list[str]:
     """The hexadecimal SHA-256 of each file."""
-    found = []
+    digests = []
     with watch(label, sum(path.stat().st_size for path in paths), "B") as bar:
         for path in paths:
             digest = hashlib.sha256()
@@ -74,8 +74,8 @@ def sums(paths: Sequence[Path], label: str) -> list[str]:
                 while block := file.read(1 << 20):
                     digest.update(block)
                     bar.update(len(block))
-            found.append(digest.hexdigest())
-    return found
+            digests.append(digest.hexdigest())
+    return digests
 
 
 def dtype(key: str) -> np.dtype:
@@ -164,13 +164,13 @@ def _compare(directory: Path, card: dict[str, Any], fix: str) -> None:
     for key, digest in digests.items():
         if digest.hexdigest() != card["sha256"][key]:
             raise UserError(f"{directory / f'{key}.npy'}: its SHA-256 is not the one in card.json; {fix}")
-    found = statistics.summary()
+    computed = statistics.summary()
     for key in ("transitions", "episodes", "tasks", "observation_mean", "observation_std"):
-        close = key.startswith("observation") and _is_close(found[key], card[key], found["observation_mean"])
-        if not close and found[key] != card[key]:
+        close = key.startswith("observation") and _is_close(computed[key], card[key], computed["observation_mean"])
+        if not close and computed[key] != card[key]:
             raise UserError(f"{directory / CARD}: {key}: not what the arrays hold; {fix}")
 
 
-def _is_close(found: list[float], said: list[float], mean: list[float]) -> bool:
+def _is_close(computed: list[float], said: list[float], mean: list[float]) -> bool:
     """Equal but for the order of a sum; a deviation comes from a difference of two numbers as large as the mean's."""
-    return bool((np.abs(np.subtract(found, said)) <= 1e-6 * (1 + np.abs(mean) + np.abs(said))).all())
+    return bool((np.abs(np.subtract(computed, said)) <= 1e-6 * (1 + np.abs(mean) + np.abs(said))).all())

@@ -170,11 +170,13 @@ class Differentiable(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         """Of x and the parameters."""
-        found, sums = backward(ctx.layers, ctx.blocks, gradient, ctx.needs_input_grad[2], ctx.shapes is not None)
+        input_gradient, sums = backward(
+            ctx.layers, ctx.blocks, gradient, ctx.needs_input_grad[2], ctx.shapes is not None
+        )
         if sums is None:
-            return None, None, found, *[None] * (len(ctx.needs_input_grad) - 3)
+            return None, None, input_gradient, *[None] * (len(ctx.needs_input_grad) - 3)
         flat = [g for layer in sums for g in layer if g is not None]
-        return None, None, found, *(g.view(shape) for g, shape in zip(flat, ctx.shapes, strict=True))
+        return None, None, input_gradient, *(g.view(shape) for g, shape in zip(flat, ctx.shapes, strict=True))
 
 
 def _layer(layer: Layer, x: Tensor, records: list[Record] | None) -> Tensor:
