@@ -215,8 +215,5 @@ def remove(paths: Iterable[Path]) -> int:
     """Deletes files that may have gone already; how many there were. UserError if one cannot be deleted."""
     there = [path for path in paths if os.path.lexists(path)]
     for path in there:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be deleted ({error.strerror}); delete it by hand") from None
+        _delete(path)
     return len(there)

@@ -14,46 +14,50 @@ PACKED = {"small": 0.7, "profile": 0.4}  # seconds a replica, R = 8 by R = 1
 UNPACKED = ("paper", 4)  # where stacking may not pay; then the default must not do it
 PROCESSES = 1.8  # throughput of two by that of one
 STACKED = "time a replica by one after another"
-VERDICT = {True: "met", False: "NOT met", None: "--"}
 
 
 class Verdict(NamedTuple):
-    """One target; ``met`` is None where nothing was measured."""
+    """One target, and what was found."""
 
     what: str
     target: str
     found: str
-    met: bool | None
+    met: bool
 
 
 def verdicts(record: Record) -> list[Verdict]:
-    """Of every target that a CPU has; `benchmarks.gpu` judges a GPU."""
+    """Of a CPU's targets, as far as they were measured; `benchmarks.gpu` judges a GPU."""
+    found: list[Verdict] = []
     if record.hardware["gpu"]:
-        return []
+        return found
 
     def row(size: str, replicas: int) -> Row | None:
         return next((row for row in record.rows if row.key[1:5] == (size, "trqam", replicas, "eager")), None)
-
-    def share(row: Row | None) -> float | None:
-        return record.share(row) if row else None
 
     def stacked(row: Row | None) -> float | None:  # time a replica by that of a single one
         single = record.one(row) if row else None
         return ratio(row, single) if row and single else None
 
-    products, found = "share of the rate of products", []
+    def judge(what: str, sign: str, bound: float, value: float | None, shown: Callable[[float], str] = _factor) -> None:
+        if value is not None:
+            met = value >= bound if sign == ">=" else value <= bound
+            found.append(Verdict(what, f"{sign} {shown(bound)}", shown(value), met))
+
     for size, least in GEMM.items():
-        found.append(_verdict(f"{size}, R = 1: {products}", ">=", least, share(row(size, 1)), _percent))
+        single = row(size, 1)
+        share = record.share(single) if single else None
+        judge(f"{size}, R = 1: share of the rate of products", ">=", least, share, _percent)
     for size, most in PACKED.items():
-        found.append(_verdict(f"{size}, R = 8: {STACKED}", "<=", most, stacked(row(size, 8))))
+        judge(f"{size}, R = 8: {STACKED}", "<=", most, stacked(row(size, 8)))
     size, replicas = UNPACKED
     time, default = stacked(row(size, replicas)), record.packed.get(size)
-    unpacked = Verdict(f"{size}, R = {replicas}: {STACKED}", "--", "not measured", None)
     if time is not None and default is not None:
         told = f"{_factor(time)}, default {default}"
-        unpacked = Verdict(unpacked.what, "default 1, or below 1", told, default == 1 or time < 1)
-    pairs = ((f"{pair.size}: throughput of two processes by that of one", pair) for pair in record.concurrent)
-    return [*found, unpacked, *(_verdict(what, ">=", PROCESSES, pair.throughput("wall")) for what, pair in pairs)]
+        met = default == 1 or time < 1
+        found.append(Verdict(f"{size}, R = {replicas}: {STACKED}", "default 1, or below 1", told, met))
+    for pair in record.concurrent:
+        judge(f"{pair.size}: throughput of two processes by that of one", ">=", PROCESSES, pair.throughput("wall"))
+    return found
 
 
 def _factor(value: float) -> str:
@@ -64,14 +68,6 @@ def _percent(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
-def _verdict(
-    what: str, sign: str, bound: float, found: float | None, shown: Callable[[float], str] = _factor
-) -> Verdict:
-    if found is None:
-        return Verdict(what, f"{sign} {shown(bound)}", "not measured", None)
-    return Verdict(what, f"{sign} {shown(bound)}", shown(found), found >= bound if sign == ">=" else found <= bound)
-
-
 def described(record: Record) -> str:
     """Everything that a record says."""
     hardware, versions = record.hardware, record.versions
@@ -80,7 +76,7 @@ def described(record: Record) -> str:
     commit = record.git_commit[:8] + (" with changes" if record.git_changes else "")
     turns = f"medians of {count(record.repeats, 'turn')} of at least {record.seconds:g} s"
     load = "other work on the machine: load {:.1f} before, {:.1f} after".format(*record.load)
-    judged = [[*verdict[:3], VERDICT[verdict.met]] for verdict in verdicts(record)]
+    judged = [[*verdict[:3], "met" if verdict.met else "NOT met"] for verdict in verdicts(record)]
     parts = [
         f"{where}; one thread a process; PyTorch {versions['torch']}, Python {versions['python']}; commit `{commit}`, "
         f"{record.created[:10]}; {turns}; {load}.",
