@@ -53,14 +53,14 @@ class Checkpoints:
 
         A UserError if there are some and all are damaged.
         """
-        found = recorded(self.directory)
-        problems = {step: problem for step in found if (problem := self._damage(step))}
-        if problems and len(problems) == len(found):
+        all_steps = recorded(self.directory)
+        problems = {step: problem for step in all_steps if (problem := self._damage(step))}
+        if problems and len(problems) == len(all_steps):
             fix = "restore one, or `trqam clean` the run to train it anew"
-            raise UserError(f"{problems[found[0]]}; no undamaged checkpoint is left in {self.directory}; {fix}")
+            raise UserError(f"{problems[all_steps[0]]}; no undamaged checkpoint is left in {self.directory}; {fix}")
         for problem in problems.values():
             warn(f"warning: {problem}; the checkpoint before it is used")
-        return [step for step in found if step not in problems]
+        return [step for step in all_steps if step not in problems]
 
     def record(self, step: int) -> dict[str, Any]:
         """What is recorded of a step; a UserError if its checkpoint is damaged."""
@@ -123,9 +123,9 @@ def prune(directory: Path, step: int, keep: int, abandoned: Collection[int] = ()
 
     Also tensors without a record, which is what a kill leaves of a save or of this.
     """
-    found = recorded(directory)
-    lasting = [other for other in found if other == step or (other < step and other not in abandoned)][:keep]
-    for other in sorted({*found, *recorded(directory, ".safetensors")}):
+    steps = recorded(directory)
+    lasting = [other for other in steps if other == step or (other < step and other not in abandoned)][:keep]
+    for other in sorted({*steps, *recorded(directory, ".safetensors")}):
         if other not in lasting:
             for path in reversed(_paths(directory, other)):  # first the record, which makes it count
                 with writing(path):
@@ -183,7 +183,7 @@ def recorded(directory: Path, suffix: str = ".json") -> list[int]:
     except OSError as error:
         fix = "restore it, or `trqam clean` the run"
         raise UserError(f"{directory}: cannot be read ({error.strerror}); {fix}") from None
-    steps = [int(found[1]) for name in names if (found := NAME.fullmatch(name))]
+    steps = [int(match[1]) for name in names if (match := NAME.fullmatch(name))]
     return sorted({step for step in steps if step_file(step, suffix) in names}, reverse=True)
 
 

@@ -60,8 +60,8 @@ def source(top: Path = TOP) -> dict[str, Any]:
     A copy without git inside another repository, or in site-packages, has no commit, whatever git says of the folder
     around it or of the repository that the environment names.
     """
-    found = _git(top, "rev-parse", "--show-toplevel", "HEAD", f"HEAD:trqam/experiment/{Path(__file__).name}")
-    lines = (found or "").splitlines()
+    answer = _git(top, "rev-parse", "--show-toplevel", "HEAD", f"HEAD:trqam/experiment/{Path(__file__).name}")
+    lines = (answer or "").splitlines()
     if len(lines) < 3 or Path("\n".join(lines[:-2])).resolve() != top.resolve():
         return {"git_commit": "unknown", "git_changes": None}
     changes = _git(top, "status", "--porcelain", "--untracked-files=no")
@@ -105,24 +105,24 @@ def files(*modules: str) -> list[str]:
 
     The packages that hold them are among them, because Python runs those first.
     """
-    found: list[str] = []
+    reached: list[str] = []
     waiting = [*modules]
     while waiting:
-        found = _closure([*found, *waiting])
-        waiting = sorted({module.rpartition(".")[0] for module in found} - {*found, ""})
-    return [str(path.relative_to(PACKAGE.parent)) for path in map(_path, found) if path]
+        reached = _closure([*reached, *waiting])
+        waiting = sorted({module.rpartition(".")[0] for module in reached} - {*reached, ""})
+    return [str(path.relative_to(PACKAGE.parent)) for path in map(_path, reached) if path]
 
 
 def _closure(modules: Iterable[str], beside: Collection[str] = ()) -> list[str]:
     """``modules`` and what they import, directly or not, but for ``beside`` and what only that imports."""
-    found: set[str] = set()
+    reached: set[str] = set()
     waiting = [*modules]
     while waiting:
         module = waiting.pop()
-        if module not in found and module not in beside:
-            found.add(module)
+        if module not in reached and module not in beside:
+            reached.add(module)
             waiting += _imported(module)
-    return sorted(found)
+    return sorted(reached)
 
 
 def _path(module: str) -> Path | None:

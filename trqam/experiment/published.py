@@ -93,15 +93,15 @@ def _timing(cell: Cell, run: Run, record: dict[str, Any]) -> list[dict[str, Any]
     finished stage from its files."""
     rows = []
     for stage in STAGES:
-        directory, found = cell.directory(stage), [record] if stage == record["stage"] else []
+        directory, made = cell.directory(stage), [record] if stage == record["stage"] else []
         try:
-            if not found and cell.diverged.exists():
+            if not made and cell.diverged.exists():
                 ended: Any = read_json(cell.diverged)
-                found = [ended] if ended["stage"] == stage else []
-            found = found or [checkpoint.read(directory, step).record for step in checkpoint.recorded(directory)[:1]]
+                made = [ended] if ended["stage"] == stage else []
+            made = made or [checkpoint.read(directory, step).record for step in checkpoint.recorded(directory)[:1]]
         except UserError as error:
             checkpoint.warn(f"warning: {error}; timing.csv goes without that stage")
-        rows += [{"stage": stage, **row} for part in found for row in part["timing"]]
+        rows += [{"stage": stage, **row} for part in made for row in part["timing"]]
     return rows
 
 

@@ -142,10 +142,10 @@ def _unfinished(folder: RunFolder, waiting: Standing, holder: Holder | None) -> 
     if ended := folder.diverged:
         step = ended["rows"][-1]["step"] if ended["stage"] == folder.stage else 0
         return replace(waiting, state=DIVERGED, step=step, success=0.0)
-    found = folder.newest
-    values: dict[str, Any] = {"step": found.step, "saved": found.moment, "seen": found.moment}
-    values |= {"problem": found.problem, "warning": found.warning}
-    if record := found.record:
+    newest = folder.newest
+    values: dict[str, Any] = {"step": newest.step, "saved": newest.moment, "seen": newest.moment}
+    values |= {"problem": newest.problem, "warning": newest.warning}
+    if record := newest.record:
         timed = record.timing[-1] if record.timing else None  # of the last interval, which may end before `step`
         if timed and timed.step:
             values["pace"] = timed.seconds / (timed.step * len(record.block))
@@ -156,7 +156,7 @@ def _unfinished(folder: RunFolder, waiting: Standing, holder: Holder | None) -> 
         note = progress.noted(folder.directory)
     except UserError as error:
         note, values["warning"] = None, str(error)
-    if note and note.step > found.step:
+    if note and note.step > newest.step:
         values |= {"step": note.step, "seen": note.moment}
         values.setdefault("pace", note.pace)
     return replace(waiting, state=RUNNING, holder=holder, **values)

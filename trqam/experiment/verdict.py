@@ -138,20 +138,20 @@ def part_of(cell: Cell, run: Run, stage: str) -> Part | None:
     return None
 
 
-def mixed_because(config: Config, found: list[Part], accepted: bool, ahead: bool) -> str:
+def mixed_because(config: Config, here: list[Part], accepted: bool, ahead: bool) -> str:
     """Why the parts of a cell do not belong together, or nothing; UserError unless that is ``accepted`` and can be.
 
     With ``ahead`` what is still to be trained counts, as it would be made by today's code and packages.
     """
-    if not found:
+    if not here:
         return ""
-    run = found[0].run
-    for part in found:
+    run = here[0].run
+    for part in here:
         _check(config, part, accepted)
-    made = [(part.where, part.record) for part in found]
-    if ahead and not _complete(config, found):
+    made = [(part.where, part.record) for part in here]
+    if ahead and not _complete(config, here):
         made.append((TODAY, _today(run.agent)))
-    reason = mixture(made, [(part.where, change) for part in found for change in _changed(part, accepted=False)])
+    reason = mixture(made, [(part.where, change) for part in here for change in _changed(part, accepted=False)])
     if reason and not accepted:
         raise UserError(reason.refusal(run.task, run.method, command(config, "clean", "--outdated")))
     return reason.reason if reason else ""
@@ -159,8 +159,8 @@ def mixed_because(config: Config, found: list[Part], accepted: bool, ahead: bool
 
 def _changed(part: Part, accepted: bool) -> list[Changed]:
     """Where a part differs from today's configuration; if that is ``accepted``, where it still matters."""
-    found = changes(part.record, part.run, part.stage)
-    return [change for change in found if not accepted or change.key in SHAPE]
+    differing = changes(part.record, part.run, part.stage)
+    return [change for change in differing if not accepted or change.key in SHAPE]
 
 
 def _check(config: Config, part: Part, accepted: bool) -> None:
@@ -169,10 +169,10 @@ def _check(config: Config, part: Part, accepted: bool) -> None:
         check_same(part.record, part.run, part.stage, part.where, command(config, "clean", "--outdated"))
 
 
-def _complete(config: Config, found: list[Part]) -> bool:
+def _complete(config: Config, here: list[Part]) -> bool:
     """Whether nothing of a cell is left to train."""
-    asked = len(config.stages(found[0].run.method)) * config.scale.seeds
-    return sum(part.ended for part in found if part.stage != "pretrain") == asked
+    asked = len(config.stages(here[0].run.method)) * config.scale.seeds
+    return sum(part.ended for part in here if part.stage != "pretrain") == asked
 
 
 def _today(agent: str) -> dict[str, Any]:
@@ -193,14 +193,14 @@ def check_pretraining(config: Config, domain: str) -> None:
 
 def check_everything(config: Config) -> list[Part]:
     """All parts of a scale; the UserError that keeps them from being trained to the end and collected, if any."""
-    found = []
+    everything = []
     for domain in config.task_domains:
         check_pretraining(config, domain)
     for task, method in config.cells:
         here = parts(config, task, method)
         mixed_because(config, here, config.scale.mixed, ahead=True)
-        found += here
-    return found
+        everything += here
+    return everything
 
 
 def refusal(config: Config) -> str | None:
@@ -250,42 +250,42 @@ def outdated(config: Config) -> Iterator[Outdated]:
     packages than today's in a cell that they would make a mixture of."""
     seen = set()
     for task, method in config.cells:
-        if not (found := parts(config, task, method)):
+        if not (here := parts(config, task, method)):
             continue
-        run, made = found[0].run, [(part.where, part.record) for part in found]
+        run, made = here[0].run, [(part.where, part.record) for part in here]
         today = _today(run.agent)
         accepted = config.scale.mixed  # as far as runs can share a table
-        mixed = not accepted and mixture(made if _complete(config, found) else [*made, (TODAY, today)], [])
+        mixed = not accepted and mixture(made if _complete(config, here) else [*made, (TODAY, today)], [])
         reasons = {}
-        for part in found:
+        for part in here:
             differing = _changed(part, accepted)[:3]
             reasons[part.where] = ", ".join(f"{key} {old!r}, now {new!r}" for key, old, new in differing)
             if mixed and not differing and (others := set(_made_by(part.record)) - set(_made_by(today))):
                 reasons[part.where] = f"made by other {min(others)[0]}"
-        for cell in dict.fromkeys(part.cell for part in found if part.cell not in seen):
+        for cell in dict.fromkeys(part.cell for part in here if part.cell not in seen):
             seen.add(cell)
-            yield from _outdated([part for part in found if part.cell == cell], reasons)
+            yield from _outdated([part for part in here if part.cell == cell], reasons)
 
 
-def _outdated(found: list[Part], reasons: dict[Path, str]) -> Iterator[Outdated]:
-    """Of one run, whose parts are ``found`` in the order of their stages: the first that is outdated, and what follows.
+def _outdated(here: list[Part], reasons: dict[Path, str]) -> Iterator[Outdated]:
+    """Of one run, whose parts are ``here`` in the order of their stages: the first that is outdated, and what follows.
 
     An online stage goes alone, for the offline stage before it may have cost days; but not where that has kept its
     policy only, from which nothing can be trained.
     """
-    late = [position for position, part in enumerate(found) if reasons[part.where]]
+    late = [position for position, part in enumerate(here) if reasons[part.where]]
     if not late:
         return
-    first, cell = late[0], found[0].cell
-    kept = RunFolder(cell, found[0].run, found[0].stage).newest.record
+    first, cell = late[0], here[0].cell
+    kept = RunFolder(cell, here[0].run, here[0].stage).newest.record
     if kept and kept.kept == "policy":
         first = 0
-    going, paths = list({part.where: part for part in found[first:]}.values()), [cell.path]
+    going, paths = list({part.where: part for part in here[first:]}.values()), [cell.path]
     if first:
         stage = going[0].stage
         paths = [cell.directory(stage), cell.path / f"{stage}.csv", cell.path / f"{stage}.json"]
         paths += [cell.diverged] if going[0].where == cell.diverged else []
-    reason, steps = reasons[found[late[0]].where], sum(part.step for part in going)
+    reason, steps = reasons[here[late[0]].where], sum(part.step for part in going)
     yield Outdated(cell, [part.stage for part in going], reason, steps, paths)
 
 

@@ -130,28 +130,28 @@ def _sources(config: Config, folder: Path, imported: str | Path) -> dict[str, Pa
 
 def versions() -> dict[str, str]:
     """Of everything that a byte of the paper may depend on."""
-    found = {"python": platform.python_version(), "pdflatex": "none"}
+    installed = {"python": platform.python_version(), "pdflatex": "none"}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "none"
+            installed[name] = "none"
     try:
         printed = subprocess.run([latex.find_pdflatex(), "--version"], capture_output=True, text=True, check=True)
-        found["pdflatex"] = printed.stdout.partition("\n")[0]
+        installed["pdflatex"] = printed.stdout.partition("\n")[0]
     except (UserError, OSError, subprocess.CalledProcessError):
         pass
-    return found
+    return installed
 
 
 def differences(manifest: Manifest) -> list[str]:
     """What is not here as it was where the archive was made, such as `numpy 2.4.6, here 2.5.0`."""
     here, then = versions(), manifest.versions
     known = sorted(then.keys() & here)
-    found = [f"{name} {then[name]}, here {here[name]}" for name in known if then[name] != here[name]]
+    other = [f"{name} {then[name]}, here {here[name]}" for name in known if then[name] != here[name]]
     commit, made = provenance()["git_commit"], manifest.git_commit
     differs = made != commit and "unknown" not in (made, commit)
-    return found + ([f"commit {made[:12]}, here {commit[:12]}"] if differs else [])
+    return other + ([f"commit {made[:12]}, here {commit[:12]}"] if differs else [])
 
 
 def read(path: str | Path) -> tuple[Manifest, dict[str, bytes]]:
@@ -225,8 +225,8 @@ def rebuild(path: str | Path, out: str | Path | None = None) -> tuple[Path, Path
     manifest, contents = read(path)
     folder = Path(out) if out else Path("results") / f"{manifest.scale}-rebuilt"
     _refuse_changed(folder)
-    if found := differences(manifest):
-        print(f"trqam: notice: {path}: made with {'; '.join(found)}; details may differ", file=sys.stderr)
+    if different := differences(manifest):
+        print(f"trqam: notice: {path}: made with {'; '.join(different)}; details may differ", file=sys.stderr)
     new = temporary_name(folder)
     shutil.rmtree(new, ignore_errors=True)  # of a process of the same number that was killed
     try:
@@ -260,17 +260,17 @@ def _refuse_changed(folder: Path) -> None:
 
     refuse_foreign(folder, ours, "earlier rebuild", OTHER)
     if (folder / REBUILT).is_file():
-        written, found = read_record(folder / REBUILT, Rebuilt, OTHER)["files"], _sums(folder)
-        if other := sorted(name for name in found if found[name] != written.get(name)):
+        written, present = read_record(folder / REBUILT, Rebuilt, OTHER)["files"], _sums(folder)
+        if other := sorted(name for name in present if present[name] != written.get(name)):
             what = "not as the rebuild wrote it, and would be lost"
             raise UserError(f"{folder}/{shown(other[0], 120)}: {what}; move it away, or {OTHER}")
 
 
 def _sums(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file below but the record itself; what is no file, and an empty folder, has none."""
-    found = {}
+    sums = {}
     for path in sorted(folder.rglob("*")):
         plain = path.is_file() and not path.is_symlink()
         if plain or path.is_symlink() or not path.is_dir() or not any(path.iterdir()):
-            found[str(path.relative_to(folder))] = sha256(path) if plain else ""
-    return {name: digest for name, digest in found.items() if name != REBUILT}
+            sums[str(path.relative_to(folder))] = sha256(path) if plain else ""
+    return {name: digest for name, digest in sums.items() if name != REBUILT}

@@ -61,7 +61,7 @@ def collect(config: Config, out: Path, mixed: bool = False) -> None:
     for domain in config.task_domains:
         verdict.check_pretraining(config, domain)
     for task, method in config.cells:
-        run, found = config.run(task, method), []
+        run, here = config.run(task, method), []
         for stage in config.stages(method):
             for cell in (cell_of(config, task, method, seed) for seed in range(config.scale.seeds)):
                 if not (cell.path / f"{stage}.csv").exists():
@@ -70,15 +70,15 @@ def collect(config: Config, out: Path, mixed: bool = False) -> None:
                 manifest, table = read_run(cell, run, stage)
                 step = int(table["step"].iloc[-1])
                 tables.append(_tidy(config, cell, task, method, stage, table))
-                found.append(Part(cell, run, stage, cell.path / f"{stage}.json", manifest, step, True, True))
-        lines = [_line(config, part, manifests) for part in found]
+                here.append(Part(cell, run, stage, cell.path / f"{stage}.json", manifest, step, True, True))
+        lines = [_line(config, part, manifests) for part in here]
         if "pretrain" in config.methods[method].stages:
             begun_from = verdict.part_of(pretraining_cell(config, run.domain), run, "pretrain")
-            found += [begun_from] if begun_from and begun_from.published else []
-        if reason := verdict.mixed_because(config, found, mixed, ahead=False):
+            here += [begun_from] if begun_from and begun_from.published else []
+        if reason := verdict.mixed_because(config, here, mixed, ahead=False):
             manifests["mixed"].append({"task": task, "method": method, "reason": reason})
         runs += [{**line, "mixed": reason} for line in lines]
-        parts += found
+        parts += here
     if not tables:
         fix = f"run `snakemake --cores all paper --configfile {config.path}`"
         raise UserError(f"{config.results}: no run of {config.path} has ended; {fix}")

@@ -96,11 +96,11 @@ def units(rows: tuple[tables.Row, ...]) -> list[list[tables.Row]]:
 def kinds(columns: str, count: int) -> list[str]:
     """What each column holds, from LaTeX's column specification: text (l), a symbol (c), number (r) or prose (p)."""
     plain = re.sub(r"[@>]\{(?:[^{}]|\{[^{}]*\})*\}", "", columns)
-    found = [
+    kinds_read = [
         {"l": "text", "c": "centre", "p": "prose"}.get(letter, "number")
         for letter in re.findall(r"([lcrp])(?:\{[^{}]*\})?", plain)
     ]
-    return found if len(found) == count else ["text"] + ["number"] * (count - 1)
+    return kinds_read if len(kinds_read) == count else ["text"] + ["number"] * (count - 1)
 
 
 def _figures(collected: Collected, folder: Path) -> list[tuple[str, str, str]]:
@@ -114,13 +114,13 @@ def _figures(collected: Collected, folder: Path) -> list[tuple[str, str, str]]:
 
 def _rollouts(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
     """What `trqam rollouts` left: of each task its caption and pictures, which where nothing renders are none."""
-    found = []
+    strips = []
     for task in tasks:
         if (folder / f"{task}.json").is_file():
             record = read_record(folder / f"{task}.json", Strip, f"delete it and run `trqam rollouts {task}`")
             pictures = [folder / f"{task}{suffix}" for suffix in (".gif", ".png")] if record["rendered"] else []
-            found.append({**record, "images": [_inline(path) for path in pictures if path.is_file()]})
-    return found
+            strips.append({**record, "images": [_inline(path) for path in pictures if path.is_file()]})
+    return strips
 
 
 def _inline(path: Path) -> str:

@@ -94,7 +94,7 @@ def import_curves(
     text = _table(arrays, places, methods, grids, name).to_csv(index=False)
     steps = grids[Counter(map(len, arrays.values())).most_common(1)[0][0]]
     unknown = [task for task in places if not places[task].known] + [m for m in methods if not methods[m]]
-    found = {
+    origin = {
         "source": name,
         "file": Path(path).name,
         "sha256": digest,
@@ -112,9 +112,9 @@ def import_curves(
         "meant": _meant(unknown[:SUGGESTED], known, config),
         "not_evaluated": int(sum(np.isnan(values).sum() for values in arrays.values())),
     }
-    write_json(record, found)
+    write_json(record, origin)
     write_atomically(table, text)  # last: this is the file that others read
-    return found
+    return origin
 
 
 def _refuse_other(table: Path, record: Path, digest: str, force: bool) -> None:
@@ -300,8 +300,8 @@ def _meant(unknown: list[str], known: dict[str, Place], config: Config) -> dict[
         plain = _plain(name)
         alike = [other for other in names if re.findall(r"\d+", other) == re.findall(r"\d+", plain)]
         close = [names[other] for other in difflib.get_close_matches(plain, alike, 1, 0.8)]
-        if found := labels.get("".join(sorted(plain))) or next(iter(close), None):
-            meant[name] = found
+        if label := labels.get("".join(sorted(plain))) or next(iter(close), None):
+            meant[name] = label
     return meant
 
 
@@ -328,8 +328,8 @@ def _unknown_place(name: str) -> Place:
 
 def _method(config: Config, name: str) -> str | None:
     """The key of the method that has this key or label; None if there is none."""
-    found = [key for key, about in config.methods.items() if _plain(name) in (_plain(key), _plain(about.label))]
-    return found[0] if found else None
+    alike = [key for key, about in config.methods.items() if _plain(name) in (_plain(key), _plain(about.label))]
+    return alike[0] if alike else None
 
 
 def _table(

@@ -160,9 +160,9 @@ def _check_written(path: Path, done: subprocess.CompletedProcess) -> None:
     """An Unwritable if pdflatex failed because the system refused to write, of which it seldom says why."""
     said = done.stdout.decode(errors="replace")
     check_refused(path, said if done.returncode != -signal.SIGXFSZ else os.strerror(errno.EFBIG))
-    if found := re.search(r"f(write|flush|close)\(\) failed|can't write on file", said):
+    if refusal := re.search(r"f(write|flush|close)\(\) failed|can't write on file", said):
         fix = "look whether the disk is full or may be written, then run the same command again"
-        raise Unwritable(f"{path}: cannot be written (pdflatex: {found[0]}); {fix}")
+        raise Unwritable(f"{path}: cannot be written (pdflatex: {refusal[0]}); {fix}")
 
 
 def compile_pdf(

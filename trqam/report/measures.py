@@ -162,8 +162,8 @@ def final_runs(collected: Collected, method: str, stage: str) -> Runs:
     rows = metrics[(metrics.step == final_step(config, method, stage)) & metrics.success.notna()]
     rows = rows[(rows.method == method) & (rows.stage == stage)]
     rows = rows.drop_duplicates(["task", "seed"], keep="last").sort_values("seed")
-    found = {task: 100 * part.to_numpy(float) for task, part in rows.groupby("task").success}
-    scores = {task: found[task].round(9) for task in tasks if task in found}  # 9: equal successes are equal numbers
+    by_task = {task: 100 * part.to_numpy(float) for task, part in rows.groupby("task").success}
+    scores = {task: by_task[task].round(9) for task in tasks if task in by_task}  # 9: equal successes are equal numbers
     asked = len(tasks) * config.scale.seeds if stage in config.stages(method) else 0
     diverged = (rows.status == "DIVERGED") & rows.task.isin(tasks)
     return Runs(scores, asked, int(diverged.sum()))

@@ -33,8 +33,8 @@ class Runs:
     def _of(self, tasks: tuple[str, ...], method: str) -> pd.DataFrame:
         """The rows of one method on some of the tasks; empty where it ran on none."""
         cells = self.collected.cells
-        found = [cells[task, method] for task in tasks if (task, method) in cells]
-        rows = pd.concat(found) if found else self.collected.metrics.iloc[:0]
+        parts = [cells[task, method] for task in tasks if (task, method) in cells]
+        rows = pd.concat(parts) if parts else self.collected.metrics.iloc[:0]
         rows = rows[rows.stage.isin(self.stages)]
         return rows.assign(success=100 * rows.success.mask(_between_evaluations(rows, self.config, method)))
 
@@ -75,8 +75,8 @@ class Runs:
         pairs = [(task, method) for task, method in self.config.cells if task in self.tasks and method in self.methods]
         asked = [(*pair, stage) for pair in pairs for stage in self.config.stages(pair[1]) if stage in self.stages]
         evaluated = [self.of(tuple(self.tasks), method).dropna(subset=["success"]) for method in self.methods]
-        found = pd.concat(evaluated).groupby(["task", "method", "stage"]).seed.nunique().to_dict()
-        numbers = [found.get(cell, 0) for cell in asked] or [0]
+        per_cell = pd.concat(evaluated).groupby(["task", "method", "stage"]).seed.nunique().to_dict()
+        numbers = [per_cell.get(cell, 0) for cell in asked] or [0]
         low, high = min(numbers), max(numbers)
         lost = f"; {count(len(self.diverged), 'run')} DIVERGED, crossed" if len(self.diverged) else ""
         return f"n = {low}{f' to {high}' if high > low else ''}{per}{lost}"

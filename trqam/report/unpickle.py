@@ -59,14 +59,14 @@ def read_arrays(path: str | Path) -> dict[tuple[str, str], np.ndarray]:
     if problem or not content:
         raise UserError(f"{path}: {problem or 'empty; give a pickle'}")
     try:
-        found = unpickled(content)
-        if not isinstance(found, Curves):
-            raise Refused(f"holds {kind(found)}, not a dict")
-        for key, value in found.items():
+        curves = unpickled(content)
+        if not isinstance(curves, Curves):
+            raise Refused(f"holds {kind(curves)}, not a dict")
+        for key, value in curves.items():
             if not isinstance(value, Array) or value.values.dtype.kind not in "fiu":
                 what = f"an array of {value.values.dtype}" if isinstance(value, Array) else kind(value)
                 raise Refused(f"{named(key)} holds {what}, not an array of numbers")
-        return {key: value.values for key, value in found.items()}
+        return {key: value.values for key, value in curves.items()}
     except Refused as error:
         fix = "give a pickle of one dict {(task, method): array of (evaluations, seeds)}"
         raise UserError(f"{path}: {error}; nothing of it was run: {fix}") from None
@@ -81,12 +81,12 @@ def unpickled(content: bytes) -> Any:
                 raise Refused(f"holds the instruction {opcode.name}, which no array needs")
             if number >= INSTRUCTIONS:
                 raise Refused(f"holds more than {INSTRUCTIONS} instructions")
-        found = Reader(file).load()
+        loaded = Reader(file).load()
     except DAMAGE:
         raise Refused("damaged or no pickle") from None
     if left := len(content) - file.tell():
         raise Refused(f"{left} bytes follow the first object")
-    return found
+    return loaded
 
 
 def named(key: tuple[str, str]) -> str:

@@ -116,8 +116,8 @@ def seconds_left(limit: str) -> float | None:
     plain, *rest = (int(part or 0) for part in parts.groups())
     seconds = plain + sum(n * unit for n, unit in zip(rest, UNITS.values(), strict=True))
     if not 0 < seconds <= LONGEST:
-        found = "longer than 30 years" if seconds else "nothing can be done in no time"
-        raise UserError(f"--time-limit {limit!r}: {found}; {FIX}")
+        problem = "longer than 30 years" if seconds else "nothing can be done in no time"
+        raise UserError(f"--time-limit {limit!r}: {problem}; {FIX}")
     return float(seconds)
 
 
@@ -130,8 +130,8 @@ def _slurm() -> float | None:
     if re.fullmatch("[0-9]{1,15}", end):
         if (left := int(end) - time.time()) > 0:
             return min(left, LONGEST)
-        found = "a time in the past, so there is no time limit; unset it, or give --time-limit"
-        print(f"trqam: notice: SLURM_JOB_END_TIME={end}: {found}", file=sys.stderr)
+        problem = "a time in the past, so there is no time limit; unset it, or give --time-limit"
+        print(f"trqam: notice: SLURM_JOB_END_TIME={end}: {problem}", file=sys.stderr)
         return None
     if not re.fullmatch("[0-9_]{1,30}", job):
         return None

@@ -75,8 +75,8 @@ class Trainer:
         self._resume_interval()
         # Later than what the seeds have in common: of a save that was cut short. Kept until there is another, but not
         # counted, or the next save cut short could leave the seeds without a step in common.
-        found = [checkpoint.recorded(folder.directory) for folder in folders]
-        self.abandoned = {later for steps in found for later in steps if later > self.step}
+        saved = [checkpoint.recorded(folder.directory) for folder in folders]
+        self.abandoned = {later for steps in saved for later in steps if later > self.step}
         self.progress = Progress(title(run, stage, block), total, self.step, [cell.directory(stage) for cell in cells])
         self.profile = self._profile(profile) if profile else None
 

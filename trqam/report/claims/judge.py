@@ -166,20 +166,20 @@ def _outcome(
     if obstacle := _obstacle(claim, evidence, wanted, departures):
         return NOT_RUN, f"{obstacle}.", (), False
     try:
-        found = RULES[claim.rule](evidence, **{key: threshold.value for key, threshold in claim.thresholds.items()})
+        finding = RULES[claim.rule](evidence, **{key: threshold.value for key, threshold in claim.thresholds.items()})
     except NoResult as lacking:
         return INCONCLUSIVE, f"{lacking}, so that nothing can be said.", (), False
-    n = min(estimate.n for estimate in found.measured)
-    sentences = [found.reason]
+    n = min(estimate.n for estimate in finding.measured)
+    sentences = [finding.reason]
     if elsewhere := set(evidence.tasks) - set(wanted) or departures:
         where = [tasks_label(evidence.config, list(evidence.tasks)), *departures]
-        sentences = [f"Not in the paper's setting ({', '.join(where[:NAMED])})", found.reason]
+        sentences = [f"Not in the paper's setting ({', '.join(where[:NAMED])})", finding.reason]
     if n < claim.needs.seeds:
         sentences.append(f"The claim needs at least {count(claim.needs.seeds, 'seed')}, and has {n}")
     elif n < evidence.narrow_below:
         sentences.append(f"{count(n, 'seed')}: the interval is too narrow, so the range over seeds decides too")
     reason = ". ".join([*sentences, *_incomplete(evidence)]) + "."
-    return (found.verdict if n >= claim.needs.seeds else INCONCLUSIVE), reason, found.measured, bool(elsewhere)
+    return (finding.verdict if n >= claim.needs.seeds else INCONCLUSIVE), reason, finding.measured, bool(elsewhere)
 
 
 def _departures(claim: Claim, stated: Claims, evidence: Evidence) -> list[str]:

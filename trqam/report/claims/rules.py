@@ -95,8 +95,8 @@ def best_or_tied(evidence: Evidence, *, tie: float) -> Finding:
     reason = (
         f"{evidence.label(evidence.methods[0])} is {'; '.join(parts)}; in the paper on {evidence.published['behind']}"
     )
-    found = Estimate("best or tied", "domains", points, sure, possible, sure, possible, min(seeds))
-    return Finding(verdict, reason, (found,))
+    counted = Estimate("best or tied", "domains", points, sure, possible, sure, possible, min(seeds))
+    return Finding(verdict, reason, (counted,))
 
 
 def _not_below(estimate: Estimate, bound: float) -> bool | None:
@@ -167,8 +167,8 @@ def within_budget(evidence: Evidence, *, tolerance: float) -> Finding:
         return evidence.estimate(what, "share", evidence.kl_share(method, task))
 
     shares = {method: [share(method, task) for task in evidence.tasks] for method in (ours, external)}
-    keeps = [within(found, 1 - tolerance, 1 + tolerance) for found in shares[ours]]
-    exceeds = [above(found, 1 + tolerance) for found in shares[external]]
+    keeps = [within(ratio, 1 - tolerance, 1 + tolerance) for ratio in shares[ours]]
+    exceeds = [above(ratio, 1 + tolerance) for ratio in shares[external]]
     words = {REPRODUCED: "", NOT_REPRODUCED: "not ", INCONCLUSIVE: "not surely "}
     reason = f"{evidence.label(ours)} is {words[decided(keeps)]}within {100 * tolerance:g} % of the budget, and "
     reason += f"{evidence.label(external)} {words[decided(exceeds)]}more than that above it"

@@ -33,8 +33,8 @@ def draw(name: str, collected: Collected, out_path: str | Path) -> None:
 
 def captions(collected: Collected) -> dict[str, str]:
     """What each figure of the scale shows, and what is mixed; the paper and the page print the same words."""
-    found = {name: find(name, collected) for name in figure_names(collected.config)}
-    return {name: drawing.caption(runs) + mixed_note(collected) for name, (drawing, runs) in found.items()}
+    drawings = {name: find(name, collected) for name in figure_names(collected.config)}
+    return {name: drawing.caption(runs) + mixed_note(collected) for name, (drawing, runs) in drawings.items()}
 
 
 def find(name: str, collected: Collected) -> tuple[Drawing, Any]:

@@ -47,9 +47,9 @@ def _profiles(axes: Axes, collected: Collected, methods: list[str]) -> None:
     scores = [final_runs(collected, method, "offline").scores.values() for method in methods]
     thresholds = np.unique(np.concatenate([[0.0, 100.0], *(values for tasks in scores for values in tasks)]))
     for shift, method in zip(_shifts(collected), methods, strict=True):
-        if (found := profile(collected, method, "offline", thresholds)) is None:
+        if (curve := profile(collected, method, "offline", thresholds)) is None:
             continue
-        shares, low, high = found
+        shares, low, high = curve
         colour, above = config.methods[method].colour, 1 if method == ours(config) else 0
         line = ":" if is_pretraining(config, method) else "-"
         axes.step(thresholds + shift, shares + shift, where="post", color=colour, linestyle=line, zorder=3 + above)
@@ -77,12 +77,12 @@ def _means(axes: Axes, collected: Collected, methods: list[str]) -> None:
     """A row a method: a full marker after the offline stage, an open one after the online stage beneath it."""
     config = collected.config
     for row, method in enumerate(methods):
-        found = {stage: interquartile(collected, method, stage) for stage in STAGES}
-        for stage, estimate in found.items():
+        estimates = {stage: interquartile(collected, method, stage) for stage in STAGES}
+        for stage, estimate in estimates.items():
             if estimate:
                 offset = {"offline": -0.14, "online": 0.14}[stage] if len(config.stages(method)) > 1 else 0
                 _mean(axes, row + offset, estimate, config.methods[method].colour, stage)
-        if not any(found.values()):
+        if not any(estimates.values()):
             axes.text(50, row, "no result", ha="center", va="center", color=INK, fontsize=7)
     axes.set_yticks(range(len(methods)), [marked(config, method) for method in methods])
     axes.set(xlabel="interquartile mean of success (%)", xlim=(-3, 103), ylim=(len(methods) - 0.5, -0.5))
@@ -137,8 +137,8 @@ def _intervals(collected: Collected) -> str:
 def _present(collected: Collected) -> str:
     """`n = 3 seeds`, `n = 2 to 3 seeds` where a task of some method lacks one."""
     config = collected.config
-    found = [final_runs(collected, m, stage) for m in compared(config) for stage in config.stages(m)]
-    sizes = {len(values) for runs in found for values in runs.scores.values()}
+    runs_of_all = [final_runs(collected, m, stage) for m in compared(config) for stage in config.stages(m)]
+    sizes = {len(values) for runs in runs_of_all for values in runs.scores.values()}
     low, high = (min(sizes), max(sizes)) if sizes else (0, 0)
     return f"n = {count(high, 'seed')}" if low == high else f"n = {low} to {count(high, 'seed')}"
 

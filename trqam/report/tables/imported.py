@@ -54,9 +54,9 @@ def _block(
 ) -> tuple[str, tuple[Row, ...]]:
     """The last evaluation of a stage, a row a domain (those that domains.yaml does not know last) and then `all`."""
     last = curves[curves.step == curves.step.max()]
-    found = [domain for domain in dict.fromkeys(curves.domain) if domain != ALL]
+    named = [domain for domain in dict.fromkeys(curves.domain) if domain != ALL]
     rows = []
-    for domain in sorted(found, key=lambda d: [*config.domains, *found].index(d)):
+    for domain in sorted(named, key=lambda d: [*config.domains, *named].index(d)):
         own = last[last.domain == domain]
         entries = [_entry(own[own.method == method], domain) for method in methods]
         label = config.domains[domain].label if domain in config.domains else domain

@@ -30,8 +30,8 @@ def table(collected: Collected) -> Grid:
     for rival in rivals:
         cells = []
         for stage in STAGES:
-            found = improvement(collected, own, rival, stage)
-            cells += [str(found), _runs(collected, own, rival, stage)] if found else [MISSING, MISSING]
+            gain = improvement(collected, own, rival, stage)
+            cells += [str(gain), _runs(collected, own, rival, stage)] if gain else [MISSING, MISSING]
         rows.append((marked(config, rival) + mixed_mark(collected, tasks, rival), *cells, str(len(tasks))))
     over = f"{marked(config, own)}{mixed_mark(collected, tasks, own)} over"
     header = (over, *("% [95 %]", "runs") * len(STAGES), "tasks")
