@@ -144,14 +144,7 @@ def test_elsewhere_is_refused_in_one_line(finished, tmp_path):
 
 EDITED = {
     "trqam/report/figures/profiles.py": {"figure_profiles", "facts", "pdf", "html", "paper"},
-    "trqam/report/tables/success.py": {
-        "table_success",
-        "table_success_tasks",
-        "table_imported",
-        "pdf",
-        "html",
-        "paper",
-    },
+    "trqam/report/tables/aggregates.py": {"table_aggregates", "pdf", "html", "paper"},
     "trqam/report/html.py": {"html", "paper"},
     "trqam/maths/sde.py": {"theory_figure", "pdf", "html", "paper"},
     "trqam/training/blocks.py": set(),
