@@ -13,7 +13,7 @@ from trqam.config.errors import UserError
 from trqam.environments.processes import Here, Process
 from trqam.operations.bench import Options, cases, measure, record, tables
 from trqam.operations.bench.cases import Case, Turn, Updates, sized
-from trqam.operations.bench.record import Concurrent, Peak, Record, Row
+from trqam.operations.bench.record import Concurrent, Measurement, Peak, Record
 
 SHORT = Options(
     device="cpu", sizes=("profile",), methods=("behaviour_cloning", "trqam"), replicas=(1, 2), repeats=2, seconds=1e-3
@@ -40,12 +40,12 @@ def here(monkeypatch):
     monkeypatch.setattr(cases, "SQUARES", {"cpu": (16, 32)})
 
 
-def row(size="paper", replicas=1, seconds=(1.0,), group="g", **changes) -> Row:
+def row(size="paper", replicas=1, seconds=(1.0,), group="g", **changes) -> Measurement:
     """A row whose turns took these processor seconds an update, and twice as long."""
     turns = [Turn(2, 4 * s, 2 * s) for s in seconds]
     values = {"method": "trqam", "mode": "eager", "device": "cpu"} | changes
     counts = {"flops": 60 * replicas, "multiplied": 50 * replicas, "operators": 7, "peak": 3_000_000}
-    return Row(group=group, size=size, replicas=replicas, turns=turns, **values, **counts)
+    return Measurement(group=group, size=size, replicas=replicas, turns=turns, **values, **counts)
 
 
 def recorded(rows, peaks=(), gpu=None, **changes) -> Record:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers import fake_results
 from trqam.report.facts import verdicts
-from trqam.report.measures import Cell, cell, final_cell
+from trqam.report.measures import Success, cell, final_cell
 from trqam.report.statistics import mean_and_std, round_half_up
 
 
@@ -64,7 +64,7 @@ def test_diverged_seed_counts_with_zero_and_is_counted():
 def test_behaviour_cloning_is_read_at_step_zero():
     config = fake_results.small_config()
     metrics = fake_results.metrics(config)
-    assert isinstance(final_cell(metrics, config, config.tasks, "behaviour_cloning", "offline"), Cell)
+    assert isinstance(final_cell(metrics, config, config.tasks, "behaviour_cloning", "offline"), Success)
     assert final_cell(metrics, config, config.tasks, "behaviour_cloning", "online") is None
 
 

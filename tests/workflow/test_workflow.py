@@ -166,7 +166,7 @@ def test_an_edit_redraws_what_it_touches_and_never_retrains(finished, edited):
     assert not [name for name in jobs if name.startswith(("offline", "online", "pretrain", "dataset", "collect"))]
 
 
-LAZY = ("trqam.config.mistakes", "trqam.report.theory_figure")  # imported within functions
+LAZY = ("trqam.report.theory_figure",)  # imported within functions
 LOADED = """
 import importlib, json, sys
 def ours(): return sorted(name for name in sys.modules if name.partition(".")[0] == "trqam")
@@ -179,11 +179,32 @@ print(json.dumps(loaded))
 """
 
 
-def test_every_module_of_the_report_is_an_input_of_all_that_it_draws_and_of_nothing_else(finished):
-    """The inputs that Snakemake goes by, against what Python loads to draw; imports within functions are in `LAZY`."""
+@pytest.fixture(scope="module")
+def inputs(finished):
+    """Of each rule, the modules that are its inputs."""
     lines = snakemake(finished, "paper", "--configfile", "tests/tiny.yaml", "--detailed-summary").splitlines()
     rows = [line.split("\t") for line in lines if line.count("\t") == 7]
-    inputs = {row[2]: {path for path in row[4].split(",") if path.startswith("trqam/")} for row in rows[1:]}
+    return {row[2]: {path for path in row[4].split(",") if path.startswith("trqam/")} for row in rows[1:]}
+
+
+@pytest.mark.parametrize(
+    "module", sorted(str(path.relative_to(ROOT)) for path in (ROOT / "trqam/report").rglob("*.py"))
+)
+def test_an_edit_of_any_module_of_the_report_plans_what_it_draws_and_nothing_else(finished, inputs, module):
+    path = finished / module
+    content = path.read_text()
+    path.write_text(content + "\nEDITED = True\n")
+    jobs = planned(snakemake(finished, "paper", "--configfile", "tests/tiny.yaml", "-n")).keys()
+    path.write_text(content)
+    drawn = {rule for rule, modules in inputs.items() if module in modules}
+    pictures = {rule for rule in drawn if rule.startswith(("figure_", "theory"))}
+    expected = drawn | ({"html"} if pictures else set())
+    expected |= {"pdf"} if pictures or any(rule.startswith(("table_", "facts")) for rule in drawn) else set()
+    assert jobs == expected | ({"paper"} if expected else set())
+
+
+def test_every_module_of_the_report_is_an_input_of_all_that_it_draws_and_of_nothing_else(finished, inputs):
+    """The inputs that Snakemake goes by, against what Python loads to draw; imports within functions are in `LAZY`."""
     loaded = load(ROOT / "tests/tiny.yaml")
     captions = [figure_module(name) for name in figure_names(loaded)]
     printed = [table_module(name) for name in table_names(loaded)]

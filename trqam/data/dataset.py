@@ -27,7 +27,9 @@ SHARD_STEPS = 1000  # steps that the authors train on one shard of a large datas
 class Source(Protocol):
     """Transitions in order; those of one episode are consecutive and end with terminals = 1."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """How many."""
 
     def gather(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Of transitions ``indices`` [...]: observations and next_observations [..., O], actions [..., A], and

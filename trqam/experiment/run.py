@@ -45,7 +45,7 @@ class Environment(msgspec.Struct, omit_defaults=True):
     code: str = ""
 
 
-class Row(msgspec.Struct, omit_defaults=True):
+class Evaluated(msgspec.Struct, omit_defaults=True):
     """What is read of a row of metrics."""
 
     step: Natural
@@ -64,7 +64,7 @@ class Record(Environment, kw_only=True):
 
     block: Block
     timing: list[Timing]
-    rows: list[Row]
+    rows: list[Evaluated]
     versions: dict[str, str] = {}
     configuration: dict[str, Any] = {}
     seed: int = 0
@@ -87,7 +87,7 @@ class Diverged(msgspec.Struct):
     seed: int
     configuration: dict[str, Any]
     versions: dict[str, str]
-    rows: Annotated[list[Row], msgspec.Meta(min_length=1)]
+    rows: Annotated[list[Evaluated], msgspec.Meta(min_length=1)]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from trqam.config.wording import count, enumerated, shown, tasks_label, thousand
 from trqam.report import figures, latex
 from trqam.report.claims import judge
 from trqam.report.collected import Collected
-from trqam.report.measures import STAGES, Cell, final_cell, final_step, shared_tasks
+from trqam.report.measures import STAGES, Success, final_cell, final_step, shared_tasks
 from trqam.report.selection import FIGURES, compared, figure_names, lists_single_tasks, tasks_run
 from trqam.report.statistics import round_half_up
 
@@ -111,18 +111,18 @@ def _comparison(
     return [*sentences, *(f"{label[own]} is {part}." for part in parts)]
 
 
-def _place(left: Cell, right: Cell) -> str:
+def _place(left: Success, right: Success) -> str:
     gap = int(round_half_up(left.mean)) - int(round_half_up(right.mean))
     return f"{count(abs(gap), 'point')} {'above' if gap > 0 else 'below'}" if gap else "level with"
 
 
-def _with_spread(cell: Cell) -> str:
+def _with_spread(cell: Success) -> str:
     """`45 ± 12 % (n = 3, 1 diverged)`; without the ± for one seed."""
     std = "" if cell.n == 1 else f" ± {round_half_up(cell.std)}"
     return f"{round_half_up(cell.mean)}{std} % (n = {cell.n}{f', {cell.diverged} diverged' if cell.diverged else ''})"
 
 
-def _range(cell: Cell) -> str:
+def _range(cell: Success) -> str:
     """`30 to 50 %`."""
     return f"{round_half_up(cell.low)} to {round_half_up(cell.high)} %"
 

@@ -37,7 +37,7 @@ FEW = 5  # seeds, below which a caption warns
 
 
 @dataclass(frozen=True)
-class Cell:
+class Success:
     """Success in per cent over ``n`` seeds; ``std`` is nan for one seed, ``diverged`` counts seeds."""
 
     mean: float
@@ -75,7 +75,7 @@ def _at(metrics: pd.DataFrame, method: str, stage: str, step: int) -> pd.DataFra
     return rows[(rows.method == method) & (rows.stage == stage)]
 
 
-def cell(metrics: pd.DataFrame, tasks: list[str], method: str, stage: str, step: int) -> Cell | None:
+def cell(metrics: pd.DataFrame, tasks: list[str], method: str, stage: str, step: int) -> Success | None:
     """The table's cell, or None where no seed has all of ``tasks``."""
     success = seed_success(metrics, tasks, method, stage, step)
     if success.empty:
@@ -83,10 +83,10 @@ def cell(metrics: pd.DataFrame, tasks: list[str], method: str, stage: str, step:
     mean, std = mean_and_std(success)
     own = _at(metrics, method, stage, step)  # a seed that diverged before has such a row here: `trqam collect` adds it
     diverged = own[(own.status == "DIVERGED") & own.task.isin(tasks) & own.seed.isin(success.index)].seed.nunique()
-    return Cell(mean, std, len(success), diverged, float(success.min()), float(success.max()))
+    return Success(mean, std, len(success), diverged, float(success.min()), float(success.max()))
 
 
-def final_cell(metrics: pd.DataFrame, config: Config, tasks: list[str], method: str, stage: str) -> Cell | None:
+def final_cell(metrics: pd.DataFrame, config: Config, tasks: list[str], method: str, stage: str) -> Success | None:
     """`cell` at the last evaluation that the configuration asks for; an unfinished run is missing, not early."""
     return cell(metrics, tasks, method, stage, final_step(config, method, stage))
 

@@ -29,7 +29,7 @@ class Peak(Strict):
     turns: list[Turn]
 
 
-class Row(Strict):
+class Measurement(Strict):
     """Updates of one case; units are updates of the whole stack. The n-th turns of a group follow one another."""
 
     group: str
@@ -97,11 +97,11 @@ class Record(Strict):
     sizes: dict[str, str]
     packed: dict[str, int]  # size to how many replicas `replicas: auto` stacks
     peaks: list[Peak]
-    rows: list[Row]
+    rows: list[Measurement]
     concurrent: list[Concurrent]
     skipped: list[str]
 
-    def share(self, row: Row) -> float | None:
+    def share(self, row: Measurement) -> float | None:
         """Of the machine's rate of products that a row achieves, turn by turn, the median."""
         peak = next((peak for peak in self.peaks if (peak.group, peak.device) == (row.group, row.device)), None)
         if peak is None:
@@ -109,7 +109,7 @@ class Record(Strict):
         pairs = zip(row.seconds, peak.turns, strict=True)
         return median(row.flops / seconds * seconds_a_unit(turn, row.device) for seconds, turn in pairs)
 
-    def one(self, row: Row) -> Row | None:
+    def one(self, row: Measurement) -> Measurement | None:
         """The row of one replica beside which ``row`` was measured."""
         alike = msgspec.structs.replace(row, replicas=1).key
         return next((other for other in self.rows if other.key == alike), None)
@@ -144,7 +144,7 @@ def load(path: Path) -> Record:
     """Read what `save` wrote."""
     found = convert(read_json(path), Record, str(path))
     groups: dict[str, set[int]] = {}
-    parts: list[Peak | Row] = [*found.peaks, *found.rows]
+    parts: list[Peak | Measurement] = [*found.peaks, *found.rows]
     for part in parts:
         groups.setdefault(part.group, set()).add(len(part.turns))
     if any(len(lengths) > 1 or 0 in lengths for lengths in groups.values()):
@@ -159,14 +159,14 @@ def make(**values: Any) -> Record:
     return Record(created=created, **known, hardware=hardware(), **values)
 
 
-def row(group: str, case: Case, facts: dict[str, int], turns: list[Turn]) -> Row:
+def row(group: str, case: Case, facts: dict[str, int], turns: list[Turn]) -> Measurement:
     """Of a case, by what `Updates` answered."""
     named = {"size": case.size.name, "method": case.size.run.method, "replicas": case.replicas, "mode": case.mode}
     values = {"group": group, **named, "device": case.device, **facts, "turns": turns}
-    return msgspec.convert(values, Row)
+    return msgspec.convert(values, Measurement)
 
 
-def ratio(above: Row, below: Row) -> float:
+def ratio(above: Measurement, below: Measurement) -> float:
     """Seconds a replica-update of one row by those of another of its group, turn by turn, the median."""
     pairs = zip(above.seconds, below.seconds, strict=True)
     return median(a / above.replicas / (b / below.replicas) for a, b in pairs)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from trqam.config.wording import count
 from trqam.operations.bench.cases import seconds_a_unit
-from trqam.operations.bench.record import Record, Row, ratio
+from trqam.operations.bench.record import Measurement, Record, ratio
 
 GEMM = {"paper": 0.69, "small": 0.39}  # of the rate of products, R = 1: 1.0 and 1.2 x the authors' jitted JAX
 PACKED = {"small": 0.7, "profile": 0.4}  # seconds a replica, R = 8 by R = 1
@@ -31,10 +31,10 @@ def verdicts(record: Record) -> list[Verdict]:
     if record.hardware["gpu"]:
         return found
 
-    def row(size: str, replicas: int) -> Row | None:
+    def row(size: str, replicas: int) -> Measurement | None:
         return next((row for row in record.rows if row.key[1:5] == (size, "trqam", replicas, "eager")), None)
 
-    def stacked(row: Row | None) -> float | None:  # time a replica by that of a single one
+    def stacked(row: Measurement | None) -> float | None:  # time a replica by that of a single one
         single = record.one(row) if row else None
         return ratio(row, single) if row and single else None
 
@@ -133,7 +133,7 @@ def compared(before: Record, after: Record) -> str:
     return "\n\n".join(parts)
 
 
-def _facts(record: Record, row: Row) -> list[str]:
+def _facts(record: Record, row: Measurement) -> list[str]:
     """What does not depend on the clock, and the share of products."""
     share = record.share(row)
     return ["--" if share is None else _percent(share), str(row.operators), f"{row.peak / 1e6:.0f}"]

@@ -30,7 +30,7 @@ HEAD, FOOT = 56, 48  # of a row, pixels
 
 
 @dataclass(frozen=True)
-class Row:
+class Played:
     """One policy's episode; no episode if it diverged, no frames where nothing renders."""
 
     method: str
@@ -65,7 +65,7 @@ def make(config: Config, task: str, folder: Path, trouble: str | None) -> None:
     write_atomically(picture, content.getvalue())
 
 
-def _row(config: Config, task: str, method: str, rendered: bool) -> Row:
+def _row(config: Config, task: str, method: str, rendered: bool) -> Played:
     cell, stage, run = cell_of(config, task, method, SEED), config.stages(method)[-1], config.run(task, method)
     episode, frames = None, []
     if not cell.diverged.is_file():
@@ -77,7 +77,7 @@ def _row(config: Config, task: str, method: str, rendered: bool) -> Row:
             moments = set(np.linspace(0, episode.length, FRAMES).round().astype(int).tolist())
             frames = pictures(task, episode, moments, SIZE)
     shown = config.methods[method]
-    return Row(method, shown.label, _trained(config, method, stage), shown.colour, episode, frames)
+    return Played(method, shown.label, _trained(config, method, stage), shown.colour, episode, frames)
 
 
 def _trained(config: Config, method: str, stage: str) -> str:
@@ -88,8 +88,8 @@ def _trained(config: Config, method: str, stage: str) -> str:
     return enumerated(parts)
 
 
-def _record(config: Config, task: str, rows: list[Row], trouble: str | None) -> dict[str, Any]:
-    def described(row: Row) -> dict[str, Any]:
+def _record(config: Config, task: str, rows: list[Played], trouble: str | None) -> dict[str, Any]:
+    def described(row: Played) -> dict[str, Any]:
         known = {"method": row.method, "label": row.label, "trained": row.trained, "outcome": row.outcome}
         ended = dict(zip(("success", "length", "return"), row.episode or (None,) * 3, strict=False))
         return {**known, **ended, "steps": [step for step, _ in row.frames]}
@@ -124,7 +124,7 @@ def caption(config: Config, task: str, trouble: str | None = None) -> str:
     return f"{chosen} {FRAMES} moments, evenly spaced in each episode's own time. {legend}"
 
 
-def _sheet(rows: list[Row]) -> Figure:
+def _sheet(rows: list[Played]) -> Figure:
     """Row by row: a heading in words, the pictures, pixel by pixel, and the steps under them."""
     width, height = FRAMES * (SIZE + GAP) - GAP, len(rows) * (HEAD + SIZE + FOOT)
     figure = Figure((width / DPI, height / DPI), DPI)
@@ -142,7 +142,7 @@ def _sheet(rows: list[Row]) -> Figure:
     return figure
 
 
-def _notice(rows: list[Row], trouble: str) -> Figure:
+def _notice(rows: list[Played], trouble: str) -> Figure:
     """A small picture that says in words what would have been seen."""
     lines = [f"{row.label}: {row.outcome}" for row in rows] + textwrap.wrap(trouble, 72)
     figure = Figure((7.6, 0.3 * len(lines) + 0.2), DPI)

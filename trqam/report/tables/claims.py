@@ -11,7 +11,7 @@ from trqam.report.tables import MISSING
 
 
 @dataclass(frozen=True)
-class ClaimRow:
+class ShownClaim:
     """The cells of a claim; ``measured`` has a line an estimate."""
 
     title: str
@@ -27,7 +27,7 @@ class ClaimsTable:
     """``rules`` are (title, how it is measured and decided)."""
 
     caption: str
-    rows: tuple[ClaimRow, ...]
+    rows: tuple[ShownClaim, ...]
     rules: tuple[tuple[str, str], ...]
 
 
@@ -55,10 +55,10 @@ def rule(verdict: Verdict) -> str:
     return f"{verdict.measures} {verdict.rule}{chosen} Claimed in {verdict.source}."
 
 
-def _row(verdict: Verdict) -> ClaimRow:
+def _row(verdict: Verdict) -> ShownClaim:
     measured = tuple(_unbroken(f"{estimate.what}: {estimate.text}") for estimate in verdict.measured)
-    texts = map(_unbroken, (verdict.title, verdict.claim, verdict.printed or MISSING))
-    return ClaimRow(*texts, measured or (MISSING,), verdict.verdict, _unbroken(verdict.reason))
+    title, claim, printed = map(_unbroken, (verdict.title, verdict.claim, verdict.printed or MISSING))
+    return ShownClaim(title, claim, printed, measured or (MISSING,), verdict.verdict, _unbroken(verdict.reason))
 
 
 def _unbroken(text: str) -> str:

@@ -23,8 +23,8 @@ from trqam.report.tables import MISSING, Grid
 def table(collected: Collected) -> Grid:
     """A row a rival; for each stage the probability with its interval, and the runs of both."""
     config, own = collected.config, ours(collected.config)
-    rivals = [method for method in compared(config) if own and method != own]
-    if not rivals:
+    rivals = [method for method in compared(config) if method != own]
+    if own is None or not rivals:
         return Grid("Probability of improvement: there is no method to compare TRQAM with.", "l", (MISSING,), ())
     tasks, rows = shared_tasks(config), []
     for rival in rivals:

@@ -10,7 +10,7 @@ import pandas as pd
 from trqam.config.load import Config, domain_of
 from trqam.config.wording import count, enumerated, task_label, tasks_label, thousands
 from trqam.report.collected import Collected, mixed_mark, mixed_note
-from trqam.report.measures import STAGES, Cell, final_cell, is_pretraining
+from trqam.report.measures import STAGES, Success, final_cell, is_pretraining
 from trqam.report.selection import BEYOND, data_note, lists_single_tasks, tasks_run
 from trqam.report.statistics import round_half_up
 from trqam.report.tables import MISSING, Entry, Grid, Row, SuccessTable, by_group, printed
@@ -78,7 +78,7 @@ def published(collected: Collected) -> Grid:
 
 
 def _row(
-    collected: Collected, label: str, kind: str, methods: list[str], tasks: list[str], cells: list[Cell | None]
+    collected: Collected, label: str, kind: str, methods: list[str], tasks: list[str], cells: list[Success | None]
 ) -> Row:
     entries = [
         _entry(collected.config, method, cell, mixed_mark(collected, tasks, method))
@@ -87,7 +87,7 @@ def _row(
     return Row(label, kind, tuple(mark_best(entries)))
 
 
-def _entry(config: Config, method: str, cell: Cell | None, mixed: str) -> Entry:
+def _entry(config: Config, method: str, cell: Success | None, mixed: str) -> Entry:
     if cell is None:
         return Entry(MISSING)
     mean = round_half_up(cell.mean)
