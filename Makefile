@@ -78,7 +78,8 @@ chaos: install
 	$(RUN) tests.chaos
 
 lint: install
-	$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) snakefmt --check workflow && $(RUN) snakemake --lint
+	$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) snakefmt --check workflow && $(RUN) snakemake --lint && \
+	  $(RUN) mypy
 
 install:
 	@"$(or $(PYTHON),python3)" -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null || \
