@@ -67,7 +67,7 @@ class Record(Environment, kw_only=True):
     rows: list[Evaluated]
     versions: dict[str, str] = {}
     configuration: dict[str, Any] = {}
-    seed: int = 0
+    seed: int = -1  # what equals a default is left out of what is made of it, and 0 is a seed
     stage: str = ""
     resumed: tuple[Environment, ...] = ()
     kept: str = ""
