@@ -21,7 +21,7 @@ try:
 except ModuleNotFoundError as missing:
     installed.end(missing)
 
-PROFILE = "trace 20 steps, unchanged, into run/ of the first seed's folder, and say in ten lines where the time goes"
+PROFILE = "trace 20 steps, unchanged, into run/ of the first seed's folder, and say where the time goes"
 FILE: Any = {"type": path, "metavar": "FILE"}
 FOLDER: Any = {"type": path, "metavar": "FOLDER"}
 TIME_LIMIT = "save and exit with code 85 before 30m, 2h, seconds, slurm or none; auto: slurm in a job (default)"

@@ -310,3 +310,9 @@ def test_eight_processes_download_once(server, tmp_path):
     assert server.sent == len(BODY)
     assert_whole(folder / NAME)
     assert sum("recorded" in log.read_text() for log in logs) == 1
+
+
+def test_certificates_are_verified():
+    with downloading.Session() as session:
+        assert session.verify is True
+        assert session.trust_env  # a company's own bundle is named by REQUESTS_CA_BUNDLE

@@ -42,6 +42,7 @@ def test_the_script_runs_on_a_bare_machine(tmp_path):
     assert all(row["replica_updates_s"] > 0 and 0 < row["of_products"] < 1 for row in found["rows"])
     assert found["training"]["updates"] == 60
     assert found["skipped"] == []
+    assert len(found["profile"]) == 2
     assert all(len(lines) >= 10 for lines in found["profile"])
     printed = done.stdout.splitlines()
     assert printed[-1] == "saved as out/gpu.json"

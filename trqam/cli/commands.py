@@ -14,6 +14,7 @@ from trqam.config.errors import UserError
 from trqam.config.load import Config, from_command
 
 if TYPE_CHECKING:
+    from trqam.data.fetch import Wanted
     from trqam.training.profiling import Request
 
 
@@ -31,12 +32,12 @@ def generate(arguments: Namespace, config: Config) -> None:
 
 def fetch(arguments: Namespace, config: Config) -> None:
     """Download the official files of datasets, or verify those that are there."""
-    from trqam.data.fetch import fetch, is_offline
+    from trqam.data.fetch import fetch, is_offline, official_files
 
     for dataset in arguments.datasets:
-        card = None
+        card, files = None, official_files(dataset, _official(config), arguments.mirrors)
         try:
-            card = _stored(arguments, config, dataset, config.data_directory(dataset))
+            card = _stored(dataset, config.data_directory(dataset), files)
         except UserError as error:  # of other data, which these files do not replace; or damaged
             if not (arguments.offline or is_offline()):
                 print(f"trqam: warning: {error}", file=sys.stderr)
@@ -48,13 +49,16 @@ def convert(arguments: Namespace, config: Config) -> None:
     """Store official npz files, fetched or placed by hand."""
     from trqam.data.card import describe
     from trqam.data.convert import convert
-    from trqam.data.fetch import placed
+    from trqam.data.fetch import official_files, placed
 
     directory = arguments.out or config.data_directory(arguments.dataset)
     paths = [path for path in arguments.files if not path.name.endswith("-val.npz")]
     if arguments.files and not paths:
         raise UserError(f"{arguments.files[0]}: holds no training data; name the file without -val")
-    card = None if paths else _stored(arguments, config, arguments.dataset, directory)
+    card = None
+    if not paths:
+        files = official_files(arguments.dataset, _official(config), arguments.mirrors)
+        card = _stored(arguments.dataset, directory, files)
     if card is None:
         paths = paths or placed(arguments.dataset, _official(config), arguments.mirrors)
         card = convert(arguments.dataset, paths, directory, _workers(arguments))
@@ -65,12 +69,10 @@ def convert(arguments: Namespace, config: Config) -> None:
         print(f"{directory}: stored; deleted {len(paths)} npz file(s)", file=sys.stderr)
 
 
-def _stored(arguments: Namespace, config: Config, dataset: str, directory: Path) -> dict[str, Any] | None:
-    """The card of the store in ``directory`` if its official files are not all here and need not be."""
+def _stored(dataset: str, directory: Path, files: "list[Wanted]") -> dict[str, Any] | None:
+    """The card of the store in ``directory`` if its official ``files`` are not all here and need not be."""
     from trqam.data.convert import stored
-    from trqam.data.fetch import official_files
 
-    files = official_files(dataset, _official(config), arguments.mirrors)
     if not directory.is_dir() or all(file.path.is_file() for file in files):
         return None
     card = stored(dataset, directory, [file.path.name for file in files])

@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import time
+from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +34,7 @@ MAGIC = b"PK\x03\x04"  # how a zip file, and so an npz file, begins
 BLOCK = 1 << 20  # bytes asked of the socket at once
 HEADWAY = 1 << 20  # bytes that make an interrupted attempt count as progress, not as a failure
 ATTEMPTS = 5  # in a row without headway, before an address is given up
-BACK_OFF = 1.0  # seconds before an attempt; doubled before each further one
+BACK_OFF = 1.0  # seconds before an attempt, doubled before each further one; urllib3 makes its second one at once
 LONGEST_WAIT = 300  # seconds, even if Retry-After asks for more
 TIMEOUT = (20.0, 60.0)  # seconds to connect; without a single byte
 # What the environment says of connections: named where there is none, for it may be what is wrong.
@@ -57,7 +58,13 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Patience(urllib3.Retry):
-    """As urllib3 has it, but not in silence."""
+    """As urllib3 has it, but not in silence, and a Retry-After that says nothing is none."""
+
+    def get_retry_after(self, response: urllib3.BaseHTTPResponse) -> float | None:
+        """Seconds that the server asks for."""
+        with suppress(urllib3.exceptions.InvalidHeader):
+            return super().get_retry_after(response)
+        return None
 
     def sleep(self, response: urllib3.BaseHTTPResponse | None = None) -> None:
         """Before the same is asked again."""

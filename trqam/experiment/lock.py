@@ -245,12 +245,14 @@ def _read(path: Path) -> Mark | None:
     """The lock at ``path``; None if there is none, UserError if what is there is no file of a lock's size."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
                 what = f"{status.st_size} bytes, or no regular file"
                 raise UserError(f"{path}: not a lock of ours ({what}); delete it")
-            content = file.read(LARGEST)
+            content = os.read(descriptor, LARGEST)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         return None
     except OSError as error:

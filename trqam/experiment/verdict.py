@@ -131,7 +131,8 @@ def part_of(cell: Cell, run: Run, stage: str) -> Part | None:
         return Part(cell, run, stage, folder.manifest, record, trained, ended=True, published=True)
     if ended := folder.diverged:
         return Part(cell, run, ended["stage"], cell.diverged, ended, ended["rows"][-1]["step"], True, False)
-    if (saved := folder.newest).record and saved.record.configuration:
+    saved = folder.newest
+    if saved.record and saved.record.configuration and saved.record.versions and saved.record.stage:
         where, record = folder.directory / step_file(saved.step), msgspec.to_builtins(saved.record)
         reached = saved.step == folder.total and saved.record.interval is None
         return Part(cell, run, stage, where, record, saved.step, reached, published=False)

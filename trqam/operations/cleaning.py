@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -27,6 +27,7 @@ from trqam.experiment.files import writing
 from trqam.experiment.folder import Cell, cell_of, pretraining_cell, refuse_strangers
 from trqam.experiment.run import locked
 
+SNAKEMAKE_LOCK = re.compile(r"[0-9]+\.(input|output)\.lock")
 TEMPORARY = re.compile(r"\..+\.([0-9]{1,10})\.tmp")  # see `trqam.experiment.files.temporary_name`
 GUARD = Path(".snakemake/trqam/lock")  # of the Snakemake that works in a folder: see `guard`
 WATCHED = 100  # locks of other hosts that are watched for a sign of life at once
@@ -147,13 +148,14 @@ def guard(folder: Path) -> None:
 
 def snakemake_locks(folder: Path) -> list[Path]:
     """Snakemake's locks on a working folder: what `snakemake --unlock` deletes, if the configuration is sound."""
-    return [path for path in sorted((folder / ".snakemake/locks").glob("*.lock")) if not path.is_dir()]
+    locks = folder / ".snakemake/locks"
+    return [path for path in sorted(locks.iterdir()) if SNAKEMAKE_LOCK.fullmatch(path.name)] if locks.is_dir() else []
 
 
 def snakemake_holder(folder: Path) -> str | None:
     """The live Snakemake that works in ``folder``, here or on another host."""
     state, mark = lock.standing(folder / GUARD)
-    if state == "held" and mark:
+    if state == "held":
         return f"Snakemake, {mark.who}"
     pids = snakemakes(folder)
     return f"Snakemake, process {pids[0]}" if pids else None
@@ -183,9 +185,10 @@ def temporary_files(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     named = ((top, name) for folder in folders for top, _, names in os.walk(folder) for name in names)
     for top, name in named:
         path, found = Path(top, name), TEMPORARY.fullmatch(name)
-        if found and os.path.lexists(path):
-            pid, young = int(found[1]), time.time() - path.lstat().st_mtime < OLD
-            (alive if young or (pid < 2**31 and psutil.pid_exists(pid)) else dead).append(path)
+        if found:
+            with suppress(FileNotFoundError):  # it was renamed or deleted meanwhile
+                pid, young = int(found[1]), time.time() - path.lstat().st_mtime < OLD
+                (alive if young or (pid < 2**31 and psutil.pid_exists(pid)) else dead).append(path)
     return dead, alive
 
 

@@ -154,6 +154,17 @@ def shown(path, category, **labels):
     return report(path, category=category, labels=labels)
 
 
+def templates(*names):
+    """The templates of these names."""
+    return [f"paper/templates/{name}.j2" for name in names]
+
+
+def figure(name):
+    """Of a figure: what `report` shows, and the picture of the page."""
+    path = f"{PAPER}/figures/{name}"
+    return [shown(f"{path}.pdf", "Figures", figure=name), f"{path}.png"]
+
+
 def asked_for(wildcards):
     """A file that is newer than what was collected, if that is not what would be collected now.
 

@@ -16,6 +16,8 @@ rule dataset:
         f"{LOGS}/dataset/{{domain}}.log",
     benchmark:
         f"{BENCHMARKS}/dataset/{{domain}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         gpu=0,

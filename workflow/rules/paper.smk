@@ -39,17 +39,6 @@ FIGURE_MODULES = [figure_module(name) for name in figure_names(CONFIG)]
 TABLE_MODULES = [table_module(name) for name in table_names(CONFIG)]
 
 
-def templates(*names):
-    """The templates of these names."""
-    return [f"paper/templates/{name}.j2" for name in names]
-
-
-def figure(name):
-    """Of a figure: what `report` shows, and the picture of the page."""
-    path = f"{PAPER}/figures/{name}"
-    return [shown(f"{path}.pdf", "Figures", figure=name), f"{path}.png"]
-
-
 # A rule's name: what `trqam render` is asked for, the modules that make it, its other inputs, its outputs.
 PARTS = {
     f"figure_{name}": (
@@ -131,6 +120,8 @@ rule collect:
     benchmark:
         f"{BENCHMARKS}/collect.tsv"
     localrule: True
+    conda:
+        "../../environment.yml"
     threads: 1
     params:
         trqam=TRQAM,
@@ -153,6 +144,8 @@ for part, (kind, modules, others, outputs) in PARTS.items():
         benchmark:
             f"{BENCHMARKS}/{kind.replace(' ', '/')}.tsv"
         localrule: True
+        conda:
+            "../../environment.yml"
         threads: 1
         params:
             command=f"{TRQAM} render {kind}",

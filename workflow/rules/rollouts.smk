@@ -26,6 +26,8 @@ rule rollouts:
         f"{LOGS}/rollouts/{{task}}.log",
     benchmark:
         f"{BENCHMARKS}/rollouts/{{task}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         gpu=0,

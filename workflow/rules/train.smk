@@ -17,6 +17,8 @@ rule pretrain:
         f"{LOGS}/pretrain/{{domain}}.log",
     benchmark:
         f"{BENCHMARKS}/pretrain/{{domain}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         gpu=GPUS,
@@ -45,6 +47,8 @@ for stage, block in product(("offline", "online"), BLOCKS):
             f"{LOGS}/{stage}/{{task}}_{{method}}_seeds{block[0]}to{block[-1]}.log",
         benchmark:
             f"{BENCHMARKS}/{stage}/{{task}}_{{method}}_seeds{block[0]}to{block[-1]}.tsv"
+        conda:
+            "../../environment.yml"
         threads: max(1, CONFIG.scale.env_workers)  # the trainer mostly waits while they step
         resources:
             gpu=GPUS,
