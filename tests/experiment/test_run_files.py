@@ -17,8 +17,9 @@ from trqam.experiment import run as runs
 from trqam.experiment import verdict
 from trqam.experiment.files import write_json
 from trqam.experiment.folder import cell_of, pretraining_cell, refuse_lone
-from trqam.report.collect import RECORD, TABLES, collect, outdated_stamp
+from trqam.report.collect import collect, outdated_stamp
 from trqam.report.collected import Collected
+from trqam.report.record import RECORD, TABLES
 from trqam.training.blocks import pretrain, train
 from trqam.training.trainer import Trainer
 

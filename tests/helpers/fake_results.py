@@ -8,7 +8,7 @@ import pandas as pd
 from trqam.config import load as configuration
 from trqam.config.load import domain_of
 from trqam.experiment.files import write_atomically, write_json
-from trqam.report import collect
+from trqam.report import record
 from trqam.report.collected import Collected, read_reported
 
 COLUMNS = [
@@ -147,7 +147,7 @@ def write(config, folder) -> None:
     write_atomically(folder / "runs.csv", made.runs.assign(digest=digests).to_csv(index=False))
     write_json(folder / "datasets.json", made.datasets)
     write_json(folder / "manifests.json", made.manifests)
-    collect.record(config, folder, "nothing: the results are invented")
+    record.record(config, folder, "nothing: the results are invented")
 
 
 def manifests() -> dict:

@@ -34,14 +34,14 @@ from trqam.config.schema import Name, Natural
 from trqam.config.strict import Strict, convert, read_record, shown
 from trqam.experiment.files import refuse_foreign, temporary_name, write_atomically, write_json, writing
 from trqam.experiment.provenance import provenance
-from trqam.report import collect, latex
 from trqam.report import imported as published
+from trqam.report import latex, record
 from trqam.report.collected import REPORTED
 from trqam.report.selection import CLAIMS, IMPORTED, imported_tables
 
 FORMAT = 2
 MANIFEST, REBUILT = "MANIFEST.json", "REBUILT.json"
-COLLECTED = (*collect.TABLES, collect.RECORD)
+COLLECTED = (*record.TABLES, record.RECORD)
 TABLES = {"domains_file": "config/domains.yaml", "methods_file": "config/methods.yaml"}
 REQUIRED = {"config/scale.yaml", *TABLES.values(), "paper/reported.csv", *(f"paper/{name}" for name in COLLECTED)}
 REQUIRED |= {"config/claims.yaml", "config/paper.yaml"}
@@ -87,7 +87,7 @@ def pack(config: Config, folder: str | Path, out: str | Path, imported: str | Pa
     refuse_foreign(out, lambda p: read(p)[0].scale == scale, f"archive of the scale {scale}", "give another --out")
     sources = _sources(config, Path(folder), imported)
     published.load(imported)  # what cannot be read again is not packed
-    collect.check(config, Path(folder))
+    record.check(config, Path(folder))
     contents = {name: read_bytes(path) for name, path in sorted(sources.items())}
     now, written = map(msgspec.to_builtins, (config.scale, configuration.read_scale(config.path)))
     manifest = Manifest(

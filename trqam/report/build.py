@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trqam.config.errors import UserError
 from trqam.config.load import Config
-from trqam.report import collect, facts, figures, html, latex, tables
+from trqam.report import facts, figures, html, latex, record, tables
 from trqam.report.claims import judge as claims
 from trqam.report.collected import Collected
 from trqam.report.selection import figure_names, table_names
@@ -61,7 +61,7 @@ class Build:
         needed = [self.folder / name for name in ("figures", "tables", "facts.tex", "theory_facts.tex")]
         if missing := [path for path in needed if not path.exists()]:
             raise UserError(f"{missing[0]}: missing; render the facts, tables and figures first")
-        collect.check(self.config, self.folder)
+        record.check(self.config, self.folder)
         parts = [path for part in ("figures", "tables") for path in sorted((self.folder / part).glob("*.*"))]
         for path in (*parts, self.folder / "facts.tex", self.folder / "theory_facts.tex"):
             if path.is_file():

@@ -1,9 +1,4 @@
-"""From per-seed files to one tidy table, refusing to mix results of different configurations.
-
-`collected.json` beside the tables says what they were made from and for, so that nothing else is printed: it holds the
-checksum of each table, a fingerprint of what the configuration asks results for, and one of the manifests and dataset
-cards that were read. Whoever prints a number checks the first two; Snakemake also the third.
-"""
+"""From per-seed files to one tidy table, refusing to mix results of different configurations."""
 
 import hashlib
 import sys
@@ -12,34 +7,22 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from trqam.config.errors import UserError
 from trqam.config.load import Config, domain_of
-from trqam.config.reading import read_bytes, seal, sha256
+from trqam.config.reading import read_bytes, seal
 from trqam.config.strict import read_record
 from trqam.experiment import verdict
 from trqam.experiment.files import write_atomically, write_json
 from trqam.experiment.folder import Cell, cell_of, pretraining_cell
 from trqam.experiment.published import read_run
 from trqam.experiment.verdict import Part, unknown
+from trqam.report.record import AGAIN, RECORD, Record, asked_for, check, record
 
 if TYPE_CHECKING:  # it takes long to import, and Snakemake needs none
     import pandas
 
-TABLES = ("metrics.csv", "runs.csv", "datasets.json", "manifests.json")
-RECORD = "collected.json"
-AGAIN = "run `trqam collect` again"
 SHARED = ("git_commit", "git_changes", "versions", "hardware", "code", "resumed")  # by many manifests
 INWARD = ("sha256", "shapes", "shards")  # of a card, for machines alone
-
-
-class Record(msgspec.Struct):
-    """collected.json."""
-
-    asked_for: str
-    made_from: str
-    files: dict[str, str]
 
 
 def collect(config: Config, out: Path, mixed: bool = False) -> None:
@@ -146,36 +129,6 @@ def _card(config: Config, domain: str) -> dict[str, Any]:
     again = f"run `trqam generate {domain}` (or convert the official files) again"
     card = read(config.data_directory(domain) / "card.json", domain, again)
     return {key: value for key, value in card.items() if key not in INWARD}
-
-
-def record(config: Config, folder: Path, made: str) -> None:
-    """Writes collected.json beside the tables; ``made`` as `made_from` gives it."""
-    files = {name: sha256(folder / name) for name in TABLES}
-    write_json(folder / RECORD, {"asked_for": asked_for(config), "made_from": made, "files": files})
-
-
-def check(config: Config, folder: Path) -> dict[str, bytes]:
-    """The tables in ``folder``; a UserError unless they are what `collect` wrote for this configuration."""
-    if missing := [folder / name for name in (*TABLES, RECORD) if not (folder / name).is_file()]:
-        raise UserError(f"{missing[0]}: missing; run `trqam collect` first")
-    said = read_record(folder / RECORD, Record, AGAIN)
-    contents = {name: read_bytes(folder / name, fix=AGAIN) for name in TABLES}
-    for name, content in contents.items():
-        if said["files"].get(name) != hashlib.sha256(content).hexdigest():
-            raise UserError(f"{folder / name}: not what `trqam collect` wrote (checksum); {AGAIN}")
-    if said["asked_for"] != asked_for(config):
-        other = f"give the --config and --set that it was made with, or {AGAIN}"
-        raise UserError(f"{folder / RECORD}: made for another configuration than {config.path} has now; {other}")
-    return contents
-
-
-def asked_for(config: Config) -> str:
-    """A fingerprint of what a configuration asks results for: cells, stages, seeds, and all that decides a number."""
-    asked: list[Any] = [config.scale.seeds]
-    for task, method in config.cells:
-        run = config.run(task, method)
-        asked.append([task, method, *((stage, run.digest(stage)) for stage in config.stages(method))])
-    return seal(asked)
 
 
 def made_from(config: Config, parts: Iterable[Part]) -> str:

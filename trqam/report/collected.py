@@ -16,7 +16,7 @@ from trqam.config.strict import read_record, shown
 from trqam.config.wording import task_label
 from trqam.experiment import files
 from trqam.report import imported as published
-from trqam.report.collect import AGAIN, check
+from trqam.report.record import AGAIN, check
 from trqam.report.selection import CLAIMS, IMPORTED, PAPER
 
 REPORTED = PAPER / "reported.csv"
