@@ -130,6 +130,7 @@ class Browser:
         }})()""")
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+        self.run("new Promise(done => setTimeout(done, 50))")  # what unfolds tells the page so a moment later
 
     def size(self, width: int, height: int) -> None:
         """The window, in CSS pixels."""
