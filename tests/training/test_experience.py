@@ -77,7 +77,7 @@ def test_online_the_shard_changes_and_new_transitions_stay(tmp_path):
     """As the authors' buffer: they overwrite its old part with the next shard."""
     run = run_of(sampling="shards", offline_steps=2000, batch_size=2000)
     dataset = dataset_of_lengths(EPISODES, shards=(1, 2, 1))
-    dataset._arrays["actions"] = dataset._arrays["actions"][:, :2]  # of the point
+    dataset.raw["actions"] = dataset.raw["actions"][:, :2]  # of the point
     online = Online(run, dataset, [0], [tmp_path / "replay.bin"], None)
     try:
         for step in range(1, 41):
