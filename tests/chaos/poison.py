@@ -117,8 +117,9 @@ def _poisoned(world: World, unpruned: Path, stage: str, dose: Dose) -> Event:
     record = read_json(cell / "run/diverged.json") if (cell / "run/diverged.json").exists() else {"rows": [None]}
     if record["rows"][-1] != {"step": noticed, "status": "DIVERGED"}:
         problems.append(f"last row {record['rows'][-1]}, not DIVERGED at {noticed}")
-    good = max(checkpoint.steps(directory), default=-1)
-    tensors = checkpoint.load(directory, good)[0]
+    saved = checkpoint.Checkpoints(directory)
+    good = max(saved.steps, default=-1)
+    tensors = saved.load(good)[0]
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         problems.append(f"the checkpoint of step {good} is not finite")
     if stage != "pretrain":

@@ -184,7 +184,7 @@ def directories(place: Path, stage: str) -> list[Path]:
 
 def newest(place: Path, stage: str) -> int:
     """The newest step that all runs of a stage have an undamaged checkpoint of; -1 where there is none."""
-    common = set.intersection(*({*checkpoint.steps(directory)} for directory in directories(place, stage)))
+    common = set.intersection(*({*checkpoint.Checkpoints(directory).steps} for directory in directories(place, stage)))
     return max(common, default=-1)
 
 

@@ -35,7 +35,7 @@ def test_two_generations_are_kept_and_a_step_gone_back_behind_is_forgotten(tmp_p
         save(tmp_path, step)
     assert names(tmp_path) == [*both(10), *both(15)]
     save(tmp_path, 12)
-    assert checkpoint.steps(tmp_path) == [12, 10]
+    assert checkpoint.Checkpoints(tmp_path).steps == [12, 10]
 
 
 def test_what_a_kill_parted_from_its_record_goes_with_the_next_save(tmp_path):
@@ -51,12 +51,12 @@ def test_a_damaged_generation_is_named_and_all_damaged_is_an_error(tmp_path, cap
     for step in (5, 10):
         save(tmp_path, step)
     (tmp_path / both(10)[damaged]).write_bytes(b"{}")
-    assert checkpoint.steps(tmp_path) == checkpoint.steps(tmp_path) == [5]
+    assert checkpoint.Checkpoints(tmp_path).steps == checkpoint.Checkpoints(tmp_path).steps == [5]
     (warning,) = capsys.readouterr().err.splitlines()
     assert both(10)[damaged] in warning
     (tmp_path / both(5)[damaged]).write_bytes(b"{}")
     with pytest.raises(UserError, match=r"no undamaged checkpoint is left in .* `trqam clean`"):
-        checkpoint.steps(tmp_path)
+        _ = checkpoint.Checkpoints(tmp_path).steps
 
 
 @pytest.mark.parametrize("write", [1, 2, 3])
@@ -65,9 +65,9 @@ def test_other_tensors_of_a_saved_step_replace_them_under_any_kill(tmp_path, wri
     save(tmp_path, 20)
     replace = lambda: checkpoint.save(tmp_path, 20, tensors(0), {"rows": [20], "kept": "policy"}, keep=1)  # noqa: E731
     assert killed(replace, files, "publish", write)
-    assert checkpoint.load(tmp_path, 20)[1]["rows"] == [20]
+    assert checkpoint.Checkpoints(tmp_path).load(20)[1]["rows"] == [20]
     replace()
-    found, record = checkpoint.load(tmp_path, 20)
+    found, record = checkpoint.Checkpoints(tmp_path).load(20)
     assert not found["online/critic"].any()
     assert record["kept"] == "policy"
     sweep(tmp_path)
@@ -151,7 +151,7 @@ def test_a_share_that_cannot_wait_for_the_disk_is_no_failure(tmp_path, monkeypat
     with lock.held([tmp_path / "run" / "lock"]):
         assert lock.standing(tmp_path / "run" / "lock")[0] == "held"
     save(tmp_path, 5)
-    assert checkpoint.steps(tmp_path) == [5]
+    assert checkpoint.Checkpoints(tmp_path).steps == [5]
     assert not list(tmp_path.rglob(".*"))
 
 
@@ -185,4 +185,4 @@ def test_a_folder_named_as_a_checkpoint_is_not_deleted(tmp_path):
     for step in (5, 10):
         save(tmp_path, step)
     assert (tmp_path / "step000000003.json").is_dir()
-    assert checkpoint.steps(tmp_path) == [10, 5]
+    assert checkpoint.Checkpoints(tmp_path).steps == [10, 5]

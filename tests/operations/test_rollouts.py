@@ -208,7 +208,7 @@ def test_a_film_goes_as_its_evaluation_did(here, monkeypatch):
 
 def resave(run, **changes):
     """Seals the record again, with another configuration."""
-    tensors, record = checkpoint.load(run / "run/online", 20)
+    tensors, record = checkpoint.Checkpoints(run / "run/online").load(20)
     record["configuration"] |= changes
     checkpoint.save(run / "run/online", 20, tensors, record)
 

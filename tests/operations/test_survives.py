@@ -225,7 +225,7 @@ def test_what_a_synchroniser_or_an_editor_leaves_is_left_alone(model, looks, cap
     assert checkpoint.recorded(begun.directory("offline")) == [12_345_678_901, 10, 5]
     checkpoint.prune(begun.directory("offline"), 10, keep=2)
     with locked([begun]):
-        assert checkpoint.steps(begun.directory("offline")) == [10, 5]
+        assert checkpoint.Checkpoints(begun.directory("offline")).steps == [10, 5]
     train(loaded, POINT, "trqam", "offline", [0])
     assert saved_policy.load(cell_of(loaded, POINT, "trqam", 0).path).stage == "online"
     assert "finished; not trained again" in capsys.readouterr().err

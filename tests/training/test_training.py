@@ -305,7 +305,7 @@ def test_a_finished_cell_keeps_its_policy_and_its_numbers(load):
             assert (cells[0].path / f"{stage}.csv").read_bytes() == (cells[1].path / f"{stage}.csv").read_bytes()
             size = [sum(f.stat().st_size for f in cell.directory(stage).glob("*.safetensors")) for cell in cells]
             assert size[1] < 0.3 * size[0]
-            (tensors,) = [checkpoint.load(cells[1].directory(stage), 20)[0]]
+            (tensors,) = [checkpoint.Checkpoints(cells[1].directory(stage)).load(20)[0]]
             assert {name.split("/")[1] for name in tensors if name.startswith("online")} == {"finetuned"}
         assert not (cells[1].directory("online") / "replay.bin").exists()
         manifest = (cells[1].path / "online.json").read_bytes()

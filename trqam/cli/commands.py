@@ -224,7 +224,7 @@ def rollouts(arguments: Namespace, config: Config) -> None:
         config.run(arguments.task, method)
         directory = cell_of(config, arguments.task, method, STRIP_SEED).directory(config.stages(method)[-1])
         for step in checkpoint.recorded(directory)[:1]:
-            checkpoint.verify(directory, step)
+            checkpoint.Checkpoints(directory).record(step)
     trouble = camera.prepare()  # before anything imports an environment
     if trouble:
         print(f"trqam: warning: {trouble}; everything else goes on", file=sys.stderr)

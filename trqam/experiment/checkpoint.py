@@ -151,21 +151,6 @@ def warn(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def steps(directory: Path) -> list[int]:
-    """As of `Checkpoints`."""
-    return Checkpoints(directory).steps
-
-
-def load(directory: Path, step: int) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
-    """As of `Checkpoints`."""
-    return Checkpoints(directory).load(step)
-
-
-def verify(directory: Path, step: int) -> None:
-    """A UserError if the checkpoint is damaged."""
-    Checkpoints(directory).record(step)
-
-
 def step_file(step: int, suffix: str = ".json") -> str:
     """The name of a checkpoint's record (`.json`) or tensors (`.safetensors`)."""
     return f"step{step:09d}{suffix}"

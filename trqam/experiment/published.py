@@ -68,7 +68,7 @@ class Manifest(Environment, kw_only=True):
 def publish(cell: Cell, run: Run, stage: str, record: dict[str, Any]) -> None:
     """Writes a finished stage's files from its record: the same bytes every time, the manifest last."""
     rows, timing = record["rows"], record["timing"]
-    times = _csv(_timing(cell, run, record), TIMING_COLUMNS)
+    times = _csv(_timing(cell, record), TIMING_COLUMNS)
     if record["stage"] != stage:  # diverged in an earlier stage: this one never began
         rows, timing = [{"step": 0, "status": "DIVERGED"}], []
         record = {**record, "configuration": run.resolved(stage), "digest": run.digest(stage)}
@@ -88,7 +88,7 @@ def publish(cell: Cell, run: Run, stage: str, record: dict[str, Any]) -> None:
     write_json(cell.path / f"{stage}.json", {**manifest, "seal": seal(manifest)})
 
 
-def _timing(cell: Cell, run: Run, record: dict[str, Any]) -> list[dict[str, Any]]:
+def _timing(cell: Cell, record: dict[str, Any]) -> list[dict[str, Any]]:
     """Timing rows of all stages that have a record, whichever of them is published; a lost one must not keep a
     finished stage from its files."""
     rows = []

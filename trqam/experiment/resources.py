@@ -17,14 +17,14 @@ from trqam.config.strict import Strict, convert
 from trqam.experiment.files import refuse_foreign, write_json
 
 
-class Request(Strict, frozen=True):
+class Request(Strict):
     """Minutes and megabytes (10^6 bytes) that a job asks for at its first attempt."""
 
     runtime: int
     mem_mb: int
 
 
-class Requests(Strict, frozen=True):
+class Requests(Strict):
     """One request a kind of job; ``longest``: minutes that the cluster allows a job at most, null: any."""
 
     measured_on: str

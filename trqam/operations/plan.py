@@ -7,7 +7,6 @@ Evaluations are counted with episodes of full length, so hours are an upper end.
 """
 
 import math
-import os
 import platform
 import sys
 import time
@@ -25,7 +24,7 @@ from trqam.config.wording import count, thousands, weight
 from trqam.data.fetch import official_files
 from trqam.data.generate import EPISODE_TRANSITIONS, STATE
 from trqam.data.store import dtype
-from trqam.environments import ogbench_tasks
+from trqam.environments import ogbench_tasks, processes
 from trqam.experiment.resources import DEFAULTS, Request, Requests
 from trqam.networks.replicas import device_of, replicas_at_once
 from trqam.operations.bench.cases import Case, Size, Updates, resident_peak, seconds_a_unit
@@ -92,7 +91,7 @@ class Costs:
 
 def plan(config: Config, cores: int | None = None, costs: Costs | None = None) -> list[str]:
     """The lines of the plan, a table and what follows from it; measures first, unless given the ``costs``."""
-    costs, cores = costs or measure(config), cores or len(os.sched_getaffinity(0))
+    costs, cores = costs or measure(config), cores or processes.cores()
     lines, scale = costs.stages, config.scale
     final, total = sum(line.disk for line in lines), sum(line.seconds for line in lines)
     peak = costs.data.disk + costs.cloning.disk + max(costs.disk, final)

@@ -53,14 +53,14 @@ PACKAGES = ("jinja2", "matplotlib", "msgspec", "numpy", "pandas", "rendercv-tiny
 OTHER = "name another folder with --out"
 
 
-class Member(Strict, frozen=True):
+class Member(Strict):
     """What a member must be."""
 
     sha256: str
     size: Natural
 
 
-class Manifest(Strict, frozen=True):
+class Manifest(Strict):
     """MANIFEST.json: ``files`` are the configuration files' names as the paper prints them."""
 
     format: int

@@ -1,6 +1,5 @@
 """The paper's parts from what was collected, each by itself (for Snakemake) or all of them in this process."""
 
-import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from trqam.config.errors import UserError
 from trqam.config.load import Config
+from trqam.environments.processes import cores
 from trqam.report import facts, figures, html, latex, record, tables
 from trqam.report.claims import judge as claims
 from trqam.report.collected import Collected
@@ -74,7 +74,7 @@ class Build:
         print("making all figures, tables, the page and the PDF: about a minute", file=sys.stderr)
         with ExitStack() as stack:
             theory = self.theory
-            if (processors or _processors()) > 1:
+            if (processors or cores()) > 1:
                 pool = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
                 theory = pool.submit(_write_theory, self.folder).result
             for name in figure_names(self.config):
@@ -83,11 +83,6 @@ class Build:
                 self.table(name)
             for part in (self.claims, self.facts, theory, self.html, self.pdf):
                 part()
-
-
-def _processors() -> int:
-    """Those that this process may use, where the system tells it."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_theory(folder: Path) -> None:

@@ -74,10 +74,10 @@ def read_arrays(path: str | Path) -> dict[tuple[str, str], np.ndarray]:
 
 def unpickled(content: bytes) -> Any:
     """The object of stand-ins that the pickle leaves; raises Refused."""
-    file = io.BytesIO(content)
+    file, needed = io.BytesIO(content), frozenset(NEEDED.split())
     try:
         for number, (opcode, _, _) in enumerate(pickletools.genops(content)):
-            if opcode.name not in NEEDED.split():
+            if opcode.name not in needed:
                 raise Refused(f"holds the instruction {opcode.name}, which no array needs")
             if number >= INSTRUCTIONS:
                 raise Refused(f"holds more than {INSTRUCTIONS} instructions")

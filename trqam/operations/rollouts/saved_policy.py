@@ -138,7 +138,8 @@ def load(
     directory, step = Cell(folder, 0).directory(stage), found[stage]
     if step is None:
         raise UserError(f"{directory}: no checkpoint; train this stage, or name a run's folder such as {EXAMPLE}")
-    tensors, record = checkpoint.load(directory, step)  # the newest, damaged or not: an older one is another policy
+    # The newest, damaged or not: an older one is another policy.
+    tensors, record = checkpoint.Checkpoints(directory).load(step)
     run = _run(record, stage, directory, task, flow_steps)
     observation_size, action_size = sizes(run.task)
     agent = make_agent(run, observation_size, action_size)

@@ -22,7 +22,7 @@ from trqam.report.statistics import round_half_up
 Published = dict[str, Any]
 
 
-class Threshold(Strict, frozen=True):
+class Threshold(Strict):
     """A number of a rule; ``ours`` if the paper does not give it."""
 
     value: float
@@ -36,7 +36,7 @@ class Threshold(Strict, frozen=True):
         return number if self.unit == "factor" else f"{number} {'%' if self.unit == 'share' else self.unit}"
 
 
-class Needs(Strict, frozen=True):
+class Needs(Strict):
     """What must have run before a claim can be judged."""
 
     scope: Literal["paper", "any"]
@@ -47,7 +47,7 @@ class Needs(Strict, frozen=True):
     budgets: int = 0
 
 
-class Claim(Strict, frozen=True):
+class Claim(Strict):
     """One claim; config/claims.yaml explains each key."""
 
     title: str
@@ -70,7 +70,7 @@ Inside = Annotated[
 ]
 
 
-class PaperScale(Strict, frozen=True):
+class PaperScale(Strict):
     """The scale file of the paper, and which of its keys a run must share to be at the paper's scale."""
 
     file: Inside
@@ -78,7 +78,7 @@ class PaperScale(Strict, frozen=True):
     online_keys: list[str]
 
 
-class Interval(Strict, frozen=True):
+class Interval(Strict):
     """How intervals are made."""
 
     level: Annotated[float, msgspec.Meta(gt=0, lt=1)]
@@ -86,7 +86,7 @@ class Interval(Strict, frozen=True):
     narrow_below: Threshold
 
 
-class Claims(Strict, frozen=True):
+class Claims(Strict):
     """All of config/claims.yaml."""
 
     paper: str
