@@ -10,6 +10,13 @@ from trqam.config.errors import UserError
 from trqam.environments.processes import cores, in_processes
 
 
+@pytest.fixture(autouse=True)
+def nobody_left():
+    before = set(multiprocessing.active_children())
+    yield
+    assert set(multiprocessing.active_children()) <= before
+
+
 def square(number):
     time.sleep(0.01 * (number % 3))
     return number**2, os.getpid()
@@ -32,7 +39,6 @@ def test_every_item_once_however_many_workers(workers):
     results = list(in_processes(square, range(7), workers))
     assert sorted(value for value, _ in results) == [n**2 for n in range(7)]
     assert (os.getpid() in {pid for _, pid in results}) == (workers == 1)
-    assert not multiprocessing.active_children()
     assert list(in_processes(square, [], workers)) == []
 
 
@@ -43,14 +49,12 @@ def test_every_item_once_however_many_workers(workers):
 def test_failures_are_raised_here_and_end_all_workers(items, error, message):
     with pytest.raises(error, match=message):
         list(in_processes(fail, items, 2))
-    assert not multiprocessing.active_children()
 
 
 def test_workers_end_with_the_generator():
     made = in_processes(fail, [1, 9], 2)
     assert next(made) == 1
     made.close()
-    assert not multiprocessing.active_children()
 
 
 def test_cores_are_those_that_this_process_may_use():

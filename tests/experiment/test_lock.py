@@ -88,7 +88,9 @@ def test_the_lock_of_a_killed_process_is_taken_over(buried, path, capsys):
     child.go()
     assert child.outcome == "+"
     os.kill(child.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, child.pid, os.WEXITED | (0 if buried else os.WNOWAIT))
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    if buried:
+        child.process.join()
     assert standing(path)[0] == "stale"
     with held([path]):
         assert standing(path)[0] == "held"
