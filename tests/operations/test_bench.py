@@ -176,17 +176,6 @@ def test_a_gpu_counts_the_clock_and_is_judged_elsewhere():
     assert tables.verdicts(recorded([measured], gpu="a card")) == []
 
 
-def test_two_builds_stand_side_by_side():
-    before, after = recorded([row(seconds=(2.0,)), row(replicas=2)]), recorded([row(seconds=(0.5,)), row("small")])
-    lines = tables.compared(before, after).splitlines()
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
-    assert [line for line in cells if line[0].startswith("g: ")] == [
-        ["g: trqam, R = 1, eager", "0.5", "2", "4.00", "--", "--", "7", "7", "3", "3"]
-    ]
-    assert "NOT the same machine" not in "".join(lines)
-    assert "NOT the same machine" in tables.compared(before, msgspec.structs.replace(after, hardware={"cpu": "x"}))
-
-
 def call(monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", ["trqam", "--config", "tests/tiny.yaml", "bench", *map(str, words)])
     __main__.main()

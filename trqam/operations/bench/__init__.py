@@ -52,7 +52,6 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--out", type=path, metavar="FILE", help="default: benchmarks/results/HARDWARE-COMMIT.json")
     add("--force", action="store_true", help="replace the file")
     add("--show", type=path, metavar="FILE", help="measure nothing; print what FILE holds")
-    add("--compare", type=path, metavar="FILE", help="print FILE beside what was measured, or --show's")
 
 
 def chosen(arguments: argparse.Namespace) -> Options:
@@ -63,14 +62,10 @@ def chosen(arguments: argparse.Namespace) -> Options:
 
 
 def run(arguments: argparse.Namespace, config: Config) -> None:
-    """All that was asked for; what a mistake would stop is read before anything is measured."""
+    """Measure, or read what was measured, and print it."""
     from trqam.operations.bench import record, tables
 
-    before = record.load(arguments.compare) if arguments.compare else None
-    found = record.load(arguments.show) if arguments.show else _measured(arguments, config)
-    print(tables.described(found))
-    if before:
-        print("", tables.compared(before, found), sep="\n")
+    print(tables.described(record.load(arguments.show) if arguments.show else _measured(arguments, config)))
 
 
 def _measured(arguments: argparse.Namespace, config: Config) -> "Record":

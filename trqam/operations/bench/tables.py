@@ -1,5 +1,4 @@
-"""A record, or two of them side by side, as Markdown that is also readable on a terminal; and what speed is asked for,
-with whether a record has it."""
+"""A record as Markdown that is also readable on a terminal; and what speed is asked for, with whether it has that."""
 
 from collections.abc import Callable
 from statistics import median
@@ -113,24 +112,6 @@ def _group(record: Record, name: str) -> str:
     ]
     between = f"products between the turns: {', '.join(peaks)}"
     return f"**{name}** ({record.sizes[rows[0].size]}); {between}\n\n" + markdown(header, cells)
-
-
-def compared(before: Record, after: Record) -> str:
-    """Rows that both have, with the factor from the first to the second."""
-    header = ["", "replica-updates/s", "then", "factor", "of GEMM", "then", "operators", "then", "MB", "then"]
-    old, rows = {row.key: row for row in before.rows}, []
-    for row in after.rows:
-        if was := old.get(row.key):
-            label = f"{row.group}: {row.method}, R = {row.replicas}, {row.mode}"
-            rates = [r.replicas * r.updates for r in (was, row)]
-            facts = zip(_facts(before, was), _facts(after, row), strict=True)
-            factor = f"{rates[1] / rates[0]:.2f}"
-            rows.append([label, *map(number, rates), factor, *(cell for pair in facts for cell in pair)])
-    parts = [f"`{before.git_commit[:8]}` ({before.created}), then `{after.git_commit[:8]}` ({after.created})."]
-    if before.hardware != after.hardware:
-        parts.append(f"NOT the same machine: {before.hardware}, then {after.hardware}.")
-    parts.append(markdown(header, rows) if rows else "No case was measured in both.")
-    return "\n\n".join(parts)
 
 
 def _facts(record: Record, row: Measurement) -> list[str]:
