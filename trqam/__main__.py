@@ -101,7 +101,7 @@ def parser() -> Parser:
     added.add_argument("--mixed", action="store_true", help="accept and mark runs that do not belong together")
     added.add_argument("--folder", type=path, help="default: results/SCALE/paper")
     added = command(commands.render)
-    added.add_argument("what", choices=("figure", "table", "claims", "facts", "theory", "pdf", "html"))
+    added.add_argument("what", choices=("figure", "table", "claims", "facts", "theory", "toy", "pdf", "html"))
     added.add_argument("name", nargs="?", help="of the figure or table")
     added.add_argument("--folder", type=path, help="where `trqam collect` wrote to (default: results/SCALE/paper)")
     added = command(commands.archive)

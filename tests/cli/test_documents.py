@@ -40,7 +40,7 @@ def test_the_command_line_takes_every_command_that_is_shown(document, text):
 @pytest.mark.parametrize(("document", "text"), commands("snakemake"))
 def test_snakemake_takes_every_command_that_is_shown_and_no_option_swallows_the_target(document, text):
     arguments = get_argument_parser().parse_args(words(text))
-    targets = {word for word in words(text) if word in ("paper", "theory") or word.startswith("results/")}
+    targets = {word for word in words(text) if word in ("paper", "theory", "toy") or word.startswith("results/")}
     assert set(arguments.targets) == targets
     for path in arguments.configfile or []:
         assert path.name == "FILE" or (ROOT / path).is_file()

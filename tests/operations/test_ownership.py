@@ -38,6 +38,7 @@ PLACES = (
 )
 # A folder in which everything has a name that some command writes.
 INSIDE = (
+    *("toy_facts.tex", "toy.csv", "figures/toy.pdf"),
     *("metrics.csv", "runs.csv", "datasets.json", "manifests.json", "collected.json", "claims.json", "facts.tex"),
     *("theory_facts.tex", "paper.pdf", "report.html", "figures/theory.pdf", "figures/theory.png", "MANIFEST.json"),
     *("figures/overall_bars.pdf", "tables/success.tex", "latex/main.tex", "rollouts/<TASK>.png"),
@@ -47,7 +48,7 @@ INSIDE = (
     *("paper/paper.pdf", "config/scale.yaml", "imported/authors.csv"),
 )
 OUTS = ("notes.txt", "thesis.zip", "config/own.yaml", "scale.yaml", "link", "dangling", "foreign", "folder-link")
-KINDS = ("pdf", "facts", "claims", "theory", "html", "table success", "figure overall_bars")
+KINDS = ("pdf", "facts", "claims", "theory", "toy", "html", "table success", "figure overall_bars")
 RUNS = {
     "archive": [
         (2, "archive"),

@@ -197,7 +197,7 @@ def test_an_edit_of_any_module_of_the_report_plans_what_it_draws_and_nothing_els
     jobs = planned(snakemake(finished, "paper", "--configfile", "tests/tiny.yaml", "-n")).keys()
     path.write_text(content)
     drawn = {rule for rule, modules in inputs.items() if module in modules}
-    pictures = {rule for rule in drawn if rule.startswith(("figure_", "theory"))}
+    pictures = {rule for rule in drawn if rule.startswith(("figure_", "theory", "toy"))}
     expected = drawn | ({"html"} if pictures else set())
     expected |= {"pdf"} if pictures or any(rule.startswith(("table_", "facts")) for rule in drawn) else set()
     assert jobs == expected | ({"paper"} if expected else set())
@@ -210,7 +210,7 @@ def test_every_module_of_the_report_is_an_input_of_all_that_it_draws_and_of_noth
     printed = [table_module(name) for name in table_names(loaded)]
     modules = {f"figure_{name}": [figure_module(name)] for name in figure_names(loaded)}
     modules |= {f"table_{name}": [table_module(name)] for name in table_names(loaded)}
-    modules |= {name: [f"trqam.report.{name}"] for name in ("theory_figure", "facts", "html")}
+    modules |= {name: [f"trqam.report.{name}"] for name in ("theory_figure", "toy_figure", "facts", "html")}
     modules |= {"claims": ["trqam.report.claims.judge"], "pdf": ["trqam.report.latex"]}
     modules["facts"] += captions
     modules["html"] += [*captions, *printed]

@@ -260,7 +260,7 @@ def _made_in_order(runs: list[Standing], paper: Path) -> bool:
     """Whether all is newer than what it was made from, by which Snakemake goes: copies may have lost their times."""
     folder = paper.parent
     manifests = [path for s in runs if (path := s.cell.path / f"{s.stage}.json").is_file()]
-    drawn = [path for path in folder.glob("figures/*") if not path.name.startswith("theory")]  # which is of no run
+    drawn = [path for path in folder.glob("figures/*") if path.stem not in ("theory", "toy")]  # which are of no run
     steps = [manifests, [folder / "collected.json"], [*drawn, *folder.glob("tables/*")], [paper]]
     try:
         times = [[path.stat().st_mtime for path in step] for step in steps if step]

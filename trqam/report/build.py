@@ -16,6 +16,9 @@ from trqam.report.collected import Collected
 from trqam.report.selection import figure_names, table_names
 
 
+FACTS = ("facts.tex", "theory_facts.tex", "toy_facts.tex")
+
+
 class Build:
     """Reads from and writes to ``folder``, which `trqam collect` has filled.
 
@@ -51,6 +54,11 @@ class Build:
         print("computing and drawing the theory's figure: about 20 seconds", file=sys.stderr)
         _write_theory(self.folder)
 
+    def toy(self) -> None:
+        """figures/toy.pdf and .png and toy_facts.tex."""
+        print("training and drawing the idea in a plane: under a minute", file=sys.stderr)
+        _write_toy(self.folder)
+
     def html(self) -> None:
         """report.html, from the figures drawn before and the rollouts, if there are any."""
         html.render(self.collected, self.folder, self.folder / "report.html")
@@ -58,30 +66,30 @@ class Build:
     def pdf(self) -> None:
         """paper.pdf, from all the others."""
         build = self.folder / "latex"
-        needed = [self.folder / name for name in ("figures", "tables", "facts.tex", "theory_facts.tex")]
+        needed = [self.folder / name for name in ("figures", "tables", *FACTS)]
         if missing := [path for path in needed if not path.exists()]:
-            raise UserError(f"{missing[0]}: missing; render the facts, tables and figures first")
+            raise UserError(f"{missing[0]}: missing; render the facts, theory, toy, tables and figures first")
         record.check(self.config, self.folder)
         parts = [path for part in ("figures", "tables") for path in sorted((self.folder / part).glob("*.*"))]
-        for path in (*parts, self.folder / "facts.tex", self.folder / "theory_facts.tex"):
+        for path in (*parts, *(self.folder / name for name in FACTS)):
             if path.is_file():
                 latex.copy(path, build / path.relative_to(self.folder))
         latex.compile_pdf(latex.PAPER, build, self.folder / "paper.pdf")
 
     def everything(self, processors: int | None = None) -> None:
-        """All of it; the theory takes half of the time and no result, so it has a process of its own if one is free."""
+        """All of it; what takes no result takes most of the time, so it has a process of its own if one is free."""
         claims.claims(self.collected)  # remembered; what is wrong with the results or the claims is said at once
         print("making all figures, tables, the page and the PDF: about a minute", file=sys.stderr)
         with ExitStack() as stack:
-            theory = self.theory
+            theory, toy = self.theory, self.toy
             if (processors or cores()) > 1:
                 pool = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
-                theory = pool.submit(_write_theory, self.folder).result
+                theory, toy = (pool.submit(write, self.folder).result for write in (_write_theory, _write_toy))
             for name in figure_names(self.config):
                 self.figure(name)
             for name in table_names(self.config):
                 self.table(name)
-            for part in (self.claims, self.facts, theory, self.html, self.pdf):
+            for part in (self.claims, self.facts, theory, toy, self.html, self.pdf):
                 part()
 
 
@@ -89,3 +97,9 @@ def _write_theory(folder: Path) -> None:
     from trqam.report import theory_figure  # imports PyTorch, which takes longer than most parts
 
     theory_figure.write(folder)
+
+
+def _write_toy(folder: Path) -> None:
+    from trqam.report import toy_figure  # the same
+
+    toy_figure.write(folder)

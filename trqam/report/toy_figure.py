@@ -1,0 +1,152 @@
+"""The idea in one picture: where QAM goes as its temperature falls, and where a budget stops TRQAM.
+
+`toy_experiment` makes the numbers.
+"""
+
+from collections.abc import Iterable
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from trqam.config.wording import count, enumerated
+from trqam.experiment.files import write_atomically
+from trqam.report.drawing import DASHED, INK, WIDTH, log_axis, save
+from trqam.report.latex import escape
+from trqam.report.toy_experiment import NOISE, REWARDED, STEPS, Policies, Toy, table, true_return
+
+SEEDS = 10
+TEMPERATURES = (0.3, 1.0, 3.0, 10.0, 30.0)  # inverse, of QAM
+BUDGETS = (0.1, 0.25, 0.5, 1.0, 2.0)  # nats, of TRQAM
+ROWS = "toy.csv"
+SHOWN = (0, 2, 4)  # of either, as samples
+HEIGHT = 5.0  # inches
+SIDE, RESOLUTION = 1.05, 80  # of the plane that is shown, and its points along an axis
+QAM_COLOUR, TRQAM_COLOUR = "#d55e00", "#0072b2"
+VALUES: dict[str, Any] = {"cmap": "cividis", "vmin": -0.5, "vmax": 1.5, "shading": "gouraud", "rasterized": True}
+
+
+class Measured(NamedTuple):
+    """The trained policies, and of each method, setting and seed a row of ``rows`` (see `toy_experiment.table`)."""
+
+    toy: Toy
+    qam: Policies
+    trqam: Policies
+    rows: pd.DataFrame
+
+
+@cache
+def measure() -> Measured:
+    """All trainings, once a process (under a minute)."""
+    toy = Toy(range(SEEDS))
+    qam, trqam = toy.qam(TEMPERATURES), toy.trqam(BUDGETS)
+    parts = {"cloning": table(toy.cloned(), [0.0]), "qam": table(qam, TEMPERATURES), "trqam": table(trqam, BUDGETS)}
+    rows = pd.concat([part.assign(method=method) for method, part in parts.items()], ignore_index=True)
+    return Measured(toy, qam, trqam, rows)
+
+
+def write(folder: str | Path) -> None:
+    """Writes figures/toy.pdf and .png, toy.csv and, for the caption, toy_facts.tex; the same bytes each time."""
+    measured = measure()
+    save(partial(_figure, measured), Path(folder) / "figures" / "toy.pdf")
+    write_atomically(Path(folder) / ROWS, measured.rows.to_csv(index=False, float_format="%.6g"))
+    text = f"% Written by `trqam render toy`.\n\\newcommand{{\\factCaptionToy}}{{{escape(caption(measured.rows))}}}\n"
+    write_atomically(Path(folder) / "toy_facts.tex", text)
+
+
+def caption(rows: pd.DataFrame) -> str:
+    """What the figure shows, in the numbers of toy.csv."""
+    means = rows.groupby(["method", "setting"])[["return", "path_kl"]].mean()
+    qam, ours = means.loc["qam"], means.loc["trqam"]
+    seeds, cloned = count(rows.seed.nunique(), "seed"), _number(means.loc["cloning", "return"].item())
+    return (
+        f"The idea where it can be looked at: a bandit with actions in a plane, {seeds}, with the real agents and "
+        f"networks. The critic has seen {REWARDED} actions with noisy rewards (standard deviation {NOISE:g}). Above, "
+        "of the first seed: these actions, coloured by reward, and the cloned policy; the learned value, which errs "
+        "away from the data; what QAM draws at three inverse temperatures β, and TRQAM within three budgets ε. "
+        f"Contours: the true return. Below: true return and path KL after {STEPS} updates (line: mean over seeds; "
+        "band: from the lowest to the highest; dashed: cloning, and the budget). Over the inverse temperatures "
+        f"{_listed(qam.index)} QAM's return goes {_from_to(qam['return'])}, and its path KL {_from_to(qam.path_kl)} "
+        f"nats; over the budgets {_listed(ours.index)} TRQAM's goes {_from_to(ours['return'])}, and its path KL "
+        f"{_from_to(ours.path_kl)} nats. Cloning has {cloned}, and the best mode 1."
+    )
+
+
+def _listed(settings: Iterable[float]) -> str:
+    return enumerated([f"{setting:g}" for setting in settings])
+
+
+def _from_to(values: pd.Series) -> str:
+    """`from 0.39 to 0.07 (highest 0.45)`."""
+    ends = f"from {_number(values.iloc[0])} to {_number(values.iloc[-1])}"
+    return ends if values.is_monotonic_increasing else f"{ends} (highest {_number(values.max())})"
+
+
+def _number(value: float) -> str:
+    """Two digits after the point, one from ten on."""
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _figure(measured: Measured) -> Figure:
+    figure = plt.figure(figsize=(WIDTH, HEIGHT))
+    grid = figure.subplot_mosaic(
+        [["data", *(f"qam{i}" for i in SHOWN)], ["value", *(f"trqam{i}" for i in SHOWN)], ["rt", "kt", "rb", "kb"]],
+        height_ratios=(1, 1, 0.9),
+    )
+    toy = measured.toy
+    plane = np.stack(np.meshgrid(*[np.linspace(-SIDE, SIDE, RESOLUTION)] * 2), -1)
+    for name in ("data", "value", *(f"{kind}{i}" for kind in ("qam", "trqam") for i in SHOWN)):
+        _plane(grid[name], plane)
+    style: dict[str, Any] = {"s": 3, "linewidth": 0, "alpha": 0.6}
+    grid["data"].scatter(*toy.cloned().actions[0, 0].T, color="#555555", **style)
+    x, y = toy.rewarded[0].T
+    grid["data"].scatter(x, y, c=toy.rewards[0], cmap="cividis", vmin=-0.5, vmax=1.5, s=9, linewidth=0)
+    grid["data"].set_title("data and cloned policy")
+    assert measured.qam.value is not None
+    value = measured.qam.value(plane.reshape(-1, 2)).reshape(plane.shape[:2])
+    grid["value"].pcolormesh(plane[..., 0], plane[..., 1], value, zorder=0, **VALUES)
+    grid["value"].set_title("learned value")
+    for i in SHOWN:
+        grid[f"qam{i}"].scatter(*measured.qam.actions[i, 0].T, color=QAM_COLOUR, **style)
+        grid[f"qam{i}"].set_title(f"QAM, β = {TEMPERATURES[i]:g}")
+        grid[f"trqam{i}"].scatter(*measured.trqam.actions[i, 0].T, color=TRQAM_COLOUR, **style)
+        grid[f"trqam{i}"].set_title(f"TRQAM, ε = {BUDGETS[i]:g}")
+    of = {method: rows for method, rows in measured.rows.groupby("method")}
+    for name, method, colour in (("t", "qam", QAM_COLOUR), ("b", "trqam", TRQAM_COLOUR)):
+        x = "inverse temperature β" if name == "t" else "KL budget ε (nats)"
+        _curve(grid[f"r{name}"], of[method], "return", colour, x, "true return")
+        grid[f"r{name}"].axhline(of["cloning"]["return"].mean(), **DASHED)
+        grid[f"r{name}"].set(ylim=(0, 1))
+        _curve(grid[f"k{name}"], of[method], "path_kl", colour, x, "path KL (nats)")
+        grid[f"k{name}"].set(ylim=_kl_range(measured.rows), yscale="log")
+        log_axis(grid[f"k{name}"])
+    grid["kb"].plot(BUDGETS, BUDGETS, **DASHED)
+    return figure
+
+
+def _plane(axes: Axes, plane: np.ndarray) -> None:
+    """The square of actions with contours of the true return."""
+    axes.contour(
+        plane[..., 0], plane[..., 1], true_return(plane), levels=(0.1, 0.25, 0.5, 0.9), colors=INK, linewidths=0.4
+    )
+    axes.set(xlim=(-SIDE, SIDE), ylim=(-SIDE, SIDE), aspect="equal", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
+    axes.grid(visible=False)
+    axes.tick_params(labelsize=6)
+
+
+def _curve(axes: Axes, frame: pd.DataFrame, column: str, colour: str, x: str, y: str) -> None:
+    sns.lineplot(frame, x="setting", y=column, ax=axes, color=colour, errorbar=("pi", 100), marker="o", markersize=3)
+    axes.set(xlabel=x, ylabel=y)
+    log_axis(axes, "x")
+
+
+def _kl_range(rows: pd.DataFrame) -> tuple[float, float]:
+    """One axis for both methods."""
+    values = rows[rows.method != "cloning"].path_kl
+    return float(values.min()) / 1.5, float(values.max()) * 1.5
