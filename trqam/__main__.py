@@ -78,7 +78,7 @@ def parser() -> Parser:
     added.add_argument("name", nargs="?", help="a task, or a domain for its pretraining")
     added.add_argument("method", nargs="?")
     added.add_argument("--seed", type=whole(0, SEEDS), help="default: all")
-    added.add_argument("--outdated", action="store_true", help="all of other values, code or versions")
+    added.add_argument("--outdated", action="store_true", help="all of other values, code, versions or data")
     added.add_argument("--yes", action="store_true", help="delete without asking")
     added = command(commands.evaluate)
     added.set_defaults(configured=False)  # a run carries its own configuration

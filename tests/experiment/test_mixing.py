@@ -1,4 +1,4 @@
-"""Results of different code, versions or configurations: refused in one line, or accepted, marked and explained."""
+"""Results of different code, versions, data or configurations: refused in one line, or accepted and marked."""
 
 import shutil
 
@@ -10,7 +10,7 @@ from tests.training.test_stop import At
 from tests.training.test_training import POINT
 from trqam.__main__ import main
 from trqam.config.errors import Stopped, UserError
-from trqam.config.reading import read_json, seal
+from trqam.config.reading import read_json, seal, sha256
 from trqam.experiment import provenance, run, verdict
 from trqam.experiment.files import write_json
 from trqam.experiment.run import cell_of, pretraining_cell
@@ -19,6 +19,7 @@ from trqam.report.collect import collect
 from trqam.report.collected import Collected
 from trqam.report.latex import escape
 from trqam.report.tables import make
+from trqam.training import trainer
 from trqam.training.blocks import pretrain, train
 
 CLONED = "behaviour_cloning"
@@ -45,7 +46,12 @@ def edit(path, drop=(), **changes):
 
 @pytest.mark.parametrize(
     ("key", "change", "value"),
-    [("code", {"code": "0123"}, "0123"), ("versions.torch", {"versions": {"torch": "1"}}, "1")],
+    [
+        ("code", {"code": "0123"}, "0123"),
+        ("versions.torch", {"versions": {"torch": "1"}}, "1"),
+        ("data_sha256", {"data_sha256": "0" * 64}, "0" * 16),
+        ("base_sha256", {"base_sha256": "0" * 64}, "0" * 16),
+    ],
 )
 def test_what_made_the_seeds_must_be_the_same(key, change, value, trained, tmp_path):
     edit(manifest(trained, 1), **change)
@@ -65,6 +71,44 @@ def test_the_versions_of_pretraining_count(trained, tmp_path):
         collect(trained, tmp_path / "paper")
 
 
+def test_manifests_name_the_data_and_the_cloned_policy(trained):
+    domain = trained.run(POINT, CLONED).domain
+    pretraining = pretraining_cell(trained, domain).path
+    sums = read_json(trained.data_directory(domain) / "card.json")["sha256"]
+    wanted = {"data_sha256": seal(sums), "base_sha256": sha256(pretraining / "base.safetensors")}
+    for path in (pretraining / "pretrain.json", manifest(trained, 0), manifest(trained, 1)):
+        assert {key: read_json(path)[key] for key in wanted} == wanted
+
+
+@pytest.mark.parametrize(("key", "than"), [("base_sha256", "pretrain.json"), ("data_sha256", "card.json")])
+def test_what_lies_there_today_must_be_what_all_seeds_had(key, than, trained, tmp_path):
+    """A policy that was cloned anew, and data that were replaced, after every run had ended."""
+    cloned = pretraining_cell(trained, trained.run(POINT, CLONED).domain).path / "pretrain.json"
+    older = [manifest(trained, 0), manifest(trained, 1), *([cloned] if key == "data_sha256" else [])]
+    for path in older:
+        edit(path, **{key: "0" * 64})
+    said = (
+        rf"offline.json: {key}: trained under 0{{16}}, \S+{than} has [0-9a-f]{{16}};.*clean {POINT} {CLONED} --seed N"
+    )
+    with pytest.raises(UserError, match=said):
+        collect(trained, tmp_path / "paper")
+    found = list(verdict.outdated(trained))
+    assert {run.cell.path for run in found} == {path.parent for path in older}
+    assert {run.reason for run in found} == {f"made by other {key}"}
+
+
+def test_data_that_changed_under_a_run_are_in_its_record(load, monkeypatch):
+    config = load(tasks=[POINT])
+    domain = config.run(POINT, "trqam").domain
+    with pytest.raises(Stopped):
+        pretrain(config, domain, At(7))
+    monkeypatch.setattr(trainer, "data_sum", lambda card: "0" * 64)
+    pretrain(config, domain)
+    record = read_json(pretraining_cell(config, domain).path / "pretrain.json")
+    assert [entry["data_sha256"] for entry in record["resumed"]] == ["0" * 64]
+    assert verdict.mixture([(manifest(config, 0), record)], []).key == "data_sha256"
+
+
 def test_commit_and_hardware_are_recorded_and_not_compared(trained, tmp_path, capsys):
     edit(manifest(trained, 1), git_commit="another", hardware={"cpu": "another"})
     collect(trained, tmp_path / "paper")
@@ -74,11 +118,11 @@ def test_commit_and_hardware_are_recorded_and_not_compared(trained, tmp_path, ca
 
 def test_older_results_get_one_line(trained, tmp_path, capsys):
     for seed in (0, 1):
-        edit(manifest(trained, seed), git_commit=str(seed), drop=["code"])
+        edit(manifest(trained, seed), git_commit=str(seed), drop=["code", "data_sha256", "base_sha256"])
     collect(trained, tmp_path / "paper")
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert "2 manifests, such as" in line
-    assert "code: not recorded" in line
+    assert "code, data_sha256: not recorded" in line
 
 
 @pytest.mark.parametrize("told", [["--set", "mixed=true", "collect"], ["collect", "--mixed"]])
@@ -140,7 +184,7 @@ def test_every_table_of_results_marks_the_cell():
     assert "¶" not in rows["pointmaze-medium task 1"].entries[column].marks
     for name, caption in figures.captions(mixed).items():
         assert caption.startswith(figures.captions(plain)[name])
-        assert "¶ mixed: not all made by the same code, versions and configuration: TRQAM on" in caption
+        assert "¶ mixed: not all made by the same code, versions, data and configuration: TRQAM on" in caption
     labels = html.run_list(mixed)["runs"]["columns"]["methodLabel"]["values"]
     assert {"TRQAM", "TRQAM¶", "QAM"} <= {*labels}
     assert escape("¶") == "\\textparagraph{}"

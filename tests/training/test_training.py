@@ -16,9 +16,10 @@ from trqam.__main__ import main
 from trqam.agents.base import Agent
 from trqam.config.errors import Busy, UserError
 from trqam.config.reading import read_json
+from trqam.data import verified
 from trqam.environments import ogbench_tasks
 from trqam.environments.evaluator import Evaluator
-from trqam.experiment import checkpoint, verdict
+from trqam.experiment import checkpoint, published, verdict
 from trqam.experiment.run import cell_of, locked, pretraining_cell
 from trqam.experiment.survey import survey
 from trqam.networks.replicas import replicas_at_once
@@ -117,7 +118,9 @@ def test_a_command_hashes_each_file_once_and_who_only_looks_none(load, monkeypat
     work = lambda: train(config, POINT, "trqam", "offline", [0, 1])  # noqa: E731
     assert killed(work, Agent, "update", 13)
     passes, original = Counter(), checkpoint.sha256
-    monkeypatch.setattr(checkpoint, "sha256", lambda path: (passes.update([path]), original(path))[1])
+    for module in (checkpoint, published):
+        monkeypatch.setattr(module, "sha256", lambda path: (passes.update([path]), original(path))[1])
+    monkeypatch.setattr(verified, "_compare", lambda directory, *_: passes.update([directory]))
     list(survey(config))
     assert verdict.refusal(config) is None
     assert not passes
@@ -129,6 +132,12 @@ def test_a_command_hashes_each_file_once_and_who_only_looks_none(load, monkeypat
     train(config, POINT, "trqam", "online", [0, 1])
     read = [("offline", 20), ("online", 15), ("online", 20)]
     assert passes == {folder / stage / name(step): 1 for folder in folders for stage, step in read}
+    passes.clear()
+    train(config, POINT, "qam", "offline", [0, 1])  # names the data and the cloned policy in two manifests
+    run = config.run(POINT, "qam")
+    folders = [cell_of(config, POINT, "qam", seed).directory("offline") for seed in (0, 1)]
+    base = pretraining_cell(config, run.domain).path / "base.safetensors"
+    assert passes == {base: 1} | {folder / name(step): 1 for folder in folders for step in (15, 20)}
 
 
 @pytest.mark.parametrize("damaged", ["tail", "all"])

@@ -20,6 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from trqam.config.reading import seal
+
 PACKAGE = Path(__file__).resolve().parents[1]
 TOP = PACKAGE.parent
 PACKAGES = ("torch", "mujoco", "ogbench", "gymnasium", "numpy")
@@ -51,6 +53,12 @@ def environment(agent: str) -> dict[str, Any]:
     """What a run of ``agent`` is made by: that of `provenance` which a run that goes on may find changed."""
     known = {key: provenance()[key] for key in ("git_commit", "git_changes", "versions", "hardware")}
     return {**known, "code": code_digest(agent)}
+
+
+def data_sum(card: dict[str, Any]) -> str:
+    """The SHA-256 that says which data a run was trained on: that of the sums of all arrays, which the ``card`` of a
+    dataset holds. Who made them, and of which files, does not count."""
+    return seal(card["sha256"])
 
 
 def source(top: Path = TOP) -> dict[str, Any]:

@@ -62,7 +62,6 @@ class Manifest(Environment, kw_only=True):
     updates_per_second: float | None
     metrics_sha256: str
     seal: str
-    base_sha256: str = ""
 
 
 def publish(cell: Cell, run: Run, stage: str, record: dict[str, Any]) -> None:
@@ -191,8 +190,8 @@ def publish_base(cell: Cell, tensors: dict[str, "Tensor"]) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def load_base(config: Config, run: Run, shapes: dict[str, tuple[int, ...]]) -> dict[str, "Tensor"]:
-    """The velocity field cloned for the run's domain, from which methods start, of these ``shapes``.
+def load_base(config: Config, run: Run, shapes: dict[str, tuple[int, ...]]) -> tuple[dict[str, "Tensor"], str]:
+    """The velocity field cloned for the run's domain, from which methods start, of these ``shapes``; and its SHA-256.
 
     A UserError if it is not whole, or not today's.
     """
@@ -205,7 +204,7 @@ def load_base(config: Config, run: Run, shapes: dict[str, tuple[int, ...]]) -> d
     if not path.is_file():
         raise UserError(f"{path}: no behaviour-cloned policy here; {again}")
     said = read_manifest(cell, run, "pretrain")
-    if said.get("base_sha256") != sha256(path):
+    if said.get("base_sha256") != (found := sha256(path)):
         raise UserError(f"{path}: damaged (checksum differs from {manifest.name}); delete it and {again}")
     check_same(said, run, "pretrain", manifest)
     try:
@@ -216,4 +215,4 @@ def load_base(config: Config, run: Run, shapes: dict[str, tuple[int, ...]]) -> d
         raise UserError(f"{path}: not the networks that the configuration asks for; delete it and {again}")
     if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in tensors.values()):
         raise UserError(f"{path}: holds what is not a finite number; delete it and {again}")
-    return tensors
+    return tensors, found

@@ -43,6 +43,8 @@ class Environment(msgspec.Struct, omit_defaults=True):
 
     versions: dict[str, str]
     code: str = ""
+    data_sha256: str = ""
+    base_sha256: str = ""
 
 
 class Evaluated(msgspec.Struct, omit_defaults=True):
@@ -256,8 +258,12 @@ def check_place(record: dict[str, Any], cell: Cell, stage: str, where: Path, fix
             raise UserError(f"{where}: {key}: is of {key} {record.get(key)}, in the place of {key} {here}; {fix}")
 
 
-def new_record(run: Run, stage: str, seed: int, block: list[int]) -> dict[str, Any]:
-    """The part of a record that does not change while training: what the manifest will say."""
+def new_record(run: Run, stage: str, seed: int, block: list[int], **sums: str) -> dict[str, Any]:
+    """The part of a record that does not change while training: what the manifest will say.
+
+    ``sums``: ``data_sha256`` of the data (`trqam.experiment.provenance.data_sum`) and, where the run begins from a
+    cloned policy, ``base_sha256`` of its base.safetensors.
+    """
     return {
         "configuration": run.resolved(stage),
         "digest": run.digest(stage),
@@ -266,12 +272,13 @@ def new_record(run: Run, stage: str, seed: int, block: list[int]) -> dict[str, A
         "block": block,
         "command": provenance()["command"],
         **environment(run.agent),
+        **sums,
     }
 
 
-def note_environment(record: dict[str, Any], run: Run, step: int) -> None:
+def note_environment(record: dict[str, Any], run: Run, step: int, **sums: str) -> None:
     """Adds to the record what makes the run from ``step`` on, where that is not what made it before."""
-    now = environment(run.agent)
+    now = environment(run.agent) | sums
     before = [record, *record.get("resumed", [])][-1]
     if any(before.get(key) != value for key, value in now.items()):
         record["resumed"] = [*record.get("resumed", []), {"step": step, **now}]

@@ -5,10 +5,12 @@ of what would be trained now, and `trqam clean --outdated` deletes what stands i
 table is read: a manifest and the checksum of its metrics are enough.
 
 The runs of a cell (a task and method, over stages and seeds) belong together if the same code
-(`trqam.experiment.provenance`), versions of packages and configuration made all of them; of the pretraining that they
-begin from the versions count. A run that went on under another environment says so in its record, and is a mixture by
-itself. Commits and hardware are recorded and not compared: a commit may concern prose alone, and what the hardware
-changes is in the last bits.
+(`trqam.experiment.provenance`), versions of packages and configuration made all of them, of the same data and from
+the same cloned policy; of the pretraining that they begin from the versions and the data count. The policy has to be
+the one that lies there today, and so have the data where there are any: those of all methods of a domain are thereby
+the same. A run that went on under another environment says so in its record, and is a mixture by itself. Commits and
+hardware are recorded and not compared: a commit may concern prose alone, and what the hardware changes is in the last
+bits.
 """
 
 import hashlib
@@ -26,16 +28,23 @@ from trqam.config.errors import UserError
 from trqam.config.load import Config, domain_of
 from trqam.config.reading import read_bytes, read_yaml
 from trqam.config.schema import Run, Scale
-from trqam.config.strict import convert
+from trqam.config.strict import convert, read_record
 from trqam.experiment.checkpoint import step_file
 from trqam.experiment.folder import Cell, cell_of, pretraining_cell
-from trqam.experiment.provenance import code_digest, provenance
+from trqam.experiment.provenance import code_digest, data_sum, provenance
 from trqam.experiment.published import verify_run
 from trqam.experiment.run import Changed, RunFolder, changes, check_same, is_there
 
 # Keys that decide which steps have rows: runs that differ in one make no common table.
 SHAPE = ("task", "method", "agent", "offline_steps", "online_steps", "eval_interval", "log_interval")
 TODAY = Path("today")  # stands for what would be trained now
+SUMS = ("base_sha256", "data_sha256")  # in this order: a policy cloned anew from other data differs in both
+
+
+class Sums(msgspec.Struct):
+    """What is read of a dataset's card: the sums of its arrays."""
+
+    sha256: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -74,14 +83,15 @@ class Mixture:
             differs = f"later in the same run {_shown(self.other)}"
         elif self.than == TODAY:
             differs = f"what is left to train would have {_shown(self.other)}"
-        run = domain_of(task) if self.than.name == "pretrain.json" else f"{task} {method} --seed N"
+        cloning = self.than.name == "pretrain.json" and self.key != "base_sha256"  # which is older than its policy
+        run = domain_of(task) if cloning else f"{task} {method} --seed N"
         fix = f"train anew what is older (`python -m trqam clean {run}`, or {clean} for all)"
         told = "accept and mark it: `trqam collect --mixed`, or `--config mixed=true` of snakemake"
         return f"{self.where}: {self.key}: trained under {_shown(self.one)}, {differs}; {fix}, or {told}"
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else repr(value)
+    return value[:16] if isinstance(value, str) and len(value) == 64 else str(value)
 
 
 def mixture(manifests: list[tuple[Path, dict[str, Any]]], changed: list[tuple[Path, Changed]]) -> Mixture | None:
@@ -103,11 +113,13 @@ def _made_by(manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield from ((f"versions.{name}", version) for name, version in environment["versions"].items())
         if "code" in environment and manifest["stage"] != "pretrain":  # another agent's
             yield "code", environment["code"]
+        yield from ((key, environment[key]) for key in SUMS if key in environment)
 
 
-def unknown(manifests: list[tuple[Path, dict[str, Any]]]) -> list[Path]:
-    """The manifests that say nothing of the code: they are older than its digest."""
-    return [where for where, manifest in manifests if "code" not in manifest]
+def unknown(manifests: list[tuple[Path, dict[str, Any]]]) -> dict[Path, list[str]]:
+    """The manifests that say nothing of the code or the data, for they are older than that check; and of which."""
+    silent = {where: [key for key in ("code", "data_sha256") if key not in record] for where, record in manifests}
+    return {where: keys for where, keys in silent.items() if keys}
 
 
 def parts(config: Config, task: str, method: str) -> list[Part]:
@@ -149,13 +161,31 @@ def mixed_because(config: Config, here: list[Part], accepted: bool, ahead: bool)
     run = here[0].run
     for part in here:
         _check(config, part, accepted)
-    made = [(part.where, part.record) for part in here]
-    if ahead and not _complete(config, here):
-        made.append((TODAY, _today(run.agent)))
+    made = _made(config, here, ahead)
     reason = mixture(made, [(part.where, change) for part in here for change in _changed(part, accepted=False)])
     if reason and not accepted:
         raise UserError(reason.refusal(run.task, run.method, command(config, "clean", "--outdated")))
     return reason.reason if reason else ""
+
+
+def _made(config: Config, here: list[Part], ahead: bool) -> list[tuple[Path, dict[str, Any]]]:
+    """What is compared: the parts of a cell, the data that are there, and with ``ahead`` what is left to train."""
+    made = [(part.where, part.record) for part in here]
+    if there := _data_there(config, here[0].run.domain):
+        made.append((config.data_directory(here[0].run.domain) / "card.json", {"versions": {}, **there}))
+    if ahead and not _complete(config, here):
+        made.append((TODAY, _today(config, here)))
+    return made
+
+
+def _data_there(config: Config, domain: str) -> dict[str, str]:
+    """The sum of the domain's data; empty where there are none, or their card cannot be read, which is said by those
+    who need them."""
+    try:
+        card = read_record(config.data_directory(domain) / "card.json", Sums, "")
+    except UserError:
+        return {}
+    return {"data_sha256": data_sum(card)}
 
 
 def _changed(part: Part, accepted: bool) -> list[Changed]:
@@ -176,9 +206,12 @@ def _complete(config: Config, here: list[Part]) -> bool:
     return sum(part.ended for part in here if part.stage != "pretrain") == asked
 
 
-def _today(agent: str) -> dict[str, Any]:
-    """What would make a run now, as far as it is compared."""
-    return {"stage": None, "code": code_digest(agent), "versions": provenance()["versions"]}
+def _today(config: Config, here: list[Part]) -> dict[str, Any]:
+    """What would make a run of the cell of ``here`` now, as far as it is compared."""
+    run, cloned = here[0].run, [part.record for part in here if part.stage == "pretrain"]
+    begins = {key: record[key] for record in cloned for key in SUMS if key in record}
+    begins |= _data_there(config, run.domain)
+    return {"stage": None, "code": code_digest(run.agent), "versions": provenance()["versions"], **begins}
 
 
 def check_pretraining(config: Config, domain: str) -> None:
@@ -253,16 +286,16 @@ def outdated(config: Config) -> Iterator[Outdated]:
     for task, method in config.cells:
         if not (here := parts(config, task, method)):
             continue
-        run, made = here[0].run, [(part.where, part.record) for part in here]
-        today = _today(run.agent)
+        today = dict(_made_by(_today(config, here)))
         accepted = config.scale.mixed  # as far as runs can share a table
-        mixed = not accepted and mixture(made if _complete(config, here) else [*made, (TODAY, today)], [])
+        mixed = not accepted and mixture(_made(config, here, ahead=True), [])
         reasons = {}
         for part in here:
             differing = _changed(part, accepted)[:3]
             reasons[part.where] = ", ".join(f"{key} {old!r}, now {new!r}" for key, old, new in differing)
-            if mixed and not differing and (others := set(_made_by(part.record)) - set(_made_by(today))):
-                reasons[part.where] = f"made by other {min(others)[0]}"
+            others = {key for key, value in _made_by(part.record) if today.get(key, value) != value}
+            if mixed and not differing and others:
+                reasons[part.where] = f"made by other {min(others)}"
         for cell in dict.fromkeys(part.cell for part in here if part.cell not in seen):
             seen.add(cell)
             yield from _outdated([part for part in here if part.cell == cell], reasons)

@@ -21,7 +21,9 @@ from trqam.report.record import AGAIN, RECORD, Record, asked_for, check, record
 if TYPE_CHECKING:  # it takes long to import, and Snakemake needs none
     import pandas
 
-SHARED = ("git_commit", "git_changes", "versions", "hardware", "code", "resumed")  # by many manifests
+SHARED = (  # by many manifests
+    "git_commit", "git_changes", "versions", "hardware", "code", "data_sha256", "base_sha256", "resumed",
+)  # fmt: skip
 INWARD = ("sha256", "shapes", "shards")  # of a card, for machines alone
 
 
@@ -29,12 +31,12 @@ def collect(config: Config, out: Path, mixed: bool = False) -> None:
     """Writes ``metrics.csv`` (tidy), ``runs.csv`` (a line a run), ``datasets.json`` (the cards) and ``manifests.json``.
 
     The last holds what manifests share, each once: the configurations by their digest, and the environments (commit,
-    versions, hardware) by theirs, both of which a line of runs.csv names.
+    versions, hardware, data, cloned policy) by theirs, both of which a line of runs.csv names.
 
     Raises UserError if a file is not what was published in its place, a run was trained with another configuration than
-    today's, or the runs of a cell by different code or versions; with ``mixed`` the last two are accepted where they
-    can share a table, and marked in both files. A seed whose files are missing is named on stderr and left out, which
-    reduces n; a diverged seed counts as success 0 at every later evaluation.
+    today's, or the runs of a cell by different code, versions or data; with ``mixed`` the last two are accepted where
+    they can share a table, and marked in both files. A seed whose files are missing is named on stderr and left out,
+    which reduces n; a diverged seed counts as success 0 at every later evaluation.
     """
     import pandas
 
@@ -66,8 +68,9 @@ def collect(config: Config, out: Path, mixed: bool = False) -> None:
         fix = f"run `snakemake --cores all paper --configfile {config.path}`"
         raise UserError(f"{config.results}: no run of {config.path} has ended; {fix}")
     if silent := unknown([(part.where, part.record) for part in parts]):
-        what = f"{len(silent)} manifests, such as {silent[0]}"
-        lacking.append(f"warning: {what}: code: not recorded (older than this check); not compared")
+        first, keys = next(iter(silent.items()))
+        what = f"{len(silent)} manifests, such as {first}: {', '.join(keys)}"
+        lacking.append(f"warning: {what}: not recorded (older than this check); not compared")
     if lacking:
         print("\n".join(lacking), file=sys.stderr)
     write_json(out / "datasets.json", {domain: _card(config, domain) for domain in config.task_domains})

@@ -155,5 +155,5 @@ def mixed_note(collected: Collected) -> str:
     for (task, method), reason in collected.mixed.items():
         label = config.methods[method].label if method in config.methods else method
         parts.append(f"{label} on {task_label(config, task)} ({reason})")
-    what = "not all made by the same code, versions and configuration"
+    what = "not all made by the same code, versions, data and configuration"
     return f" {MARK} mixed: {what}: {'; '.join(parts)}." if parts else ""

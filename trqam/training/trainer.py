@@ -24,6 +24,7 @@ from trqam.experiment import checkpoint, lock
 from trqam.experiment.files import write_json
 from trqam.experiment.folder import Cell
 from trqam.experiment.progress import Progress
+from trqam.experiment.provenance import data_sum
 from trqam.experiment.published import load_base
 from trqam.experiment.run import RunFolder, new_record, note_environment
 from trqam.networks.capture import kind_of
@@ -57,15 +58,14 @@ class Trainer:
         self.agent = make_agent(run.at(stage), sizes["observations"][1], self.action_size)
         self.kind = kind_of(config.scale.step, self.device)
         self.evaluator: Evaluator | None = None
-        block = [cell.seed for cell in cells]
+        block, data = [cell.seed for cell in cells], data_sum(self.dataset.card)
         if start is None:
-            tensors = [self._initial(cell) for cell in cells]
-            self.records = [new_record(run, stage, seed, block) | {"rows": [], "timing": []} for seed in block]
+            loaded = self._begin(data)
         else:
             loaded = [folder.checkpoints.load(start) for folder in folders]
-            tensors, self.records = [tensors for tensors, _ in loaded], [record for _, record in loaded]
-            for record in self.records:
-                note_environment(record, run, start)
+            for _, record in loaded:
+                note_environment(record, run, start, data_sha256=data)
+        tensors, self.records = [tensors for tensors, _ in loaded], [record for _, record in loaded]
         self.experience = self._experience(tensors)
         self.state = assemble(tensors, self.device)
         self.step = start or 0
@@ -85,23 +85,34 @@ class Trainer:
         """The seeds still training, in the order of the stack."""
         return [cell.seed for cell in self.cells]
 
-    def _initial(self, cell: Cell) -> Tensors:
-        """The learner at step 0 of the stage."""
-        if self.stage == "online":
-            offline = RunFolder(cell, self.run, "offline")
-            if offline.finished is None:
-                fix = f"train it first: python -m trqam train {self.run.task} {self.run.method} --stage offline"
-                raise UserError(f"{offline.directory}: the offline stage has not finished; {fix} --seeds {cell.seed}")
-            tensors, record = offline.checkpoints.load(offline.total)
-            if record.get("kept") == "policy":
-                clean = f"python -m trqam clean {self.run.task} {self.run.method} --seed {cell.seed}"
-                why = f"only the policy was kept (keep: policy); run `{clean}` to train anew"
-                raise UserError(f"{offline.directory}: {why}")
-            return tensors
-        pretrained = None
+    def _begin(self, data: str) -> list[tuple[Tensors, dict[str, Any]]]:
+        """Every seed's learner at step 0 of the stage, and its record; ``data`` is the sum of the dataset."""
+        pretrained, cloned = None, {}
         if self.stage == "offline" and "pretrain" in self.config.methods[self.run.method].stages:
-            pretrained = load_base(self.config, self.run, self.agent.networks["base"].shapes())
-        return self.agent.initialise(cell.seed, pretrained)
+            pretrained, cloned["base_sha256"] = load_base(self.config, self.run, self.agent.networks["base"].shapes())
+        begun = []
+        for cell in self.cells:
+            if self.stage == "online":
+                tensors, offline = self._offline(cell)
+                cloned = {key: offline[key] for key in ("base_sha256",) if key in offline}
+            else:
+                tensors = self.agent.initialise(cell.seed, pretrained)
+            record = new_record(self.run, self.stage, cell.seed, self.seeds, data_sha256=data, **cloned)
+            begun.append((tensors, record | {"rows": [], "timing": []}))
+        return begun
+
+    def _offline(self, cell: Cell) -> tuple[Tensors, dict[str, Any]]:
+        """The learner and the record that the offline stage has left; a UserError if nothing can go on from them."""
+        offline = RunFolder(cell, self.run, "offline")
+        if offline.finished is None:
+            fix = f"train it first: python -m trqam train {self.run.task} {self.run.method} --stage offline"
+            raise UserError(f"{offline.directory}: the offline stage has not finished; {fix} --seeds {cell.seed}")
+        tensors, record = offline.checkpoints.load(offline.total)
+        if record.get("kept") == "policy":
+            clean = f"python -m trqam clean {self.run.task} {self.run.method} --seed {cell.seed}"
+            why = f"only the policy was kept (keep: policy); run `{clean}` to train anew"
+            raise UserError(f"{offline.directory}: {why}")
+        return tensors, record
 
     def _resume_interval(self) -> None:
         """The clock, and within a logging interval its sums, as they were when it was stopped there."""
