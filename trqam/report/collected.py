@@ -128,13 +128,19 @@ def _table(content: bytes, path: Path, columns: set[str], again: str) -> pd.Data
 
 
 def _of_scale(metrics: pd.DataFrame, config: Config, path: Path) -> pd.DataFrame:
-    """The same; a UserError unless every row belongs to the configuration, and success is a fraction."""
+    """The same; a UserError unless every row belongs to the configuration, and success is a fraction.
+
+    Success becomes the share of the configured episodes that it is: older files hold three of five as 0.600000024, and
+    any file a third with nine digits, and a mean of such numbers could be printed a point too low.
+    """
     for column, known in (("task", config.tasks), ("method", [*config.compared, *config.ablated])):
         if unknown := [name for name in metrics[column].unique() if name not in known]:
             raise UserError(f"{path}: {column}: {shown(str(unknown[0]))!r} is not of {config.path}; {AGAIN}")
     if not metrics["success"].dropna().between(0, 1).all():
         raise UserError(f"{path}: success: is not from 0 to 1 in every row; {AGAIN}")
-    return metrics
+    shares = (metrics["success"] * config.scale.eval_episodes).round() / config.scale.eval_episodes
+    close = (shares - metrics["success"]).abs() < 1e-7  # twice what a float32 loses
+    return metrics.assign(success=shares.where(close, metrics["success"]))
 
 
 def _record(content: bytes, path: Path, kind: type[T]) -> T:

@@ -229,9 +229,7 @@ class Trainer:
             return self.policy.act(observations, noise)
 
         with region("evaluation"):
-            outcomes = self.evaluator.evaluate(act, step)
-        names = {"success": "success", "episode_length": "length", "episode_return": "return_"}
-        return [{name: float(getattr(o, field).mean()) for name, field in names.items()} for o in outcomes]
+            return [outcome.means() for outcome in self.evaluator.evaluate(act, step)]
 
     def _drop_diverged(self, means: dict[str, list[float]]) -> list[tuple[Cell, dict[str, Any]]]:
         """Takes the seeds whose losses or state are not finite out of the stack, and of ``means``.
