@@ -85,6 +85,9 @@ def test_verdicts_follow_the_numbers():
         verdicts(frame((0.0, 0.0), (0.0, 0.02)), config, "offline")
     )
     assert "level with QAM" in verdicts(frame((0.3, 0.3), (0.3, 0.3)), config, "offline")[1]
+    # the difference is rounded, not its parts: these print as 50 and 46, and as 51 and 50
+    assert "3 points above QAM" in verdicts(frame((0.496, 0.496), (0.464, 0.464)), config, "offline")[1]
+    assert "less than 1 point above QAM" in verdicts(frame((0.506, 0.506), (0.504, 0.504)), config, "offline")[1]
     assert verdicts(frame((0.3, 0.3), (0.3, 0.3)), config, "online") == [
         "There is no online result that covers all tasks."
     ]

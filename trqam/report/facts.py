@@ -68,7 +68,7 @@ def render(collected: Collected, out: str | Path) -> None:
 def verdicts(metrics: pd.DataFrame, config: Config, stage: str) -> list[str]:
     """Sentences on the success over all tasks after ``stage``, true whatever the numbers are.
 
-    The first gives the cell of each method that runs on all tasks; the others compare TRQAM's printed mean with each
+    The first gives the cell of each method that runs on all tasks; the others compare TRQAM's mean with each
     other's, and say whether the ranges over seeds overlap. With a handful of seeds nothing stronger can be said. If
     some compared methods run on fewer tasks, the same follows for them, over the tasks that all methods run on.
     """
@@ -112,8 +112,12 @@ def _comparison(
 
 
 def _place(left: Success, right: Success) -> str:
-    gap = int(round_half_up(left.mean)) - int(round_half_up(right.mean))
-    return f"{count(abs(gap), 'point')} {'above' if gap > 0 else 'below'}" if gap else "level with"
+    """The difference of the means is rounded, not its parts: 49.6 is 3 points above 46.4, which print as 50 and 46."""
+    gap = round(left.mean - right.mean, 9)
+    if gap == 0:
+        return "level with"
+    points = int(round_half_up(abs(gap)))
+    return f"{count(points, 'point') if points else 'less than 1 point'} {'above' if gap > 0 else 'below'}"
 
 
 def _with_spread(cell: Success) -> str:
