@@ -11,7 +11,7 @@ import pytest
 from tests.helpers import fake_results
 from trqam.config.errors import UserError
 from trqam.report import facts, figures, latex, tables
-from trqam.report.selection import PAPER, figure_names, table_names
+from trqam.report.selection import PAPER, TABLES, figure_names
 
 HOSTILE = r"a_b & 50% \input{x} <b>$^~#[*]{} é ∂ ’</b>"
 SYSTEM = shutil.which("pdflatex")
@@ -31,7 +31,7 @@ def rendered(tmp_path_factory):
 def render(collected, folder):
     for name in figure_names(collected.config):
         figures.draw(name, collected, folder / "figures" / f"{name}.pdf")
-    for name in table_names(collected.config):
+    for name in TABLES:
         tables.render(name, collected, folder / "tables" / f"{name}.tex")
     facts.render(collected, folder / "facts.tex")
 

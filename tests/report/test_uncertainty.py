@@ -13,7 +13,7 @@ from tests.helpers.fake_results import metrics as fake_metrics
 from trqam.report import measures, tables
 from trqam.report.figures import profiles, save
 from trqam.report.statistics import round_half_up
-from trqam.report.tables import aggregates, improvement
+from trqam.report.tables import comparison
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def cells(grid, label):
 
 def test_row_holds_the_papers_cell_and_the_interquartile_mean():
     config = small_config(seeds=5)
-    made = aggregates.table(collected(config, scored(config, {"qam": (0, 0.1, 0.2, 0.3, 1)})))
+    made = comparison.aggregates_table(collected(config, scored(config, {"qam": (0, 0.1, 0.2, 0.3, 1)})))
     mean, interquartile, n, *_ = cells(made, "QAM")
     assert mean == f"32 ± {round_half_up(np.std([0, 10, 20, 30, 100], ddof=1))}"
     trimmed = scipy.stats.trim_mean(np.repeat([0, 10, 20, 30, 100], 2), 0.25)
@@ -57,7 +57,7 @@ def test_missing_and_diverged_runs_are_said_and_never_dropped():
     frame.loc[diverged, "status"] = "DIVERGED"
     frame.loc[diverged & frame.success.notna(), "success"] = 0.0
     lost = (frame.method == "trqam") & (frame.seed == 2) & (frame.task == TASK) & (frame.stage == "online")
-    made = aggregates.table(collected(config, frame[~lost]))
+    made = comparison.aggregates_table(collected(config, frame[~lost]))
     assert cells(made, "QAM")[:3] == ("42 ± 14", "50.0 [25.0, 50.0]", "3, 1 DIVERGED")  # of 0 and five 50
     assert cells(made, "TRQAM")[3] == "30 ± 14"
     assert cells(made, "TRQAM")[5] == "2 of 3 (5 of 6 runs)"
@@ -71,7 +71,7 @@ def test_only_the_shared_tasks_count():
     config = full_config()
     frame = scored(config, {"qam": (0.5, 0.5, 0.5)})
     frame.loc[(frame.method == "qam") & (frame.task != TASK) & frame.success.notna(), "success"] = 1.0
-    made = aggregates.table(collected(config, frame))
+    made = comparison.aggregates_table(collected(config, frame))
     assert cells(made, "QAM")[:2] == ("50 ± 0", "50.0 [50.0, 50.0]")
     assert "1 task (task 2 of pointmaze-medium), the part" in made.caption
     assert "An interval without width" in made.caption
@@ -82,11 +82,11 @@ def test_only_the_shared_tasks_count():
 def test_one_seed_has_no_interval():
     config = small_config(seeds=1)
     results = collected(config)
-    made = aggregates.table(results)
+    made = comparison.aggregates_table(results)
     assert "[" not in " ".join(text for row in made.rows for text in row)
     assert "there is no interval" in made.caption
     assert "±" not in " ".join(text for row in made.rows for text in row)
-    assert "[" not in " ".join(text for row in improvement.table(results).rows for text in row)
+    assert "[" not in " ".join(text for row in comparison.improvement_table(results).rows for text in row)
     assert "bootstrap" not in profiles.caption(results)
 
 
@@ -94,7 +94,7 @@ def test_improvement_is_over_each_rival_on_the_tasks_of_both():
     config = small_config()
     frame = scored(config, {"trqam": (0.3, 0.3, 0.6), "qam": (0.3, 0.1, 0.1)})
     frame = frame[~((frame.method == "qam") & (frame.stage == "online") & (frame.task == TASK))]
-    made = improvement.table(collected(config, frame))
+    made = comparison.improvement_table(collected(config, frame))
     assert made.header[0] == "TRQAM over"
     chance, runs, online, fewer, tasks = cells(made, "QAM")
     assert chance.startswith("88.9 [")  # of nine pairs two tie: (7 + 1) / 9
@@ -108,21 +108,21 @@ def test_the_same_number_wherever_it_is_asked_for(full):
     first = measures.interquartile(full, "trqam", "offline")
     measures.interquartile(full, "qam", "offline")
     assert measures.interquartile(full, "trqam", "offline") == first
-    assert cells(aggregates.table(full), "TRQAM")[1] == str(first)
+    assert cells(comparison.aggregates_table(full), "TRQAM")[1] == str(first)
     shuffled = replace(full, metrics=full.metrics.sample(frac=1, random_state=0))
-    assert aggregates.table(shuffled) == aggregates.table(full)
-    assert improvement.table(shuffled) == improvement.table(full)
+    assert comparison.aggregates_table(shuffled) == comparison.aggregates_table(full)
+    assert comparison.improvement_table(shuffled) == comparison.improvement_table(full)
 
 
 def test_no_results_at_all_leave_tables_and_figure_standing(full, tmp_path):
     results = replace(full, metrics=full.metrics.iloc[:0])
-    assert {row[1] for row in aggregates.table(results).rows} == {"--"}
-    assert cells(aggregates.table(results), "QAM")[:3] == ("--", "--", "0 of 3")
-    assert {row[1] for row in improvement.table(results).rows} == {"--"}
+    assert {row[1] for row in comparison.aggregates_table(results).rows} == {"--"}
+    assert cells(comparison.aggregates_table(results), "QAM")[:3] == ("--", "--", "0 of 3")
+    assert {row[1] for row in comparison.improvement_table(results).rows} == {"--"}
     assert "n = 0 seeds" in profiles.caption(results)
     save(lambda: profiles.draw(results), tmp_path / "profiles.pdf")
     alone = collected(small_config(methods=["behaviour_cloning", "qam"]))
-    assert improvement.table(alone).rows == ()
+    assert comparison.improvement_table(alone).rows == ()
 
 
 def drawn(results, tmp_path):
@@ -170,7 +170,7 @@ def test_paper_scale_reads_all_fifty_tasks():
     short = dict.fromkeys(("online_steps", "offline_steps", "eval_interval", "log_interval"), 50_000)
     short |= dict.fromkeys(("checkpoint_interval", "ablation_eval_interval"), 50_000)
     config = paper_config(**short, ablations=[], budgets=[], baselines=["fql"])
-    made = aggregates.table(collected(config))
+    made = comparison.aggregates_table(collected(config))
     assert "over all 50 tasks" in made.caption
     assert "Below 5 seeds" not in made.caption
     assert cells(made, "TRQAM")[-1] == "50"

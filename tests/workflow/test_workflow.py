@@ -20,7 +20,7 @@ from trqam.__main__ import parsed
 from trqam.config.load import from_command, load
 from trqam.experiment.lock import standing
 from trqam.experiment.run import Cell, locked
-from trqam.report.selection import figure_module, figure_names, table_module, table_names
+from trqam.report.selection import TABLES, figure_module, figure_names, table_module
 
 POINT = "pointmaze-medium-navigate-singletask-task2-v0"
 CORES = str(min(2, len(os.sched_getaffinity(0))))
@@ -144,7 +144,7 @@ def test_elsewhere_is_refused_in_one_line(finished, tmp_path):
 
 EDITED = {
     "trqam/report/figures/profiles.py": {"figure_profiles", "facts", "pdf", "html", "paper"},
-    "trqam/report/tables/aggregates.py": {"table_aggregates", "pdf", "html", "paper"},
+    "trqam/report/tables/imported.py": {"table_imported", "pdf", "html", "paper"},
     "trqam/report/html.py": {"html", "paper"},
     "trqam/maths/sde.py": {"theory_figure", "pdf", "html", "paper"},
     "trqam/training/blocks.py": set(),
@@ -207,11 +207,12 @@ def test_every_module_of_the_report_is_an_input_of_all_that_it_draws_and_of_noth
     """The inputs that Snakemake goes by, against what Python loads to draw; imports within functions are in `LAZY`."""
     loaded = load(ROOT / "tests/tiny.yaml")
     captions = [figure_module(name) for name in figure_names(loaded)]
-    printed = [table_module(name) for name in table_names(loaded)]
+    printed = [table_module(name) for name in TABLES]
     modules = {f"figure_{name}": [figure_module(name)] for name in figure_names(loaded)}
-    modules |= {f"table_{name}": [table_module(name)] for name in table_names(loaded)}
+    modules |= {f"table_{name}": [table_module(name)] for name in TABLES}
     modules |= {name: [f"trqam.report.{name}"] for name in ("theory_figure", "toy_figure", "facts", "html")}
     modules |= {"claims": ["trqam.report.claims.judge"], "pdf": ["trqam.report.latex"]}
+    modules |= {"per_task": ["trqam.report.conventions"]}
     modules["facts"] += captions
     modules["html"] += [*captions, *printed]
 

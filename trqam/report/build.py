@@ -10,10 +10,10 @@ from pathlib import Path
 from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.environments.processes import cores
-from trqam.report import facts, figures, html, latex, record, tables
+from trqam.report import conventions, facts, figures, html, latex, record, tables
 from trqam.report.claims import judge as claims
 from trqam.report.collected import Collected
-from trqam.report.selection import figure_names, table_names
+from trqam.report.selection import TABLES, figure_names
 
 
 FACTS = ("facts.tex", "theory_facts.tex", "toy_facts.tex")
@@ -48,6 +48,10 @@ class Build:
     def claims(self) -> None:
         """claims.json: the verdict on every claim of the paper."""
         claims.write(self.collected, self.folder / "claims.json")
+
+    def per_task(self) -> None:
+        """per_task.csv: every task's success, read in three ways."""
+        conventions.write(self.collected, self.folder / "per_task.csv")
 
     def theory(self) -> None:
         """figures/theory.pdf and .png and theory_facts.tex."""
@@ -87,9 +91,9 @@ class Build:
                 theory, toy = (pool.submit(write, self.folder).result for write in (_write_theory, _write_toy))
             for name in figure_names(self.config):
                 self.figure(name)
-            for name in table_names(self.config):
+            for name in TABLES:
                 self.table(name)
-            for part in (self.claims, self.facts, theory, toy, self.html, self.pdf):
+            for part in (self.claims, self.per_task, self.facts, theory, toy, self.html, self.pdf):
                 part()
 
 

@@ -21,7 +21,7 @@ from trqam.experiment.files import write_atomically
 from trqam.report import facts, figures, tables
 from trqam.report.claims import judge, statements
 from trqam.report.collected import Collected, mixed_mark
-from trqam.report.selection import PAPER, Strip, figure_names, lists_single_tasks, rollout_tasks, table_names
+from trqam.report.selection import PAPER, TABLES, Strip, figure_names, lists_single_tasks, rollout_tasks
 from trqam.report.tables.claims import intervals
 
 ENVIRONMENT = jinja2.Environment(
@@ -71,7 +71,7 @@ def _tables(collected: Collected) -> list[dict[str, Any]]:
     """The tables with something to show; the verdicts head the page, and single tasks may be in the first table."""
     config, parts = collected.config, []
     above = {"claims", "success_tasks"} if lists_single_tasks(config) else {"claims"}
-    for name in table_names(config):
+    for name in TABLES:
         table = tables.make(name, collected) if name not in above else None
         if isinstance(table, tables.SuccessTable) and table.methods:
             blocks = [(title, units(rows)) for title, rows in table.blocks]

@@ -183,7 +183,7 @@ def profile(
     if not scores:
         return None
     shares = pooled(performance_profile, thresholds)
-    low, high = _interval(scores, shares, f"profile/{method}/{stage}")
+    low, high = interval(scores, shares, f"profile/{method}/{stage}")
     return 100 * shares(scores), 100 * low, 100 * high
 
 
@@ -202,11 +202,12 @@ def improvement(collected: Collected, method: str, other: str, stage: str) -> Es
 def _estimate(scores: list[np.ndarray], statistic: Callable, purpose: str) -> Estimate | None:
     if not scores:
         return None
-    low, high = _interval(scores, statistic, purpose)
+    low, high = interval(scores, statistic, purpose)
     return Estimate(float(statistic(scores)), float(low), float(high))
 
 
-def _interval(scores: list[np.ndarray], statistic: Callable, purpose: str) -> tuple[np.ndarray, np.ndarray]:
+def interval(scores: list[np.ndarray], statistic: Callable, purpose: str) -> tuple[np.ndarray, np.ndarray]:
+    """Its 95 % interval over ``scores``, an array of seeds a stratum; nan where no stratum has two."""
     if max(map(len, scores)) < 2:
         nothing = np.full_like(statistic(scores), np.nan)
         return nothing, nothing

@@ -90,8 +90,8 @@ FIGURES = {  # in the text, and the module of trqam.report.figures that draws ea
     "budget_sweep": "budgets",
 }  # fmt: skip
 TABLES = {  # and of each the function of trqam.report.tables that makes it, and the template that prints it
-    "success": ("success.success", "success"), "aggregates": ("aggregates.table", "grid"),
-    "improvement": ("improvement.table", "grid"),
+    "success": ("success.success", "success"), "aggregates": ("comparison.aggregates_table", "grid"),
+    "improvement": ("comparison.improvement_table", "grid"), "conventions": ("comparison.conventions_table", "grid"),
     "success_tasks": ("success.success_tasks", "success"), "published": ("success.published", "grid"),
     "imported": ("imported.table", "success"), "settings_common": ("settings.common", "grid"),
     "settings_domains": ("settings.domains", "grid"), "settings_trust_region": ("settings.trust_region", "grid"),
@@ -118,11 +118,6 @@ def figure_module(name: str) -> str:
     """The module that draws the figure; what follows `--` in a name is an argument to it."""
     family = name.partition("--")[0]
     return f"trqam.report.figures.{FIGURES.get(family, family)}"
-
-
-def table_names(config: Config) -> tuple[str, ...]:
-    """The tables of this scale."""
-    return tuple(TABLES)
 
 
 def table_module(name: str) -> str:

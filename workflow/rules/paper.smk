@@ -8,7 +8,6 @@ from trqam.report.selection import (
     figure_names,
     imported_tables,
     table_module,
-    table_names,
 )
 
 COLLECTED = expand(
@@ -34,9 +33,9 @@ CLAIMS = [
 ]  # and what the paper's own scale is
 STYLE = "paper/style.mplstyle"
 DRAWN = [f"{PAPER}/figures/{name}" for name in (*figure_names(CONFIG), "theory", "toy")]
-PRINTED = [f"{PAPER}/tables/{name}.tex" for name in table_names(CONFIG)]
+PRINTED = [f"{PAPER}/tables/{name}.tex" for name in TABLES]
 FIGURE_MODULES = [figure_module(name) for name in figure_names(CONFIG)]
-TABLE_MODULES = [table_module(name) for name in table_names(CONFIG)]
+TABLE_MODULES = [table_module(name) for name in TABLES]
 
 
 # A rule's name: what `trqam render` is asked for, the modules that make it, its other inputs, its outputs.
@@ -60,7 +59,7 @@ PARTS |= {
         ],
         [f"{PAPER}/tables/{name}.tex"],
     )
-    for name in table_names(CONFIG)
+    for name in TABLES
 }
 PARTS |= {
     "theory_figure": (  # no training, no data, and the same at every scale
@@ -80,6 +79,12 @@ PARTS |= {
         ["trqam.report.claims.judge"],
         [RESULTS_READ, CLAIMS],
         [f"{PAPER}/claims.json"],
+    ),
+    "per_task": (
+        "per_task",
+        ["trqam.report.conventions"],
+        [RESULTS_READ],
+        [f"{PAPER}/per_task.csv"],
     ),
     "facts": (  # captions, too
         "facts",
@@ -174,5 +179,6 @@ rule paper:
         f"{PAPER}/paper.pdf",
         f"{PAPER}/report.html",
         f"{PAPER}/claims.json",
+        f"{PAPER}/per_task.csv",
         COLLECTED,  # named here too, as the metrics are: Snakemake restores what a target names, not what lies between
         published(),

@@ -14,7 +14,7 @@ from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.report import latex
 from trqam.report.collected import Collected
-from trqam.report.selection import TABLES, compared, table_module, table_names
+from trqam.report.selection import TABLES, compared, table_module
 from trqam.report.statistics import round_half_up
 
 MISSING = "--"
@@ -80,8 +80,8 @@ def printed(row: pd.Series) -> Entry:
 
 def make(name: str, collected: Collected) -> Any:
     """The table ``name``."""
-    if name not in table_names(collected.config):
-        raise UserError(f"render: unknown table {name!r}; use one of {', '.join(table_names(collected.config))}")
+    if name not in TABLES:
+        raise UserError(f"render: unknown table {name!r}; use one of {', '.join(TABLES)}")
     return getattr(importlib.import_module(table_module(name)), TABLES[name][0].partition(".")[2])(collected)
 
 

@@ -1,0 +1,92 @@
+"""Success read in three ways: at the last evaluation, as the paper does and every other table here; the mean of a run's
+last evaluations; and the best of a run's evaluations. And per_task.csv, which has all three for every task.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from trqam.config.load import Config
+from trqam.config.wording import count
+from trqam.experiment.files import write_atomically
+from trqam.report.collected import Collected
+from trqam.report.measures import Estimate, final_step, interval, shared_tasks
+from trqam.report.statistics import mean_and_std, pooled, round_half_up
+
+LAST = 3  # evaluations
+CONVENTIONS = FINAL, MEAN_OF_LAST, BEST = "final", f"mean of last {LAST}", "best"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Over ``n`` seeds, in per cent: the mean of their means over tasks with its interval, and their sample ``std``."""
+
+    n: int
+    estimate: Estimate
+    std: float
+
+
+def summaries(collected: Collected, tasks: list[str], method: str, stage: str) -> dict[str, Summary]:
+    """By convention, over the seeds that finished all of ``tasks``; without those that have no result."""
+    by_task = [_by_seed(collected, task, method, stage) for task in tasks]
+    found = {}
+    for name in CONVENTIONS:
+        scores = pd.DataFrame({task: part[name] for task, part in zip(tasks, by_task, strict=True)}).dropna()
+        if scores.empty:
+            continue
+        strata = [scores[task].to_numpy() for task in tasks]
+        purpose = f"{name}/{'/'.join(tasks)}/{method}/{stage}"
+        low, high = interval(strata, pooled(partial(np.mean, axis=-1)), purpose)
+        mean, std = mean_and_std(scores.mean(axis=1))
+        found[name] = Summary(len(scores), Estimate(mean, float(low), float(high)), std)
+    return found
+
+
+def _by_seed(collected: Collected, task: str, method: str, stage: str) -> pd.DataFrame:
+    """Per-seed success in per cent on one task, a column a convention; nan where the stage has too few evaluations.
+
+    The untrained policy, which is evaluated at step 0 of the offline stage, counts for none; of behaviour cloning it
+    is the only evaluation. A seed that diverged has success 0 at each evaluation that it did not live to see.
+    """
+    config, rows = collected.config, collected.cells.get((task, method), collected.metrics.iloc[:0])
+    end, every = final_step(config, method, stage), config.run(task, method).eval_interval
+    steps = [*range(end, 0, -every)] or [end]
+    rows = rows[(rows.stage == stage) & rows.step.isin(steps) & rows.success.notna()]
+    table = 100 * rows.pivot_table(index="seed", columns="step", values="success", aggfunc="last")
+    table = table.reindex(columns=steps).astype(float)
+    table = table[table[end].notna()]
+    last = table[steps[:LAST]].mean(axis=1, skipna=False) if len(steps) >= LAST else np.nan
+    return pd.DataFrame(dict(zip(CONVENTIONS, (table[end], last, table.max(axis=1)), strict=True)), index=table.index)
+
+
+def evaluation_noise(config: Config) -> str:
+    """How far so few episodes leave a success uncertain, whatever the training did: the binomial deviation."""
+    episodes, runs = config.scale.eval_episodes, len(shared_tasks(config)) * config.scale.seeds
+    text = f"With {count(episodes, 'episode')} an evaluation by itself has a standard deviation of {_points(episodes)} "
+    text += "where success lies between 20 and 80 % (binomial)"
+    return text + (f", the mean of all {runs} runs one of {_points(episodes * runs)}." if runs > 1 else ".")
+
+
+def _points(episodes: int) -> str:
+    """`12.6 to 15.8 points`: the standard deviation of a share of so many at 20 or 80 %, and at 50 %."""
+    low, high = (round_half_up(100 * (p * (1 - p) / episodes) ** 0.5, 1) for p in (0.2, 0.5))
+    return f"{low} to {high} points"
+
+
+def write(collected: Collected, out: Path) -> None:
+    """per_task.csv: task, method, stage, convention, n, mean, std, low, high, in per cent; empty where nothing is."""
+    config, lines = collected.config, []
+    for task, method in config.cells:
+        for stage in config.stages(method):
+            found = summaries(collected, [task], method, stage)
+            for name in CONVENTIONS:
+                line = {"task": task, "method": method, "stage": stage, "convention": name, "n": 0}
+                if summary := found.get(name):
+                    ends = {"low": summary.estimate.low, "high": summary.estimate.high}
+                    line |= {"n": summary.n, "mean": summary.estimate.value, "std": summary.std, **ends}
+                lines.append(line)
+    columns = ["task", "method", "stage", "convention", "n", "mean", "std", "low", "high"]
+    write_atomically(out, pd.DataFrame(lines, columns=columns).to_csv(index=False, float_format="%.4f"))
