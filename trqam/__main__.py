@@ -122,6 +122,9 @@ def parser() -> Parser:
     )
     added.add_argument("--every", type=whole(1, MOST), default=50_000, metavar="N", help="steps (default: %(default)s)")
     added.add_argument("--unit", choices=("per-cent", "fraction"), help="of success (default: by the highest value)")
+    added.add_argument(
+        "--protocol", default="", metavar="TEXT", help="how the curves were made, as the report prints it"
+    )
     added.add_argument("--force", action="store_true", help="replace the curves of another file under this name")
     added = command(commands.golden)
     added.add_argument("file", type=path)

@@ -14,7 +14,7 @@ from trqam.config import load as configuration
 from trqam.data.generate import generate
 from trqam.report.archive import pack
 from trqam.report.collect import collect
-from trqam.report.imported import import_curves
+from trqam.report.importing import import_curves
 from trqam.training import blocks
 
 ROOT = Path(__file__).parents[2]

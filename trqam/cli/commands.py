@@ -272,11 +272,11 @@ def rebuild(arguments: Namespace) -> None:
 
 def import_(arguments: Namespace, config: Config) -> None:
     """Read published curves from a pickle, running nothing that it says, into data/imported."""
-    from trqam.report import imported
+    from trqam.report.importing import described, import_curves
 
     given = {"first": arguments.steps_from, "every": arguments.every, "unit": arguments.unit}
-    record = imported.import_curves(config, arguments.file, arguments.name, force=arguments.force, **given)
-    print("\n".join(imported.described(record)))
+    given |= {"protocol": arguments.protocol, "force": arguments.force}
+    print("\n".join(described(import_curves(config, arguments.file, arguments.name, **given))))
 
 
 def _folder(arguments: Namespace, config: Config) -> Path:

@@ -37,7 +37,7 @@ from trqam.experiment.provenance import provenance
 from trqam.report import imported as published
 from trqam.report import latex, record
 from trqam.report.collected import REPORTED
-from trqam.report.selection import CLAIMS, IMPORTED, imported_tables
+from trqam.report.selection import CLAIMS, IMPORTED, imported_files
 
 FORMAT = 2
 MANIFEST, REBUILT = "MANIFEST.json", "REBUILT.json"
@@ -120,10 +120,8 @@ def _sources(config: Config, folder: Path, imported: str | Path) -> dict[str, Pa
         if not path.is_file():
             fix = f"snakemake --cores all paper --configfile {config.path}" if "paper/" in name else "git checkout"
             raise UserError(f"{path}: missing; run `{fix}` first")
-    tables = imported_tables(imported)
-    beside = [*tables, *(path.with_suffix(".json") for path in tables)]
     strips = [path for path in (folder / "rollouts").glob("*") if path.suffix in (".png", ".gif", ".json")]
-    sources |= {f"imported/{path.name}": path for path in beside if path.is_file()}
+    sources |= {f"imported/{path.name}": path for path in imported_files(imported)}
     plain = [path for path in strips if path.is_file() and re.fullmatch(PLAIN, path.name)]
     return sources | {f"paper/rollouts/{path.name}": path for path in plain}
 

@@ -36,6 +36,12 @@ def imported_tables(folder: str | Path = IMPORTED) -> list[Path]:
     return sorted(p for p in Path(folder).glob("*.csv") if re.fullmatch(SOURCE, p.stem) and p.is_file())
 
 
+def imported_files(folder: str | Path = IMPORTED) -> list[Path]:
+    """The same, and the records beside them, where there are any."""
+    tables = imported_tables(folder)
+    return [path for table in tables for path in (table, table.with_suffix(".json")) if path.is_file()]
+
+
 def data_note(config: Config) -> str:
     """What every table of results says of generated data; empty with OGBench's own."""
     return "" if config.scale.data_source == "official" else " Data: generated here, not OGBench's release."

@@ -6,7 +6,7 @@ from trqam.report.selection import (
     TABLES,
     figure_module,
     figure_names,
-    imported_tables,
+    imported_files,
     table_module,
 )
 
@@ -22,7 +22,7 @@ COLLECTED = expand(
 )
 RESULTS_READ = [
     *COLLECTED,
-    *map(str, imported_tables()),  # curves that others published
+    *map(str, imported_files()),  # curves that others published
     "paper/reported.csv",
     CONFIG.scale.domains_file,  # labels, colours, budgets
     CONFIG.scale.methods_file,
