@@ -32,7 +32,8 @@ WITHOUT_PATH_KL = ("fql", "cgql_l", "dsrl", "ifql")
 EVERYTHING = {
     "baselines": ["fql", "cgql_l", "dsrl", "ifql", "qam_e", "sqam"], "baseline_tasks": [TASK],
     "ablations": [
-        "external_kl", "constant_lambda", "qam_from_scratch", "qam_e_from_scratch", "trqam_from_scratch",
+        "external_kl", "external_kl_fast", "constant_lambda", "qam_from_scratch", "qam_e_from_scratch",
+        "trqam_from_scratch",
     ],
     "budgets": [0.3, 1.0, 3.0], "ablation_tasks": [TASK],
 }  # fmt: skip

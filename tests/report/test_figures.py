@@ -194,7 +194,7 @@ def test_external_kl_shows_each_seeds_share_of_its_budget_and_its_success():
         (ratio, lambda method: realised_kl(given.metrics, config, config.tasks[:1], method, relative=True)),
         (success, lambda method: final_success(given.metrics, config, config.tasks[:1], method)),
     ):
-        expected = [measured(method) for method in ("trqam", "external_kl")]
+        expected = [measured(method) for method in ("trqam", "external_kl", "external_kl_fast")]
         assert np.sort(seeds_of(axes)[:, 0]) == pytest.approx(np.sort(np.concatenate(expected)))
         means = np.concatenate([line.get_xdata() for line in axes.lines if line.get_marker() == "|"])
         assert means[np.isfinite(means)] == pytest.approx(np.array([values.mean() for values in expected]))

@@ -267,6 +267,8 @@ def _check_methods(config: Config) -> None:
     for name, method in config.methods.items():
         if unknown := [domain for domain in (*method.domains, *method.known) if domain not in config.domains]:
             raise UserError(f"{table}: {name}: domains: unknown domain {unknown[0]!r}; see {config.scale.domains_file}")
+        if absent := [key for key in method.assumed if key not in method.parameters]:
+            raise UserError(f"{table}: {name}: assumed: {absent[0]!r} is not among its parameters; remove it")
     for name in ("behaviour_cloning", *config.compared, *config.ablated):
         if name not in config.methods:
             fix = f"add it, or use one of {', '.join(config.methods)}"

@@ -60,6 +60,7 @@ class Method(Strict):
     parameters: dict[str, bool | int | float | str]
     domains: dict[str, dict[str, bool | int | float | str]]
     known: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()  # parameters that no paper gives
 
 
 class Training(Strict):

@@ -85,9 +85,9 @@ def collapsing(config: Config) -> list[str]:
 
 
 def internal_external(config: Config) -> list[str]:
-    """TRQAM and the external KL penalty; none where the scale does not have both."""
-    both = ["trqam", "external_kl"]
-    return both if set(both) <= {*config.compared, *config.scale.ablations} else []
+    """TRQAM and the settings of the external KL penalty; none where the scale does not have both."""
+    external = [method for method in config.scale.ablations if config.methods[method].agent == "external_kl"]
+    return ["trqam", *external] if external and "trqam" in config.compared else []
 
 
 FIGURES = {  # in the text, and the module of trqam.report.figures that draws each

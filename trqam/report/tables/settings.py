@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from trqam.config.load import Config, domain_of
-from trqam.config.schema import Run
+from trqam.config.schema import Method, Run
 from trqam.config.wording import enumerated, shown, words
 from trqam.report.collected import Collected
 from trqam.report.latex import heading, symbol
@@ -93,11 +93,10 @@ def trust_region(collected: Collected) -> Grid:
     """The multiplier's parameters of each method that has a multiplier, then the KL budget in each domain."""
     config = collected.config
     methods = [method for method in _with_parameters(config) if "dual_rate" in config.methods[method].parameters]
-    parameters = [config.methods[method].parameters for method in methods]
     varying = {key for method in methods for key in _per_domain(config, method)} | {"kl_budget"}
-    keys = dict.fromkeys(key for values in parameters for key in values if key not in varying)
+    keys = dict.fromkeys(k for method in methods for k in config.methods[method].parameters if k not in varying)
     rows = [
-        (_label(key), symbol(key), *(shown(own[key]) if key in own else MISSING for own in parameters)) for key in keys
+        (_label(key), symbol(key), *(_parameter(config.methods[method], key) for method in methods)) for key in keys
     ]
     for name in config.task_domains if methods else []:
         budgets = [_budget(config, method, name) for method in methods]
@@ -148,6 +147,10 @@ def ablations(collected: Collected) -> Grid:
 
 def _starred(rows: list[tuple[str, ...]]) -> bool:
     return any("*" in text for row in rows for text in row)
+
+
+def _parameter(method: Method, key: str) -> str:
+    return shown(method.parameters[key]) + "*" * (key in method.assumed) if key in method.parameters else MISSING
 
 
 def _label(key: str) -> str:
