@@ -15,7 +15,6 @@ from trqam.report.claims import judge as claims
 from trqam.report.collected import Collected
 from trqam.report.selection import TABLES, figure_names
 
-
 FACTS = ("facts.tex", "theory_facts.tex", "toy_facts.tex")
 
 
