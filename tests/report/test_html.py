@@ -225,6 +225,11 @@ def test_a_plain_table_sorts_and_its_mean_stays_last(opened):
     assert texts(opened, "#published tbody td:first-child")[-1] == "all"
 
 
+def test_what_others_report_under_other_protocols_cannot_be_sorted(opened):
+    assert len(texts(opened, "#context tr.block td")) == 3
+    assert texts(opened, "#context button") == []
+
+
 def test_single_tasks_sort_by_themselves(opened):
     table = f"{SUCCESS}:has(tr.task)"
     opened.click(f"{table} thead tr:last-child th:last-child button")

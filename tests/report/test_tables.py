@@ -128,6 +128,24 @@ def test_best_is_marked_among_those_present():
     assert [labels[i] for i, entry in enumerate(ran.entries) if entry.best] == ["FQL"]
 
 
+def test_what_others_report_stands_by_protocol_and_unranked(tmp_path):
+    results = collected(small_config())
+    made = tables.make("context", results)
+    heads = [place for place, row in enumerate(made.rows) if len(row) == 1]
+    groups = [made.rows[first + 1 : last] for first, last in zip(heads, [*heads[1:], None], strict=True)]
+    found = [{(row[0], row[3]): row[1] for row in group} for group in groups]
+    everywhere = "50 tasks, offline"
+    assert [group.get(("QAM", everywhere)) for group in found] == ["44", "35", None]
+    assert found[1][("SQAM", everywhere)] == "75"  # of paper/reported.csv, where it stands once
+    assert found[2][("QAM", "humanoidmaze-medium task 1, offline")] == "27.5 ± 26"
+    assert "never ranked together" in made.caption
+    assert "missing is not zero" in made.caption
+    tables.render("context", results, tmp_path / "context.tex")
+    text = (tmp_path / "context.tex").read_text()
+    assert text.count(r"\multicolumn{5}{l}{\textbf{") == len(heads) == 3
+    assert text.count(r"\textbf") == 3  # of the heads: no number is marked
+
+
 def test_every_table_renders_and_labels_stay_text(tmp_path):
     config = small_config()
     method = msgspec.structs.replace(config.methods["qam"], label=r"a_b & 50% \input{x}")

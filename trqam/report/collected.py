@@ -20,6 +20,8 @@ from trqam.report.record import AGAIN, check
 from trqam.report.selection import CLAIMS, IMPORTED, PAPER
 
 REPORTED = PAPER / "reported.csv"
+CONTEXT = PAPER / "context.csv"  # part of the text, as templates are: no archive carries it
+CONTEXT_COLUMNS = {"protocol", "source", "where", "method", "mean", "std", "n_seeds", "note"}
 REPORTED_COLUMNS = {"domain", "method", "phase", "mean", "std", "n_seeds", "source"}
 RUN = {"task", "method", "seed", "stage", "status"}  # columns that nothing can be made without
 METRICS = RUN | {"domain", "step", "total_step", "success"}
@@ -112,6 +114,12 @@ def read_reported(path: str | Path = REPORTED) -> pd.DataFrame:
     """The published numbers: domain, method, phase, step, mean, std, n_seeds, source."""
     again = "restore the file from git"
     return _table(read_bytes(path, fix=again), Path(path), REPORTED_COLUMNS, again)
+
+
+def read_context(path: str | Path = CONTEXT) -> pd.DataFrame:
+    """What others report under other protocols; a row without a mean stands in `read_reported`, as domain `all`."""
+    again = "restore the file from git"
+    return _table(read_bytes(path, fix=again), Path(path), CONTEXT_COLUMNS, again)
 
 
 def _table(content: bytes, path: Path, columns: set[str], again: str) -> pd.DataFrame:

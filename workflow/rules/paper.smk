@@ -31,6 +31,7 @@ CLAIMS = [
     "config/claims.yaml",
     "config/paper.yaml",
 ]  # and what the paper's own scale is
+CONTEXT = "paper/context.csv"
 STYLE = "paper/style.mplstyle"
 DRAWN = [f"{PAPER}/figures/{name}" for name in (*figure_names(CONFIG), "theory", "toy")]
 PRINTED = [f"{PAPER}/tables/{name}.tex" for name in TABLES]
@@ -55,7 +56,7 @@ PARTS |= {
         [
             RESULTS_READ,
             templates(f"{TABLES[name][1]}.tex"),
-            CLAIMS if name == "claims" else [],
+            {"claims": CLAIMS, "context": [CONTEXT]}.get(name, []),
         ],
         [f"{PAPER}/tables/{name}.tex"],
     )
@@ -110,6 +111,7 @@ PARTS |= {
         [
             RESULTS_READ,
             CLAIMS,
+            CONTEXT,
             [f"{path}.png" for path in DRAWN],
             ROLLOUTS,
             templates("report.html", "report_parts.html", "report.css", "report.js"),

@@ -56,7 +56,10 @@ class SuccessTable:
 
 @dataclass(frozen=True)
 class Grid:
-    """A plain table: ``columns`` is LaTeX's column specification, ``groups`` are (title, columns) above the header."""
+    """A plain table: ``columns`` is LaTeX's column specification, ``groups`` are (title, columns) above the header.
+
+    A row of one cell is the head of those below it, which are then not sorted among others.
+    """
 
     caption: str
     columns: str

@@ -9,7 +9,7 @@ import pandas as pd
 
 from trqam.config.load import Config, domain_of
 from trqam.config.wording import count, enumerated, task_label, tasks_label, thousands
-from trqam.report.collected import Collected, mixed_mark, mixed_note
+from trqam.report.collected import Collected, mixed_mark, mixed_note, read_context
 from trqam.report.measures import STAGES, Success, final_cell, is_pretraining
 from trqam.report.selection import BEYOND, data_note, lists_single_tasks, tasks_run
 from trqam.report.statistics import round_half_up
@@ -75,6 +75,25 @@ def published(collected: Collected) -> Grid:
     caption += f"this run. {'; '.join(sources)}."
     lead = f"Over all domains the published success is {', '.join(overall)}." if overall else ""
     return Grid(caption, "l" + "r" * len(methods), ("domain", *methods), tuple(rows), lead)
+
+
+def context(collected: Collected) -> Grid:
+    """What others report, a group a protocol: nothing is marked as best, and no group is compared with another."""
+    reported = collected.reported[collected.reported.domain == "all"].to_dict("records")
+    overall, rows = {line["method"]: line for line in reported}, []
+    for protocol, lines in read_context().groupby("protocol", sort=False):
+        rows.append((str(protocol),))
+        for line in lines.to_dict("records"):
+            known = overall[line["method"]] if pd.isna(line["mean"]) else line
+            mean, std, seeds = (f"{known[key]:g}" for key in ("mean", "std", "n_seeds"))
+            source = known["source"] + (f"; {line['note']}" if pd.notna(line["note"]) else "")
+            success = mean if std == "nan" else f"{mean} ± {std}"
+            rows.append((line["method"], success, seeds.replace("nan", MISSING), line["where"], source))
+    caption = "Success in per cent that others report, as context; no result of this run. The groups have different "
+    caption += "protocols and are never ranked together, nor is anything in one compared with another. What a group "
+    caption += f"lacks was not run or not found: missing is not zero. {MISSING}: not stated."
+    columns = r"lrrl>{\raggedright\arraybackslash}p{0.4\linewidth}"
+    return Grid(caption, columns, ("method", "success", "seeds", "of", "source"), tuple(rows))
 
 
 def _row(
