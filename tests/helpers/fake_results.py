@@ -7,7 +7,10 @@ import pandas as pd
 
 from trqam.config import load as configuration
 from trqam.config.load import domain_of
+from trqam.experiment import published
 from trqam.experiment.files import write_atomically, write_json
+from trqam.experiment.folder import cell_of
+from trqam.experiment.run import new_record
 from trqam.report import record
 from trqam.report.collected import Collected, read_reported
 
@@ -149,6 +152,20 @@ def write(config, folder) -> None:
     write_json(folder / "datasets.json", made.datasets)
     write_json(folder / "manifests.json", made.manifests)
     record.record(config, folder, "nothing: the results are invented")
+
+
+def publish(config, frame: pd.DataFrame) -> None:
+    """The per-seed files of ``frame`` in the results of ``config``; a run's rows end where it diverged."""
+    for (task, method, seed, stage), part in frame.groupby(["task", "method", "seed", "stage"]):
+        run, rows = config.run(task, method), []
+        for row in part.sort_values("step").to_dict("records"):
+            kept = [key for key in COLUMNS[7:] if not pd.isna(row[key])]
+            rows.append({key: row[key] for key in ("step", *kept)})
+            if row["status"] == "DIVERGED":
+                rows[-1] = {"step": row["step"], "status": "DIVERGED"}
+                break
+        record = new_record(run, stage, seed, [seed]) | {"rows": rows, "timing": []}
+        published.publish(cell_of(config, task, method, seed), run, stage, record)
 
 
 def manifests() -> dict:
