@@ -3,7 +3,6 @@ last evaluations; and the best of a run's evaluations. And per_task.csv, which h
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +33,14 @@ def summaries(collected: Collected, tasks: list[str], method: str, stage: str) -
     by_task = [_by_seed(collected, task, method, stage) for task in tasks]
     found = {}
     for name in CONVENTIONS:
-        scores = pd.DataFrame({task: part[name] for task, part in zip(tasks, by_task, strict=True)}).dropna()
-        if scores.empty:
+        table = pd.DataFrame({task: part[name] for task, part in zip(tasks, by_task, strict=True)}).dropna()
+        if table.empty:
             continue
-        strata = [scores[task].to_numpy() for task in tasks]
+        strata = [table[task].to_numpy() for task in tasks]
         purpose = f"{name}/{'/'.join(tasks)}/{method}/{stage}"
-        low, high = interval(strata, pooled(partial(np.mean, axis=-1)), purpose)
-        mean, std = mean_and_std(scores.mean(axis=1))
-        found[name] = Summary(len(scores), Estimate(mean, float(low), float(high)), std)
+        low, high = interval(strata, pooled(lambda scores: scores.mean(axis=-1)), purpose)
+        mean, std = mean_and_std(table.mean(axis=1))
+        found[name] = Summary(len(table), Estimate(mean, float(low), float(high)), std)
     return found
 
 

@@ -80,7 +80,8 @@ def published(collected: Collected) -> Grid:
 def context(collected: Collected) -> Grid:
     """What others report, a group a protocol: nothing is marked as best, and no group is compared with another."""
     reported = collected.reported[collected.reported.domain == "all"].to_dict("records")
-    overall, rows = {line["method"]: line for line in reported}, []
+    overall = {line["method"]: line for line in reported}
+    rows: list[tuple[str, ...]] = []
     for protocol, lines in read_context().groupby("protocol", sort=False):
         rows.append((str(protocol),))
         for line in lines.to_dict("records"):
