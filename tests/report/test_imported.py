@@ -3,6 +3,8 @@
 import os
 import pickle
 import re
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,10 +21,11 @@ from trqam.config.load import tasks_of
 from trqam.config.reading import read_json, sha256
 from trqam.experiment import provenance
 from trqam.experiment.files import write_json
-from trqam.report import tables
+from trqam.report import latex, tables
 from trqam.report.collected import Collected, read_reported
 from trqam.report.imported import COLUMNS, load, protocols
 from trqam.report.importing import described, import_curves
+from trqam.report.selection import PAPER
 from trqam.report.statistics import round_half_up
 from trqam.report.tables import imported as imported_table
 
@@ -390,12 +393,12 @@ def test_a_source_s_name_is_a_plain_file_name(imported, name):
         imported({(CUBE, "QAM"): curve()}, name=name)
 
 
-def frame(curves, config, tmp_path, name="authors"):
+def frame(curves, config, tmp_path, name="authors", **options):
     """``curves`` imported, as the report sees them."""
     tmp_path.mkdir(exist_ok=True)
     path = tmp_path / "curves.pkl"
     path.write_bytes(pickle.dumps(curves))
-    import_curves(config, path, name, folder=tmp_path / "imported")
+    import_curves(config, path, name, folder=tmp_path / "imported", **options)
     return load(tmp_path / "imported")
 
 
@@ -406,12 +409,14 @@ def with_statistics(mean, std, seeds=12):
 
 
 def rebuilt(config, curves):
-    """The table, as {(block, row, method): text}."""
+    """The table, as {(block, domain, method): text}."""
     table = imported_table.table(fake_results.collected(config, imported=curves))
+    families = [family for family, size in table.groups for _ in range(size)]
+    domains = [f"{family}-{head}".removeprefix("-") for family, head in zip(families, table.methods, strict=True)]
     texts = {}
     for number, (_, rows) in enumerate(table.blocks):
         for row in rows:
-            texts |= {(number, row.label, m): e.text for m, e in zip(table.methods, row.entries, strict=True)}
+            texts |= {(number, d, row.label): entry.text for d, entry in zip(domains, row.entries, strict=True)}
     return table, texts
 
 
@@ -469,9 +474,10 @@ def test_all_with_another_list_of_methods_says_which_is_which(config, tmp_path):
     curves = {(domain, method): 0.6 * flat for domain in (CUBE, "scene") for method in ("QAM", "TRQAM")}
     curves |= {("all", "TRQAM"): lost, ("all", "BAM"): 0.3 * flat}
     table, texts = rebuilt(config, frame(curves, config, tmp_path))
-    row = next(row for row in table.blocks[0][1] if row.label == "all")
-    assert table.methods == ("QAM", "TRQAM", "BAM")
-    assert [(entry.text, entry.marks) for entry in row.entries] == [("60", ("†",)), ("50", ("n=3",)), ("30", ())]
+    assert table.methods[-1] == "all"
+    assert [row.label for row in table.blocks[0][1]] == ["QAM", "TRQAM", "BAM"]
+    column = [row.entries[-1] for row in table.blocks[0][1]]
+    assert [(entry.text, entry.marks) for entry in column] == [("60", ("†",)), ("50", ("n=3",)), ("30", ())]
     assert texts[0, "scene", "BAM"] == "--"
     note = "all: the file's own curve of everything; †: the mean of the printed means, for the file has none."
     assert note in table.notes
@@ -495,29 +501,53 @@ def test_the_table_reads_the_last_evaluation_of_each_stage_as_it_was(config, tmp
         "authors, offline at step 1\u00a0000\u00a0000 (n = 8)",
         "authors, online at step 500\u00a0000 (n = 8)",
     ]
-    assert table.methods == ("TRQAM", "BAM")
-    assert table.groups == (("Ours", 1), ("Other", 1))
+    assert [row.label for row in table.blocks[1][1]] == ["TRQAM", "BAM"]
+    assert table.groups == (("", 1), ("cube", 1), ("", 1))
+    assert table.methods == ("scene", "double", "all")
     assert texts[0, "cube-double", "TRQAM"] == "45 ± 0"
     assert texts[0, "cube-double", "BAM"] == "22 ± 0"
     assert texts[1, "cube-double", "TRQAM"] == "44 ± 0"
     assert texts[0, "scene", "BAM"] == texts[0, "all", "BAM"] == "--"
     assert texts[0, "all", "TRQAM"] == "45"
     online = table.blocks[1][1]
-    assert next(row for row in online if row.label == "cube-double").entries[0].marks == ("n=7",)
-    assert [row.label for row in online] == ["scene", "cube-double", "all"]
+    assert online[0].entries[1].marks == ("n=7",)
 
 
-def test_a_source_a_table_and_none_without_sources(config, tmp_path):
+def test_a_source_a_table_with_its_protocol_and_none_without_sources(config, tmp_path):
     curves = {(CUBE, "TRQAM"): curve()}
     frame(curves, config, tmp_path, "b")
-    both = frame(curves, config, tmp_path, "a")
-    table, _ = rebuilt(config, both)
+    both = frame({("scene", "BAM"): curve()}, config, tmp_path, "a", protocol="sparse & short")
+    table, texts = rebuilt(config, both)
     assert [title.split(",")[0] for title, _ in table.blocks] == ["a", "a", "b", "b"]
+    assert [[row.label for row in rows] for _, rows in table.blocks] == [["BAM"], ["BAM"], ["TRQAM"], ["TRQAM"]]
+    assert (texts[0, "cube-triple", "BAM"], texts[2, "scene", "TRQAM"]) == ("--", "--")
+    assert table.notes[:2] == ("a, protocol: sparse & short.", "b, protocol not stated.")
     collected = fake_results.collected(config, imported=both)
     tables.render("imported", collected, tmp_path / "imported.tex")
     assert (tmp_path / "imported.tex").read_text().count("\\begin{table}") == 2
+    assert "a, protocol: sparse \\& short." in (tmp_path / "imported.tex").read_text()
     tables.render("imported", fake_results.collected(config), tmp_path / "none.tex")
     assert not (tmp_path / "none.tex").read_text().strip()
+
+
+def test_sixteen_methods_are_printed_in_seven_points_or_more(config, tmp_path):
+    """As wide as success of two digits with a spread of two is."""
+    domains = [domain for domain, about in config.domains.items() if about.in_paper]
+    methods = [f"METHOD-{number}" for number in range(16)]
+    curves = {(domain, method): curve(seeds=6, seed=n) for domain in domains for n, method in enumerate(methods)}
+    imported = frame(curves, config, tmp_path)
+    tables.render("imported", fake_results.collected(config, imported=imported), tmp_path / "table.tex")
+    preamble = (PAPER / "main.tex").read_text().split(r"\input{facts}")[0]
+    fitted = r"\def\fitted#1{\setbox0\hbox{#1}\typeout{\the\wd0, \the\linewidth, \f@size}}"
+    text = rf"{preamble}\makeatletter{fitted}\begin{{document}}\input{{table}}\end{{document}}"
+    (tmp_path / "main.tex").write_text(text)
+    shutil.copy(PAPER / "fallback.tex", tmp_path)
+    command = [latex.find_pdflatex(), "-interaction=nonstopmode", "main.tex"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
+    width, line, size = map(float, re.search(r"([0-9.]+)pt, ([0-9.]+)pt, (\d+)", said).groups())
+    assert size * min(1, line / width) >= 7
+    more = frame({(CUBE, f"METHOD-{number}"): curve(seeds=1) for number in range(21)}, config, tmp_path / "more")
+    assert [rebuilt(config, curves)[0].together for curves in (imported, more)] == [2, 1]  # stages a page
 
 
 def test_collected_results_come_with_what_was_imported(config, imported, tmp_path):

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import jinja2
 import msgspec
+import pandas as pd
 import pytest
 
 from tests.helpers import fake_results
 from trqam.config.errors import UserError
 from trqam.report import facts, figures, latex, tables
-from trqam.report.selection import PAPER, TABLES, figure_names
+from trqam.report.selection import PAPER, TABLES
 
 HOSTILE = r"a_b & 50% \input{x} <b>$^~#[*]{} é ∂ ’</b>"
 SYSTEM = shutil.which("pdflatex")
@@ -19,17 +20,24 @@ SYSTEM = shutil.which("pdflatex")
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
-    """Everything that the paper needs, with a method whose label is hostile."""
+    """Everything that the paper needs, imported curves too, with labels that are hostile."""
     config = fake_results.full_config()
     qam = msgspec.structs.replace(config.methods["qam"], label=HOSTILE)
     config = msgspec.structs.replace(config, methods={**config.methods, "qam": qam})
     folder = tmp_path_factory.mktemp("paper")
-    render(fake_results.collected(config), folder)
+    render(fake_results.collected(config, imported=imported()), folder)
     return folder
 
 
+def imported():
+    """One curve, which others published."""
+    steps = {"step": [50_000, 100_000], "total_step": [50_000, 100_000], "success": [0.25, 0.5], "seed": 0}
+    about = {"task": "", "domain": HOSTILE, "method": HOSTILE, "stage": "offline", "status": "OK"}
+    return pd.DataFrame({**steps, **about, "source": "authors", "protocol": HOSTILE})
+
+
 def render(collected, folder):
-    for name in figure_names(collected.config):
+    for name in figures.names(collected):
         figures.draw(name, collected, folder / "figures" / f"{name}.pdf")
     for name in TABLES:
         tables.render(name, collected, folder / "tables" / f"{name}.tex")

@@ -13,7 +13,7 @@ from trqam.environments.processes import cores
 from trqam.report import conventions, facts, figures, html, latex, record, tables
 from trqam.report.claims import judge as claims
 from trqam.report.collected import Collected
-from trqam.report.selection import TABLES, figure_names
+from trqam.report.selection import TABLES
 
 FACTS = ("facts.tex", "theory_facts.tex", "toy_facts.tex")
 
@@ -88,7 +88,7 @@ class Build:
             if (processors or cores()) > 1:
                 pool = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
                 theory, toy = (pool.submit(write, self.folder).result for write in (_write_theory, _write_toy))
-            for name in figure_names(self.config):
+            for name in figures.names(self.collected):
                 self.figure(name)
             for name in TABLES:
                 self.table(name)

@@ -15,6 +15,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from trqam.experiment.files import write_atomically
@@ -72,6 +73,7 @@ def keys(figure: Figure, handles: Sequence[Artist]) -> None:
 
 
 def _width(handles: Sequence[Artist], columns: int) -> float:
-    """About the width of a legend, in inches: letters of 8 points, and beside each label its key and space."""
-    parts = np.array_split([len(str(handle.get_label())) for handle in handles], columns)
-    return sum(4.3 * part.max() + 33 for part in parts) / 72
+    """The width of a legend, in inches: letters of 8 points, and beside each label its key and space."""
+    labels = [TextPath((0, 0), str(handle.get_label()) or " ", size=8) for handle in handles]
+    parts = np.array_split([label.get_extents().width if len(label.vertices) else 0 for label in labels], columns)
+    return sum(part.max() + 33 for part in parts) / 72

@@ -10,7 +10,7 @@ from trqam.report import figures, latex
 from trqam.report.claims import judge
 from trqam.report.collected import Collected
 from trqam.report.measures import STAGES, Success, final_cell, final_step, shared_tasks
-from trqam.report.selection import FIGURES, compared, figure_names, lists_single_tasks, tasks_run
+from trqam.report.selection import FIGURES, compared, lists_single_tasks, tasks_run
 from trqam.report.statistics import round_half_up
 
 NUMBERS = (
@@ -46,7 +46,7 @@ def facts(collected: Collected) -> dict[str, str]:
         "verdictOnline": " ".join(verdicts(metrics, config, "online")),
         "claims": judge.summary(judge.claims(collected)),
     }
-    captions = figures.captions(collected)
+    captions = {"imported": "", **figures.captions(collected)}
     values["curves"] = _plots({name: text for name, text in captions.items() if "--" in name})
     return values | {f"caption{_camel('_' + name)}": text for name, text in captions.items() if "--" not in name}
 
@@ -60,7 +60,7 @@ def _plots(captions: dict[str, str]) -> latex.Latex:
 def render(collected: Collected, out: str | Path) -> None:
     """Writes facts.tex: one macro a fact, which the prose of main.tex uses in place of typed values."""
     config = collected.config
-    conditions = {f"has{_camel(name).lower()}": name in figure_names(config) for name in FIGURES}
+    conditions = {f"has{_camel(name).lower()}": name in figures.names(collected) for name in FIGURES}
     conditions["tasksinappendix"] = not lists_single_tasks(config)
     latex.render("facts.tex.j2", out, facts=facts(collected), conditions=conditions)
 

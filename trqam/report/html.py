@@ -21,7 +21,7 @@ from trqam.experiment.files import write_atomically
 from trqam.report import facts, figures, tables
 from trqam.report.claims import judge, statements
 from trqam.report.collected import Collected, mixed_mark
-from trqam.report.selection import PAPER, TABLES, Strip, figure_names, lists_single_tasks, rollout_tasks
+from trqam.report.selection import PAPER, TABLES, Strip, lists_single_tasks, rollout_tasks
 from trqam.report.tables.claims import intervals
 
 ENVIRONMENT = jinja2.Environment(
@@ -105,7 +105,7 @@ def kinds(columns: str, count: int) -> list[str]:
 
 def _figures(collected: Collected, folder: Path) -> list[tuple[str, str, str]]:
     """Name, caption and picture of each figure; the theory's is last."""
-    pictures = {name: _inline(folder / f"{name}.png") for name in (*figure_names(collected.config), "theory")}
+    pictures = {name: _inline(folder / f"{name}.png") for name in (*figures.names(collected), "theory")}
     from trqam.report import theory_figure  # imports PyTorch: what is missing is said before
 
     captions = {**figures.captions(collected), "theory": theory_figure.caption()}

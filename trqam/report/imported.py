@@ -8,6 +8,7 @@ import msgspec
 import pandas as pd
 
 from trqam.config.errors import UserError
+from trqam.config.load import Config
 from trqam.config.reading import read_bytes
 from trqam.config.strict import read_record, shown
 from trqam.report.selection import IMPORTED, imported_tables
@@ -42,8 +43,14 @@ def load(folder: str | Path = IMPORTED) -> pd.DataFrame:
 
 def protocols(curves: pd.DataFrame) -> dict[str, str]:
     """Of each source the protocol as it is printed, in the order of their names."""
-    stated = curves.drop_duplicates("source").sort_values("source")
+    stated = curves.assign(protocol=curves.get("protocol", "")).drop_duplicates("source").sort_values("source")
     return {row.source: f"protocol: {row.protocol}" if row.protocol else NOT_STATED for row in stated.itertuples()}
+
+
+def methods_of(config: Config, curves: pd.DataFrame) -> list[str]:
+    """The methods in the order of methods.yaml, and what it does not know last, in the order of the files."""
+    methods = list(dict.fromkeys(curves.method))
+    return sorted(methods, key=[*config.methods, *methods].index)
 
 
 def _protocol(path: Path) -> str:

@@ -120,13 +120,18 @@ def success_axis(axes: Axes) -> None:
 
 def stages(axes: Axes, runs: Runs) -> None:
     """Limits and ground of the two stages; the axis counts in thousands or millions of steps."""
-    scale, unit = runs.config.scale, step_unit(runs.config)[0]
+    scale = runs.config.scale
     offline, total = scale.offline_steps, scale.offline_steps + scale.online_steps
-    axes.set_xlim(0, total if runs.online else offline)
-    axes.xaxis.set_major_locator(plt.MaxNLocator(4, integer=total > 5e3, steps=[1, 2, 5, 10]))
+    ground(axes, offline, total if runs.online else offline, step_unit(runs.config)[0], integer=total > 5e3)
+
+
+def ground(axes: Axes, offline: int, end: int, unit: float, integer: bool = True) -> None:
+    """Limits, ticks in ``unit`` steps, and orange ground from the step ``offline`` to the ``end``."""
+    axes.set_xlim(0, end)
+    axes.xaxis.set_major_locator(plt.MaxNLocator(4, integer=integer, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(lambda step, _: f"{step / unit:g}")
-    if runs.online:
-        axes.axvspan(offline, total, color=ONLINE, linewidth=0, zorder=-1)
+    if end > offline:
+        axes.axvspan(offline, end, color=ONLINE, linewidth=0, zorder=-1)
 
 
 def step_unit(config: Config) -> tuple[float, str]:

@@ -93,7 +93,7 @@ def internal_external(config: Config) -> list[str]:
 FIGURES = {  # in the text, and the module of trqam.report.figures that draws each
     "overall_bars": "bars", "profiles": "profiles", "collapse": "curves", "offline_to_online": "curves",
     "trust_region": "curves", "adaptive_constant": "curves", "external_kl": "budgets", "pretraining": "bars",
-    "budget_sweep": "budgets",
+    "budget_sweep": "budgets", "imported": "imported",
 }  # fmt: skip
 TABLES = {  # and of each the function of trqam.report.tables that makes it, and the template that prints it
     "success": ("success.success", "success"), "aggregates": ("comparison.aggregates_table", "grid"),
@@ -107,8 +107,9 @@ TABLES = {  # and of each the function of trqam.report.tables that makes it, and
 }  # fmt: skip
 
 
-def figure_names(config: Config) -> tuple[str, ...]:
-    """The figures that this scale has the methods for, and the appendix's curves of each domain."""
+def figure_names(config: Config, imported: bool = False) -> tuple[str, ...]:
+    """The figures that this scale has the methods for, the appendix's curves of each domain, and, if there are any,
+    imported curves."""
     ablated = bool(config.scale.ablation_tasks)
     lacking = {
         "collapse": not collapsing(config),
@@ -116,6 +117,7 @@ def figure_names(config: Config) -> tuple[str, ...]:
         "adaptive_constant": not (ablated and contrasted(config)),
         "pretraining": not (ablated and scratch_pairs(config)),
         "budget_sweep": not (ablated and config.budget_sweep),
+        "imported": not imported,
     }
     text = [name for name in FIGURES if not lacking.get(name)]
     return (*text, *(f"curves--{domain}" for domain in config.task_domains))

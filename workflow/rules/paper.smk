@@ -33,9 +33,10 @@ CLAIMS = [
 ]  # and what the paper's own scale is
 CONTEXT = "paper/context.csv"
 STYLE = "paper/style.mplstyle"
-DRAWN = [f"{PAPER}/figures/{name}" for name in (*figure_names(CONFIG), "theory", "toy")]
+FIGURES = figure_names(CONFIG, bool(imported_files()))
+DRAWN = [f"{PAPER}/figures/{name}" for name in (*FIGURES, "theory", "toy")]
 PRINTED = [f"{PAPER}/tables/{name}.tex" for name in TABLES]
-FIGURE_MODULES = [figure_module(name) for name in figure_names(CONFIG)]
+FIGURE_MODULES = [figure_module(name) for name in FIGURES]
 TABLE_MODULES = [table_module(name) for name in TABLES]
 
 
@@ -47,7 +48,7 @@ PARTS = {
         [RESULTS_READ, STYLE],
         figure(name),
     )
-    for name in figure_names(CONFIG)
+    for name in FIGURES
 }
 PARTS |= {
     f"table_{name}": (

@@ -25,6 +25,11 @@ class Drawing(NamedTuple):
     caption: Callable[[Any], str]
 
 
+def names(collected: Collected) -> tuple[str, ...]:
+    """The figures of the scale, and that of imported curves if there are any."""
+    return figure_names(collected.config, not collected.imported.empty)
+
+
 def draw(name: str, collected: Collected, out_path: str | Path) -> None:
     """Writes the figure ``name`` to ``out_path`` (.pdf) and, beside it, as .png; equal input gives equal bytes."""
     drawing, runs = find(name, collected)
@@ -33,15 +38,15 @@ def draw(name: str, collected: Collected, out_path: str | Path) -> None:
 
 def captions(collected: Collected) -> dict[str, str]:
     """What each figure of the scale shows, and what is mixed; the paper and the page print the same words."""
-    drawings = {name: find(name, collected) for name in figure_names(collected.config)}
+    drawings = {name: find(name, collected) for name in names(collected)}
     return {name: drawing.caption(runs) + mixed_note(collected) for name, (drawing, runs) in drawings.items()}
 
 
 def find(name: str, collected: Collected) -> tuple[Drawing, Any]:
     """The figure, and what it shows: `curves--cube-double-play` a domain."""
-    names = figure_names(collected.config)
-    if name not in names:
-        raise UserError(f"render: figure {name!r}: unknown, or not of this scale; use one of {', '.join(names)}")
+    if name not in names(collected):
+        known = ", ".join(names(collected))
+        raise UserError(f"render: figure {name!r}: unknown, or not of this scale; use one of {known}")
     family, *arguments = name.split("--")
     drawing = importlib.import_module(figure_module(name)).FIGURES[family]
     return drawing, drawing.of(collected, *arguments)

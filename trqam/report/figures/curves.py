@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from trqam.config.load import domain_of, expanded
 from trqam.config.wording import count, enumerated
-from trqam.report import overlay, panels
+from trqam.report import panels
 from trqam.report.collected import Collected
 from trqam.report.drawing import DASHED, INK, dashed, log_axis
 from trqam.report.figures import Drawing
@@ -82,17 +82,15 @@ def success_panels(runs: Runs, places: dict[str, list[str]], columns: int, heigh
     """Success over training, a panel a place (its title to its tasks), each ``height`` inches high."""
     rows, weak = -(-len(places) // columns), len(runs.methods) > STRONG_BANDS
     figure, grid = panels.grid(rows, columns, rows * height + 0.7, len(places), sharex=True, sharey=True)
-    published = overlay.drawn(runs)
     for axes, (title, tasks) in zip(grid.flat, places.items(), strict=False):
         for method in runs.methods_on(tasks):
             panels.curve(axes, runs, tasks, method, band=0.1 if weak else 0.2)
-        overlay.draw(axes, published, runs.config, tasks)
         panels.success_axis(axes)
         panels.stages(axes, runs)
         axes.set_title(title if columns < 4 else title.replace(" task", "\ntask"), fontsize=panels.title_size(columns))
     for axes in grid[:, 0]:
         axes.set_ylabel(SUCCESS)
-    panels.legend(figure, runs, overlay.handles(published))
+    panels.legend(figure, runs)
     return figure
 
 
@@ -135,13 +133,13 @@ def _lines(runs: Runs) -> str:
 
 
 def _of_success(runs: Runs) -> str:
-    """Lines, bands, absent and imported curves, ground and cloning."""
+    """Lines, bands, absent curves, ground and cloning."""
     text = _lines(runs)
     if any(len(runs.methods_on([task])) < len(runs.methods) for task in runs.tasks):
         text += " A method without a curve did not run there."
     once = [runs.config.methods[m].label for m in runs.methods if is_pretraining(runs.config, m)]
     level = f" Dotted: {once[0]}, one training seed." if once else ""
-    return f"{text}{overlay.note(runs)} {GROUND}{level}"
+    return f"{text} {GROUND}{level}"
 
 
 def _caption_of_the_text(runs: Runs) -> str:

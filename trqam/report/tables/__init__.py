@@ -32,7 +32,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """``kind`` is domain, task, all or published (the paper's numbers, for the row above)."""
+    """``kind`` is domain, task, method, all or published (the paper's numbers, for the row above)."""
 
     label: str
     kind: str
@@ -43,7 +43,8 @@ class Row:
 class SuccessTable:
     """``groups`` are (group, number of methods) from left to right; ``blocks`` are (title, rows), one a stage.
 
-    In print a float holds so many blocks, ``together``.
+    Where rows are of kind method, ``methods`` and ``groups`` are domains and their families. In print a float holds so
+    many blocks, ``together``.
     """
 
     caption: str

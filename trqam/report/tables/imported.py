@@ -1,8 +1,8 @@
 """The published tables, rebuilt from imported curves with our statistics: for each source the end of either stage.
 
 A file's seed columns need not match between tasks, so a domain's mean ± std is that of the domain's own array. Where
-there is none, the mean of its tasks is the mean all the same, but no spread can be known. The row `all` is the file's
-own curve of everything, where it has one, and else the mean of the printed means.
+there is none, the mean of its tasks is the mean all the same, but no spread can be known. The column `all` is of the
+file's own curve of everything, where it has one, and else the mean of the printed means.
 """
 
 from itertools import groupby
@@ -12,61 +12,64 @@ import pandas as pd
 from trqam.config.load import Config, tasks_of
 from trqam.config.wording import thousands
 from trqam.report.collected import Collected
-from trqam.report.imported import ALL
+from trqam.report.imported import ALL, methods_of, protocols
 from trqam.report.measures import STAGES
 from trqam.report.statistics import mean_and_std, round_half_up
 from trqam.report.tables import MISSING, Entry, Row, SuccessTable
 from trqam.report.tables.success import mark_best, mean_of_domains
 
 LOOSE = "*"  # a mean without a spread
+ROWS = 20  # methods, at most, whose two stages share a page
 OF_MEANS = "†"  # of a method without an `all` of its own, where others have one
 
 
 def table(collected: Collected) -> SuccessTable:
-    """Domains by methods; two blocks a source, offline and online, and no block where nothing was imported."""
+    """Methods by domains, for there are more methods in a file than columns in a page; two blocks a source, offline and
+    online, and no block where nothing was imported.
+    """
     config, curves = collected.config, collected.imported
     curves = curves.assign(task=curves.task.fillna(""))
-    methods = _by_group(config, list(dict.fromkeys(curves.method)))
+    found = [domain for domain in dict.fromkeys(curves.domain) if domain != ALL]
+    domains = sorted(found, key=[*config.domains, *found].index)
     own_all = bool((curves.domain == ALL).any())
-    blocks = [
-        _block(config, curves[(curves.source == source) & (curves.stage == stage)], source, stage, methods, own_all)
-        for source in sorted(set(curves.source))
-        for stage in STAGES
-    ]
-    about = [config.methods.get(method) for method in methods]
-    labels = tuple(known.label if known else method for known, method in zip(about, methods, strict=True))
-    kinds = groupby(known.group if known else "Other" for known in about)
-    groups = tuple((kind, len(list(members))) for kind, members in kinds)
+    columns = [*domains, ALL] if own_all or len(domains) > 1 else domains
+    blocks, most = [], 0
+    for source, rows in curves.groupby("source"):
+        methods = methods_of(config, rows)
+        most = max(most, len(methods))
+        for stage in STAGES:
+            blocks.append(_block(config, rows[rows.stage == stage], f"{source}, {stage}", methods, columns, own_all))
+    labels = [config.domains[domain].label if domain in config.domains else domain for domain in columns]
+    heads = [label.partition("-")[::2] if "-" in label else ("", label) for label in labels]
+    groups = tuple((family, len(list(members))) for family, members in groupby(family for family, _ in heads))
     caption = "Published curves, summed up with our statistics. No result of this run."
-    return SuccessTable(caption, labels, groups, tuple(blocks), tuple(_notes(blocks, own_all)))
-
-
-def _by_group(config: Config, methods: list[str]) -> list[str]:
-    """The order of methods.yaml, a group's together, and what it does not know last."""
-    known = [method for method in config.methods if method in methods]
-    groups = list(dict.fromkeys(config.methods[method].group for method in known))
-    known.sort(key=lambda method: groups.index(config.methods[method].group))
-    return known + [method for method in methods if method not in known]
+    stated = [f"{source}, {protocol}." for source, protocol in protocols(curves).items()]
+    notes = (*stated, *_notes(blocks, own_all, ALL in columns))
+    together = 2 if most <= ROWS else 1
+    return SuccessTable(caption, tuple(head for _, head in heads), groups, tuple(blocks), notes, together)
 
 
 def _block(
-    config: Config, curves: pd.DataFrame, source: str, stage: str, methods: list[str], own_all: bool
+    config: Config, curves: pd.DataFrame, title: str, methods: list[str], columns: list[str], own_all: bool
 ) -> tuple[str, tuple[Row, ...]]:
-    """The last evaluation of a stage, a row a domain (those that domains.yaml does not know last) and then `all`."""
+    """The last evaluation of a stage, a row a method; nothing in the columns of what this source does not have."""
     last = curves[curves.step == curves.step.max()]
-    named = [domain for domain in dict.fromkeys(curves.domain) if domain != ALL]
-    rows = []
-    for domain in sorted(named, key=lambda d: [*config.domains, *named].index(d)):
-        own = last[last.domain == domain]
-        entries = [_entry(own[own.method == method], domain) for method in methods]
-        label = config.domains[domain].label if domain in config.domains else domain
-        rows.append(Row(label, "domain", tuple(mark_best(entries))))
-    own = last[last.domain == ALL]
-    if len(rows) > 1 or len(own):
-        rows.append(_all(rows, [own[own.method == method] for method in methods], own_all))
+    own = {(domain, method): rows for (domain, method), rows in last.groupby(["domain", "method"])}
+    parts = []
+    for domain in columns:
+        if domain != ALL and (curves.domain == domain).any():
+            entries = [_entry(own.get((domain, method), last.iloc[:0]), domain) for method in methods]
+            parts.append(Row(domain, "domain", tuple(mark_best(entries))))
+    if ALL in columns and len(curves):
+        parts.append(_all(parts, [own.get((ALL, method), last.iloc[:0]) for method in methods], own_all))
+    cells = {part.label: part.entries for part in parts}
+    none = (Entry(MISSING),) * len(methods)
+    labels = [config.methods[method].label if method in config.methods else method for method in methods]
+    cells_of = zip(*(cells.get(domain, none) for domain in columns), strict=True)
     seeds = sorted(set(curves.groupby("method").seed.nunique()))
-    step = f" at step {thousands(int(last.step.iloc[0]))} (n = {' or '.join(map(str, seeds))})" if rows else ""
-    return f"{source}, {stage}{step or ': no evaluation'}", tuple(rows)
+    step = f" at step {thousands(int(last.step.iloc[0]))} (n = {' or '.join(map(str, seeds))})" if len(last) else ""
+    rows = tuple(Row(label, "method", row) for label, row in zip(labels, cells_of, strict=True))
+    return f"{title}{step or ': no evaluation'}", rows if len(last) else ()
 
 
 def _entry(last: pd.DataFrame, domain: str) -> Entry:
@@ -105,17 +108,17 @@ def _mean_of_tasks(last: pd.DataFrame, domain: str) -> pd.Series:
     return pd.Series([means.mean(skipna=False)])
 
 
-def _notes(blocks: list[tuple[str, tuple[Row, ...]]], own_all: bool) -> list[str]:
+def _notes(blocks: list[tuple[str, tuple[Row, ...]]], own_all: bool, has_all: bool) -> list[str]:
     """The sentences that this table needs."""
     entries = [entry for _, rows in blocks for row in rows for entry in row.entries]
     marks = {mark for entry in entries for mark in entry.marks}
     notes = ["Success in per cent: mean ± sample standard deviation over the n seeds of a domain's own curve."]
-    if any(row.kind == "all" for _, rows in blocks for row in rows):
+    if has_all:
         means = "the mean of the printed means"
         lacking = f"; {OF_MEANS}: {means}, for the file has none" if OF_MEANS in marks else ""
         notes.append(f"all: the file's own curve of everything{lacking}." if own_all else f"all: {means}.")
     more = {
-        "Bold: best printed mean of the row, with its ties.": any(entry.best for entry in entries),
+        "Bold: best printed mean of the column, with its ties.": any(entry.best for entry in entries),
         f"{LOOSE}: the mean of the five tasks; the file has no curve of the domain, and seeds of different tasks "
         "cannot be matched, so the spread is not known.": LOOSE in marks,
         "n=k: only k seeds were evaluated.": bool(marks - {LOOSE, OF_MEANS}),
