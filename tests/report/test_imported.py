@@ -255,6 +255,8 @@ def test_misspelt_names_are_kept_with_the_names_that_were_meant(imported):
 def test_a_file_of_no_known_task_is_refused_with_the_names_that_were_meant(imported, names, fix):
     with pytest.raises(UserError, match=re.escape(f"'{names[0]}': no task or domain of the file is known; {fix}")):
         imported({(name, "QAM"): curve() for name in names})
+    with pytest.raises(UserError, match="'BAM': no task or domain of the file is known; the keys look swapped"):
+        imported({("BAM", "cube-doubel-play"): curve()})
 
 
 def test_the_protocol_is_kept_and_an_older_table_has_none(imported, tmp_path):

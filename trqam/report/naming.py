@@ -71,8 +71,12 @@ class Names:
         parts = [task for task, place in self.places.items() if place.domain != ALL]
         if parts and not any(self.places[task].known for task in parts):
             meant = self._meant(parts[:IN_A_LINE]).values()
-            example = next(iter(self.config.domains))
-            fix = f"did you mean {' or '.join(meant)}?" if meant else f"give OGBench's names, such as {example}"
+            methods_meant = self._meant([*self.methods][:IN_A_LINE]).values()
+            fix = f"give OGBench's names, such as {next(iter(self.config.domains))}"
+            if meant:
+                fix = f"did you mean {' or '.join(meant)}?"
+            elif any(plain(close) in self.known for close in methods_meant):
+                fix = "the keys look swapped: give (task or domain, method)"
             what = f"'{shown(parts[0], 80)}': no task or domain of the file is known"
             raise UserError(f"{path}: {what}; {fix}")
 

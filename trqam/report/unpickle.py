@@ -78,7 +78,8 @@ def unpickled(content: bytes) -> Any:
     try:
         for number, (opcode, _, _) in enumerate(pickletools.genops(content)):
             if opcode.name not in needed:
-                raise Refused(f"holds the instruction {opcode.name}, which no array needs")
+                what = " (a list, or an array of objects)" if "LIST" in opcode.name else ""
+                raise Refused(f"holds the instruction {opcode.name}{what}, which no array needs")
             if number >= INSTRUCTIONS:
                 raise Refused(f"holds more than {INSTRUCTIONS} instructions")
         loaded = Reader(file).load()
