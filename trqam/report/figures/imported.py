@@ -87,7 +87,8 @@ def _panel(axes: Axes, title: str, rows: pd.DataFrame, looks: dict[str, dict[str
         own = rows[rows.method == method].sort_values("total_step")
         every = max(1, len(own) // 4)
         axes.plot(own.total_step, own.success, markevery=(place * every // len(looks), every), linewidth=0.9, **look)
-    axes.set_title(textwrap.shorten(title, 60), fontsize=7)
+    lines = [line for part in title.splitlines() for line in textwrap.wrap(part, 26)[:2]]
+    axes.set_title("\n".join(lines), fontsize=7)
     panels.success_axis(axes)
 
 
