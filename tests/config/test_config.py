@@ -46,6 +46,11 @@ def test_the_paper_grid_is_the_protocol():
     assert (run.horizon, run.hidden_width, run.hidden_layers, run.actor_layer_norm) == (5, 1024, 4, True)
     assert run.parameters["kl_budget"] == 0.5
     assert (run.pretrain_steps, run.offline_steps, run.online_steps) == (300_000, 1_000_000, 500_000)
+    budgets = {domain: loaded.domains[domain].kl_budget for domain in loaded.task_domains}
+    assert {budget for domain, budget in budgets.items() if domain != "puzzle-4x4-play"} == {0.5}
+    assert budgets["puzzle-4x4-play"] == 4.0
+    assert [d for d in budgets if "kl_budget" not in loaded.domains[d].assumed] == ["cube-triple-play"]
+    assert {loaded.run(*cell).sampling for cell in loaded.cells} == {"shards"}
     qam = loaded.run("antmaze-large-navigate-singletask-task1-v0", "qam")
     assert qam.parameters["inverse_temperature"] == 10.0
 

@@ -76,6 +76,17 @@ def test_paper_builds_with_the_same_bytes_anywhere(find, rendered, tmp_path, mon
     assert not re.search(r"Overfull \\hbox \((\d{2,})\.", log), "something sticks ten points or more out of the text"
 
 
+def test_data_that_are_no_release_of_ogbenchs_are_not_called_one():
+    config = fake_results.paper_config()
+    said = facts.facts(fake_results.collected(config, fake_results.metrics(fake_results.small_config()).iloc[:0]))[
+        "data"
+    ]
+    release, other = said.split("No release of OGBench's")
+    assert release.startswith("OGBench's official release: antmaze-large (")
+    assert "antmaze-giant" not in release
+    assert other.startswith(", but of TRQAM's authors, who made it with ogbench 1.2.1: antmaze-giant (")
+
+
 def test_paper_builds_at_a_scale_without_ablations(tmp_path):
     config = fake_results.small_config(seeds=1)
     render(fake_results.collected(config, datasets={}), tmp_path)

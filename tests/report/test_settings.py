@@ -67,7 +67,7 @@ def test_another_budget_online_is_printed():
 def test_assumed_values_carry_an_asterisk():
     config = paper_config()
     budgets = {row[0]: row[2] for row in made("trust_region", config).rows}
-    assert budgets["KL budget, scene"] == "1*"
+    assert budgets["KL budget, scene"] == "0.5*"
     assert budgets["KL budget, cube-triple"] == "0.5"
     values = {row[0]: row[1] for row in made("baselines", config).rows}
     assert values["scene"] == "300*"  # inferred

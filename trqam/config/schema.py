@@ -47,6 +47,7 @@ class Domain(Strict):
     normalise_observations: bool
     in_paper: bool
     assumed: list[str]
+    data_of: Label | None = None
 
 
 class Method(Strict):
