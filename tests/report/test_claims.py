@@ -525,7 +525,7 @@ def test_published_numbers_do_not_depend_on_our_labels_nor_on_later_papers():
 
 def test_the_steps_of_the_published_table_are_those_of_the_papers_scale():
     stated = statements.load()
-    assert set(read_reported().step) == {statements.paper_scale(stated).offline_steps}
+    assert set(read_reported().step) == {statements.paper_scale(stated).shared["offline_steps"]}
 
 
 def test_every_threshold_is_in_the_words_of_its_rule():
@@ -562,7 +562,7 @@ def setting(*keys, value=None):
          "claims: budget: thresholds: within_budget takes tolerance; give exactly these"),
         (setting("claims", "headline", "needs", "scope", value="some"),
          "claims: headline: needs: scope: found 'some'; write any or paper"),
-        (setting("paper_scale", "keys", value=["steps"]), "paper_scale: steps: no key of a scale file"),
+        (setting("paper_scale", "beside", value=["steps"]), "paper_scale: steps: no setting of a run"),
         (setting("paper"), "paper: missing; add it"),
         (setting("claims", value={}), "claims: found an empty mapping; write a mapping of at least one entry"),
     ],

@@ -1,9 +1,10 @@
 """One zip file with all that the paper is made of, and the paper made of it: no training, no GPU, no network.
 
     MANIFEST.json    format, versions, what `--set` changed, and size and SHA-256 of every other member
-    config/          the files that were used: scale.yaml, domains.yaml, methods.yaml, claims.yaml, paper.yaml
+    config/          the files that were used: scale.yaml, domains.yaml, methods.yaml, claims.yaml
     imported/        curves that others published (`trqam import`)
-    paper/           metrics.csv, runs.csv, datasets.json, manifests.json, collected.json; reported.csv; rollouts/
+    paper/           metrics.csv, runs.csv, datasets.json, manifests.json, collected.json; rollouts/
+                     reported.csv and protocol.json, what the authors print and the settings of their scale
 
 No checkpoint is in it. Equal content gives equal bytes. An archive from elsewhere is not trusted: nothing is extracted,
 but members of these very names, of the declared size and sum, are read and written as plain files into a new folder.
@@ -36,15 +37,14 @@ from trqam.experiment.files import refuse_foreign, temporary_name, write_atomica
 from trqam.experiment.provenance import provenance
 from trqam.report import imported as published
 from trqam.report import latex, record
-from trqam.report.collected import REPORTED
-from trqam.report.selection import CLAIMS, IMPORTED, imported_files
+from trqam.report.selection import CLAIMS, IMPORTED, PAPER, imported_files
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST, REBUILT = "MANIFEST.json", "REBUILT.json"
 COLLECTED = (*record.TABLES, record.RECORD)
 TABLES = {"domains_file": "config/domains.yaml", "methods_file": "config/methods.yaml"}
 REQUIRED = {"config/scale.yaml", *TABLES.values(), "paper/reported.csv", *(f"paper/{name}" for name in COLLECTED)}
-REQUIRED |= {"config/claims.yaml", "config/paper.yaml"}
+REQUIRED |= {"config/claims.yaml", "paper/protocol.json"}
 PLAIN = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 ADMITTED = re.compile(rf"{'|'.join(map(re.escape, sorted(REQUIRED)))}|imported/{PLAIN}|paper/rollouts/{PLAIN}")
 LARGEST = 2**30  # bytes, packed or unpacked
@@ -113,9 +113,9 @@ def pack(config: Config, folder: str | Path, out: str | Path, imported: str | Pa
 def _sources(config: Config, folder: Path, imported: str | Path) -> dict[str, Path]:
     """Every member and the file that it is made from; a UserError names what is missing and what makes it."""
     sources = {f"paper/{name}": folder / name for name in COLLECTED}
-    sources |= {"config/scale.yaml": Path(config.path), "paper/reported.csv": REPORTED}
+    sources |= {"config/scale.yaml": Path(config.path), "config/claims.yaml": CLAIMS}
+    sources |= {f"paper/{name}": PAPER / name for name in ("reported.csv", "protocol.json")}
     sources |= {member: Path(getattr(config.scale, key)) for key, member in TABLES.items()}
-    sources |= {f"config/{name}": CLAIMS.with_name(name) for name in ("claims.yaml", "paper.yaml")}
     for name, path in sources.items():
         if not path.is_file():
             fix = f"snakemake --cores all paper --configfile {config.path}" if "paper/" in name else "git checkout"

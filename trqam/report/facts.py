@@ -6,8 +6,8 @@ import pandas as pd
 
 from trqam.config.load import Config, expanded
 from trqam.config.wording import count, enumerated, shown, tasks_label, thousands, words
-from trqam.report import figures, latex
-from trqam.report.claims import judge
+from trqam.report import figures, latex, protocol
+from trqam.report.claims import judge, statements
 from trqam.report.collected import Collected
 from trqam.report.measures import STAGES, Success, final_cell, final_step, shared_tasks
 from trqam.report.selection import FIGURES, compared, lists_single_tasks, tasks_run
@@ -33,7 +33,7 @@ def facts(collected: Collected) -> dict[str, str]:
         "domainList": enumerated([domain.label for domain in domains]),
         "methodList": enumerated([config.methods[method].label for method in compared(config)]),
         "ablationList": _ablations(config),
-        "scaleNotice": _scale_notice(config),
+        "scaleNotice": _scale_notice(collected),
         "publishedNotice": _published_notice(config),
         "klBudgets": enumerated([f"{domain.label} {shown(domain.kl_budget)}" for domain in domains]),
         "assumptions": _assumptions(config),
@@ -136,13 +136,10 @@ def _camel(key: str) -> str:
     return first + "".join(word.capitalize() for word in others)
 
 
-def _scale_notice(config: Config) -> str:
-    if config.scale.scale == "paper":
-        return "This run uses the configuration of the paper's scale."
-    return (
-        f"This run was made at the scale '{config.scale.scale}', which is not the paper's scale: its numbers say "
-        "whether the pipeline and the method work there, and are not comparable with the published ones."
-    )
+def _scale_notice(collected: Collected) -> str:
+    stated = statements.load(collected.claims)
+    paper = statements.paper_scale(stated, collected.claims.parents[1])
+    return protocol.notice(collected.config, paper, stated.paper_scale.beside)
 
 
 def _published_notice(config: Config) -> str:

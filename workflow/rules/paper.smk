@@ -29,7 +29,7 @@ RESULTS_READ = [
 ]
 CLAIMS = [
     "config/claims.yaml",
-    "config/paper.yaml",
+    "paper/protocol.json",
 ]  # and what the paper's own scale is
 CONTEXT = "paper/context.csv"
 STYLE = "paper/style.mplstyle"

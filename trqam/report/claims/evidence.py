@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from trqam.config.load import Config
-from trqam.config.schema import Scale
 from trqam.config.wording import task_label
 from trqam.report.measures import final_step, realised_kl
+from trqam.report.protocol import Protocol
 from trqam.report.statistics import round_half_up, stratified_bootstrap
 
 REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE = "reproduced", "not reproduced", "inconclusive"
@@ -81,7 +81,7 @@ class Evidence:
     methods: tuple[str, ...]
     stage: str
     published: dict[str, Any]
-    paper: Scale
+    paper: Protocol
     rng: np.random.Generator
     level: float
     resamples: int

@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from trqam.config.load import expanded
-from trqam.config.wording import count, enumerated, shown, task_label, tasks_label, words
+from trqam.config.load import domain_of, expanded
+from trqam.config.wording import count, enumerated, task_label, tasks_label
 from trqam.experiment.files import write_json
 from trqam.maths.streams import stream
+from trqam.report import protocol
 from trqam.report.claims import statements
 from trqam.report.claims.evidence import (
     INCONCLUSIVE,
@@ -30,11 +31,11 @@ from trqam.report.claims.evidence import (
 from trqam.report.claims.rules import RULES
 from trqam.report.claims.statements import Claim, Claims, Published, Threshold, filled, paper_scale
 from trqam.report.collected import Collected
+from trqam.report.protocol import NAMED, first
 from trqam.report.selection import CLAIMS, tasks_run
 
 NOT_RUN = "not run at this scale"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_RUN)
-NAMED = 2  # of many, before "and 5 more"
 
 
 @dataclass(frozen=True)
@@ -178,15 +179,27 @@ def _outcome(
         sentences.append(f"The claim needs at least {count(claim.needs.seeds, 'seed')}, and has {n}")
     elif n < evidence.narrow_below:
         sentences.append(f"{count(n, 'seed')}: the interval is too narrow, so the range over seeds decides too")
-    reason = ". ".join([*sentences, *_incomplete(evidence)]) + "."
+    assumed = [] if elsewhere else _assumed(evidence)
+    reason = ". ".join([*sentences, *assumed, *_incomplete(evidence)]) + "."
     return (finding.verdict if n >= claim.needs.seeds else INCONCLUSIVE), reason, finding.measured, bool(elsewhere)
 
 
 def _departures(claim: Claim, stated: Claims, evidence: Evidence) -> list[str]:
     """Where this run's settings are not those of the paper's scale."""
-    keys = stated.paper_scale.keys + (stated.paper_scale.online_keys if "online" in claim.needs.stages else [])
-    pairs = [(key, getattr(evidence.config.scale, key), getattr(evidence.paper, key)) for key in keys]
-    return [f"{words(key)} {shown(own)} instead of {shown(paper)}" for key, own, paper in pairs if own != paper]
+    beside = stated.paper_scale.beside + (stated.paper_scale.online if "online" not in claim.needs.stages else [])
+    judged = [cell for cell in evidence.config.cells if cell[1] in evidence.methods]
+    judged = [cell for cell in judged if cell[0] in evidence.tasks] or judged
+    return protocol.departures(evidence.config, judged, evidence.paper, beside)
+
+
+def _assumed(evidence: Evidence) -> list[str]:
+    """How many of the KL budgets that the verdict rests on are not published."""
+    config = evidence.config
+    inherit = [method for method in evidence.methods if "kl_budget" not in config.methods[method].parameters]
+    cells = [(task, method) for task in evidence.tasks for method in inherit]
+    held = {domain_of(task) for task, method in cells if "kl_budget" in config.run(task, method).parameters}
+    assumed = [name for name in held if "kl_budget" in config.domains[name].assumed]
+    return [f"Of {count(len(held), 'KL budget')} {len(assumed)} are assumed, not published"] if assumed else []
 
 
 def _obstacle(claim: Claim, evidence: Evidence, wanted: list[str], departures: list[str]) -> str:
@@ -204,7 +217,7 @@ def _obstacle(claim: Claim, evidence: Evidence, wanted: list[str], departures: l
         return "" if evidence.tasks else "No task ran with all methods of the claim"
     ran = f"{len(evidence.tasks) or 'none'} of its {len(wanted)} tasks ran with all methods"
     enough = evidence.tasks if needs.tasks == "some" else set(wanted) == set(evidence.tasks)
-    parts = [*([] if enough else [ran]), *_first(departures, " settings")]
+    parts = [*([] if enough else [ran]), *first(departures, " settings")]
     return f"Not the paper's scale: {enumerated(parts)}" if parts else ""
 
 
@@ -219,12 +232,7 @@ def _incomplete(evidence: Evidence) -> list[str]:
     missing = [(task, *cell) for task in evidence.tasks for cell in lacking.index[lacking[task]]]
 
     def named(runs) -> str:
-        return enumerated(_first([f"seed {s} of {evidence.label(m)} on {labels[t]}" for t, m, s in runs]))
+        return enumerated(first([f"seed {s} of {evidence.label(m)} on {labels[t]}" for t, m, s in runs]))
 
     sentences = [f"Missing: {named(missing)}"] if missing else []
     return sentences + ([f"Diverged, and counted with success 0: {named(diverged)}"] if diverged else [])
-
-
-def _first(names: list[str], noun: str = "") -> list[str]:
-    """The first few and how many more."""
-    return names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more{noun}"]

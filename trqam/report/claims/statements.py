@@ -11,11 +11,13 @@ import pandas as pd
 from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.config.reading import read_yaml
-from trqam.config.schema import Count, Name, Scale
+from trqam.config.schema import Count, Name, Run
 from trqam.config.strict import Strict, convert, shown
 from trqam.config.wording import enumerated
+from trqam.report import protocol
 from trqam.report.claims.rules import RULES, pooled_std
 from trqam.report.collected import REPORTED
+from trqam.report.protocol import Protocol
 from trqam.report.selection import CLAIMS
 from trqam.report.statistics import round_half_up
 
@@ -65,17 +67,17 @@ Inside = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z",
-        description="the path of a file inside the project, such as config/paper.yaml",
+        description="the path of a file inside the project, such as paper/protocol.json",
     ),
 ]
 
 
 class PaperScale(Strict):
-    """The scale file of the paper, and which of its keys a run must share to be at the paper's scale."""
+    """The record of the paper's settings, and which a run need not share: never, or unless it is judged online."""
 
     file: Inside
-    keys: list[str]
-    online_keys: list[str]
+    beside: list[str]
+    online: list[str]
 
 
 class Interval(Strict):
@@ -99,9 +101,9 @@ class Claims(Strict):
 def load(path: str | Path = CLAIMS) -> Claims:
     """Reads and checks the claims; a mistake is one line that names file, claim, key and fix."""
     claims = convert(read_yaml(path), Claims, str(path))
-    keys = [*claims.paper_scale.keys, *claims.paper_scale.online_keys]
-    if unknown := [key for key in keys if key not in Scale.__struct_fields__]:
-        raise UserError(f"{path}: paper_scale: {unknown[0]}: no key of a scale file; see config/config.yaml")
+    keys = [*claims.paper_scale.beside, *claims.paper_scale.online]
+    if unknown := [key for key in keys if key not in Run.__struct_fields__]:
+        raise UserError(f"{path}: paper_scale: {unknown[0]}: no setting of a run; see Run in trqam/config/schema.py")
     for name, claim in claims.claims.items():
         where = f"{path}: claims: {name}"
         if claim.rule not in RULES:
@@ -113,10 +115,9 @@ def load(path: str | Path = CLAIMS) -> Claims:
     return claims
 
 
-def paper_scale(claims: Claims, root: Path = CLAIMS.parents[1]) -> Scale:
-    """The scale file of the paper, which the claims name relative to ``root``."""
-    path = root / claims.paper_scale.file
-    return convert(read_yaml(path), Scale, str(path))
+def paper_scale(claims: Claims, root: Path = CLAIMS.parents[1]) -> Protocol:
+    """The record of the paper's settings, which the claims name relative to ``root``."""
+    return protocol.read(root / claims.paper_scale.file)
 
 
 def published(name: str, claims: Claims, reported: pd.DataFrame, config: Config) -> Published:

@@ -1,0 +1,98 @@
+"""The paper's scale is every setting of every judged run, as it was committed; a departure in any file is named."""
+
+import msgspec
+import pytest
+
+from tests.helpers import fake_results
+from tests.report.test_claims import frame, judged, published, whole_paper
+from trqam.config.load import domain_of
+from trqam.report import facts, protocol
+from trqam.report.claims import statements
+from trqam.report.claims.judge import NOT_RUN, REPRODUCED
+from trqam.report.selection import PAPER
+
+STATED = statements.load()
+RECORD = statements.paper_scale(STATED)
+
+
+def test_the_record_is_of_the_files_that_are_here():
+    again = 'python -c "from trqam.report import protocol; protocol.write()"'
+    assert protocol.read(PAPER / "protocol.json") == protocol.committed(), f"if that is meant: {again}"
+
+
+def test_the_record_has_every_setting_of_every_cell():
+    config = whole_paper()
+    for task, method in config.cells:
+        if method in (*config.compared, *config.scale.ablations) and method != "sqam":
+            assert RECORD.settings(domain_of(task), method) == protocol.settings(config, task, method)
+
+
+def domains(name=None, **changes):
+    """The paper's configuration with other values in all domains, or in one."""
+    config = fake_results.paper_config(methods=["qam", "trqam"])
+    names = [name] if name else config.task_domains
+    changed = {key: msgspec.structs.replace(config.domains[key], **changes) for key in names}
+    return msgspec.structs.replace(config, domains={**config.domains, **changed})
+
+
+def method(name, **changes):
+    config = fake_results.paper_config(methods=["qam", "trqam"])
+    block = msgspec.structs.replace(config.methods[name], **changes)
+    return msgspec.structs.replace(config, methods={**config.methods, name: block})
+
+
+def scale(**changes):
+    return fake_results.paper_config(**{"methods": ["qam", "trqam"], **changes})
+
+
+CRIPPLED = {"domains": {}, "parameters": {"distillation": 0.0}}
+
+
+@pytest.mark.parametrize(
+    ("departing", "named"),
+    [
+        (lambda: scale(eval_episodes=1), "eval episodes 1 instead of 50."),
+        (lambda: scale(sampling="uniform"), "sampling uniform instead of shards."),
+        (lambda: scale(data_source="generated"), "data source generated instead of official."),
+        (lambda: domains(discount=0.5), "discount 0.5 instead of 0.995 on "),
+        (lambda: domains("scene-play", discount=0.5), "discount 0.5 instead of 0.995 on scene."),
+        (lambda: domains("scene-play", horizon=2), "horizon 2 instead of 5 on scene."),
+        (lambda: domains("scene-play", kl_budget=1.0), "KL budget 1 instead of the assumed 0.5 of TRQAM on scene."),
+        (lambda: domains("cube-triple-play", kl_budget=77.0), "KL budget 77 instead of 0.5 of TRQAM on cube-triple."),
+        (lambda: method("fql", **CRIPPLED), "distillation 0 instead of 1 of FQL on puzzle-4x4"),
+        (lambda: method("dsrl", stages=["offline"]), "stages offline instead of pretrain, offline and online of DSRL."),
+    ],
+)
+def test_a_departure_anywhere_is_named_and_the_claim_is_not_run(departing, named):
+    config = departing()
+    found = judged("headline", config, frame(config, published()))
+    assert found.verdict == NOT_RUN
+    assert "Not the paper's scale: " in found.reason
+    assert named in found.reason
+    assert named.partition(" of ")[0].rstrip(".") in protocol.notice(config, RECORD, STATED.paper_scale.beside)
+
+
+def test_what_decides_no_result_is_no_departure():
+    other = {"eval_environments": 5, "env_workers": 0, "log_interval": 1000, "checkpoint_interval": 50000}
+    other |= {"transitions": 7, "data_seed": 3, "device": "cpu", "data_dir": "elsewhere", "seeds_per_job": 1}
+    config = scale(**other, scale="mine")
+    found = judged("headline", config, frame(config, published()))
+    assert found.verdict == REPRODUCED
+    assert "Of 10 KL budgets 9 are assumed, not published." in found.reason
+
+
+def test_the_notice_is_of_the_settings_and_not_of_the_name():
+    def said(config):
+        nothing = fake_results.metrics(fake_results.small_config()).iloc[:0]
+        return facts._scale_notice(fake_results.collected(config, nothing, datasets={}))
+
+    at = "This run has the settings of the paper's scale, published or assumed, on "
+    assert said(scale(scale="mine")) == f"{at}all 50 tasks."
+    few = {"tasks": ["scene-play"], "baseline_tasks": ["scene-play"], "ablation_tasks": [], "seeds": 5}
+    assert said(scale(**few)) == f"{at}5 of its 50 tasks and with 5 seeds in place of 8."
+    one = said(scale(eval_episodes=1))
+    assert one.startswith(
+        "This run, of the scale 'paper', is not at the paper's scale: eval episodes 1 instead of 50. "
+    )
+    small = said(fake_results.small_config())
+    assert "is not at the paper's scale: pointmaze-medium is not among its domains, offline steps 4" in small

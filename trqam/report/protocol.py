@@ -1,0 +1,156 @@
+"""The paper's scale as it was committed: every setting of every method in every domain, and how a run departs from it.
+
+paper/protocol.json is config/paper.yaml with the tables that it names, resolved as a training resolves them. A scale is
+compared with that and not with those files, of which somebody may have changed one. A test holds the two together;
+after a change that is meant, `python -c "from trqam.report import protocol; protocol.write()"` writes it anew.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from trqam.config.load import Config, domain_of, expanded, load
+from trqam.config.strict import Strict, read_record
+from trqam.config.wording import count, enumerated, shown, words
+from trqam.experiment.files import write_json
+from trqam.report.selection import PAPER
+
+NAMES = ("task", "domain", "method")  # of a cell; no settings
+FIRST = ("offline_steps", "data_source", "online_steps", "eval_episodes")  # named before other departures
+
+NAMED = 2  # of many, before "and 5 more"
+
+Settings = dict[str, Any]
+
+
+class Protocol(Strict):
+    """The record.
+
+    ``seeds`` and ``budgets`` (of the sweep) are the scale's, and ``assumed`` is by domain what is not published. The
+    others are settings by name: those that all cells share, then what only those of a domain, of a method, and of a
+    domain with a method (`DOMAIN METHOD`) share.
+    """
+
+    seeds: int
+    budgets: list[float]
+    assumed: dict[str, list[str]]
+    shared: Settings
+    domains: dict[str, Settings]
+    methods: dict[str, Settings]
+    cells: dict[str, Settings]
+
+    def settings(self, domain: str, method: str) -> Settings:
+        """All of a cell; of a domain or method that the paper has not, what all share and what is known beside."""
+        one, both = self.methods.get(method, {}), self.cells.get(f"{domain} {method}", {})
+        return {**self.shared, **self.domains.get(domain, {}), **one, **both}
+
+
+def read(path: str | Path) -> Protocol:
+    """The record in a file; a UserError if it is none."""
+    return Protocol(**read_record(path, Protocol, "restore the file from git"))
+
+
+def record(config: Config) -> Protocol:
+    """That of ``config``, which has all its methods on all its tasks."""
+    left = {
+        (domain_of(task), method): settings(config, task, method)
+        for task, method in config.cells
+        if method != "behaviour_cloning" and method not in config.budget_sweep.values()
+    }
+    shared = _common(left.values())
+    domains = {name: _common(own for (d, _), own in left.items() if d == name) for name in config.task_domains}
+    domains = {name: _without(own, shared) for name, own in domains.items()}
+    known = {cell: {**shared, **domains[cell[0]]} for cell in left}
+    left = {cell: _without(own, known[cell]) for cell, own in left.items()}
+    methods = {name: _common(own for (_, m), own in left.items() if m == name) for _, name in left}
+    cells = {f"{d} {m}": _without(own, methods[m]) for (d, m), own in left.items()}
+    assumed = {name: config.domains[name].assumed for name in config.task_domains}
+    return Protocol(config.scale.seeds, config.scale.budgets, assumed, shared, domains, methods, cells)
+
+
+def _common(many: Iterable[Settings]) -> Settings:
+    first, *others = many
+    return {key: value for key, value in first.items() if all(other.get(key, ...) == value for other in others)}
+
+
+def _without(own: Settings, known: Settings) -> Settings:
+    return {key: value for key, value in own.items() if key not in known}
+
+
+def committed() -> Protocol:
+    """What paper/protocol.json must hold: the ablations of config/paper.yaml in all its domains, wherever they run."""
+    scale = PAPER.parent / "config/paper.yaml"
+    return record(load(scale, {"ablation_tasks": load(scale).task_domains}))
+
+
+def write() -> None:
+    """Writes paper/protocol.json, from the top of the project."""
+    write_json(PAPER / "protocol.json", msgspec.to_builtins(committed()))
+
+
+def settings(config: Config, task: str, method: str) -> Settings:
+    """Everything that decides the numbers of a cell, its parameters among the rest, and the stages of its method."""
+    run = msgspec.to_builtins(config.run(task, method))
+    values = {**run, **run.pop("parameters"), "stages": config.methods[method].stages}
+    return {key: value for key, value in values.items() if key not in (*NAMES, "parameters")}
+
+
+def departures(config: Config, cells: Sequence[tuple[str, str]], paper: Protocol, beside: Collection[str]) -> list[str]:
+    """How ``cells`` (task, method) are set otherwise, such as `discount 0.5 instead of 0.995 on scene`, each once.
+
+    ``beside`` are settings that do not count. A budget of the sweep is one of TRQAM's, whatever it is.
+    """
+    sweep, found = config.budget_sweep.values(), {}
+    compared = {(domain_of(task), method): task for task, method in cells if method != "behaviour_cloning"}
+    for (domain, method), task in compared.items():
+        like, varied = ("trqam", ("kl_budget", "kl_budget_online")) if method in sweep else (method, ())
+        own, wanted = settings(config, task, method), paper.settings(domain, like)
+        whole = domain in paper.domains and like in paper.methods
+        for key in own.keys() | wanted.keys() if whole else own.keys() & wanted.keys():
+            if own.get(key) != wanted.get(key) and key not in (*beside, *varied):
+                assumed = "the assumed " if key in paper.assumed.get(domain, []) else ""
+                text = f"{words(key)} {_text(own.get(key))} instead of {assumed}{_text(wanted.get(key))}"
+                found.setdefault((key, text), []).append((domain, method))
+    order = [*FIRST, *paper.shared]
+    found = dict(sorted(found.items(), key=lambda one: (order.index(one[0][0]) if one[0][0] in order else 99, one[0])))
+    return [text + _where(config, differing, compared) for (_, text), differing in found.items()]
+
+
+def notice(config: Config, paper: Protocol, beside: Collection[str]) -> str:
+    """Whether a run is at the paper's scale: by its settings, whatever the scale is called."""
+    outside = [config.domains[name].label for name in config.task_domains if name not in paper.domains]
+    none = f"{enumerated(outside)} {'is' if len(outside) == 1 else 'are'} not among its domains" if outside else ""
+    if parts := [none] * bool(none) + departures(config, config.cells, paper, beside):
+        return (
+            f"This run, of the scale '{config.scale.scale}', is not at the paper's scale: "
+            f"{enumerated(first(parts, ' departures'))}. Its numbers say whether the pipeline and the method work "
+            "there, and are not comparable with the published ones."
+        )
+    every = len(expanded([*paper.domains]))
+    tasks = f"on {len(config.tasks)} of its {every} tasks" if len(config.tasks) < every else f"on all {every} tasks"
+    own = config.scale.seeds
+    seeds = "" if own == paper.seeds else f" and with {count(own, 'seed')} in place of {paper.seeds}"
+    return f"This run has the settings of the paper's scale, published or assumed, {tasks}{seeds}."
+
+
+def first(names: list[str], noun: str = "") -> list[str]:
+    """The first few and how many more of ``noun``."""
+    return names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more{noun}"]
+
+
+def _text(value: Any) -> str:
+    return enumerated(value) if isinstance(value, list) else shown(value)
+
+
+def _where(config: Config, differing: Collection[tuple[str, str]], cells: Collection[tuple[str, str]]) -> str:
+    """` of FQL`, ` on scene` or ` of FQL on scene`; nothing where it is so in all ``cells`` (domain, method)."""
+    if len(differing) == len(cells):
+        return ""
+    names, methods = (dict.fromkeys(part) for part in zip(*differing, strict=True))
+    of = f" of {enumerated(first([config.methods[method].label for method in methods]))}"
+    on = f" on {enumerated(first([config.domains[name].label for name in names]))}"
+    if len(differing) == sum(method in methods for _, method in cells):
+        return of
+    return on if len(differing) == sum(name in names for name, _ in cells) else of + on
