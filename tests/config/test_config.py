@@ -178,6 +178,7 @@ def test_a_hint_works_when_it_is_typed(tmp_path):
 # Snakemake's command line: what it is given, what jobs are given, and what they read.
 
 GIVEN = {
+    "chosen": ["", "as the authors'", "Tuned: no. # 1\nTwo", "007"],
     "scale": ["small2", "2024", "007", "1e5", "null", "true"],
     "domains_file": ["config/domains.yaml"],
     "methods_file": ["config/methods.yaml"],

@@ -92,7 +92,10 @@ def test_page_is_self_contained_and_escaped(page, collected):
     assert text.count("data:image/png;base64,") == len(figure_names(collected.config)) + 2  # theory and one strip
     assert "<b>bold" not in text
     assert "a_b &amp; 50%" in text
-    assert "is not the paper&#39;s scale" in text
+    assert "is not at the paper&#39;s scale" in text
+    assert "a lead over FQL, CGQL-L" in text  # which was not tuned
+    assert "start from one cloned policy" in text
+    assert "PyTorch 2.13.0" in text
     assert "Data generated here, not OGBench's release" in text
 
 

@@ -96,3 +96,41 @@ def test_the_notice_is_of_the_settings_and_not_of_the_name():
     )
     small = said(fake_results.small_config())
     assert "is not at the paper's scale: pointmaze-medium is not among its domains, offline steps 4" in small
+
+
+def said(config, **parts):
+    nothing = fake_results.metrics(fake_results.small_config()).iloc[:0]
+    return facts.facts(fake_results.collected(config, nothing, **parts))
+
+
+def test_versions_are_those_of_the_runs():
+    environments = fake_results.manifests()["environments"]
+    (one,) = environments.values()
+    other = {**one, "versions": {"torch": "2.14.0", "python": "3.11.9", "ogbench": "1.2.1"}}
+    both = fake_results.manifests() | {"environments": {"a": one, "b": other}}
+    found = said(fake_results.small_config(), manifests=both)
+    runs = "Python 3.11.9, PyTorch 2.13.0 and 2.14.0 and OGBench 1.2.1"
+    assert found["versions"] == f"{runs}; the data were made or relabelled with MuJoCo 4.0.0 and OGBench 1.2.2"
+    assert "not known, and here it is 1.2.1." in found["assumptions"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "printed", "not_printed"),
+    [
+        ({}, "one file at a time is sampled", "all are sampled alike"),
+        ({"sampling": "uniform"}, "all are sampled alike", "one file at a time is sampled"),
+        ({}, "dual rate (0.01), KL ema rate (0.1)", "our own choice"),
+        ({"ablations": []}, "by domain of QAM, FQL, CGQL-L, DSRL, IFQL and QAM-E are those of QAM's own", "dual rate"),
+        ({}, "not made sparser", "generated here"),
+        ({"seeds": 2, "seeds_per_job": 2}, "The seeds are 0 to 1;", "0 to 7"),
+    ],
+)
+def test_assumptions_are_those_of_the_configuration(changes, printed, not_printed):
+    found = said(fake_results.paper_config(**changes))["assumptions"]
+    assert printed in found
+    assert not_printed not in found
+
+
+def test_how_settings_were_chosen_is_told_where_it_is_said():
+    assert said(fake_results.small_config(chosen="By lot."))["chosen"] == "By lot."
+    assert not said(fake_results.small_config(chosen=""))["chosen"]

@@ -28,6 +28,13 @@ Label = Annotated[  # LaTeX and templates print it as it stands; no label needs 
         description="1 to 100 characters of plain text, without backslash and braces (no LaTeX, no templates)",
     ),
 ]
+Prose = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[^\\{}\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]{0,2000}\Z",
+        description="up to 2,000 characters of plain text, without backslash and braces (no LaTeX, no templates)",
+    ),
+]
 FilePath = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f]+\Z", description="the path of a file or folder")]
 Colour = Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}\Z", description="a colour such as '#0072b2'")]
 
@@ -87,10 +94,11 @@ class Training(Strict):
     checkpoint_interval: Count
 
 
-class Scale(Training):
+class Scale(Training, kw_only=True):
     """The keys of a scale file; config/config.yaml explains each."""
 
     scale: Name
+    chosen: Prose = ""
     domains_file: FilePath
     methods_file: FilePath
     tasks: Annotated[list[Name], msgspec.Meta(min_length=1)]
@@ -115,8 +123,8 @@ class Scale(Training):
     env_workers: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 
 
-TEXTS = ("scale", "domains_file", "methods_file", "data_dir")  # keys of a scale that are free text
-PATHS = TEXTS[1:]
+PATHS = ("domains_file", "methods_file", "data_dir")  # keys of a scale
+TEXTS = ("scale", "chosen", *PATHS)  # those that are free text
 EPISODE_TRANSITIONS = 1000  # of a generated dataset, at most; with one row more
 
 

@@ -5,14 +5,19 @@ from pathlib import Path
 import pandas as pd
 
 from trqam.config.load import Config, expanded
-from trqam.config.wording import count, enumerated, shown, tasks_label, thousands, words
+from trqam.config.wording import count, enumerated, shown, tasks_label, thousands
 from trqam.report import figures, latex, protocol
+from trqam.report.assumptions import assumptions
 from trqam.report.claims import judge, statements
 from trqam.report.collected import Collected
 from trqam.report.measures import STAGES, Success, final_cell, final_step, shared_tasks
 from trqam.report.selection import FIGURES, compared, lists_single_tasks, tasks_run
 from trqam.report.statistics import round_half_up
 
+SHOWN = {  # as printed, and in this order
+    "python": "Python", "torch": "PyTorch", "numpy": "NumPy", "ogbench": "OGBench", "gymnasium": "Gymnasium",
+    "mujoco": "MuJoCo",
+}  # fmt: skip
 NUMBERS = (
     "seeds", "pretrain_steps", "offline_steps", "online_steps", "online_start", "batch_size", "learning_rate",
     "target_rate", "flow_steps", "critics", "eval_interval", "eval_episodes",
@@ -36,9 +41,10 @@ def facts(collected: Collected) -> dict[str, str]:
         "scaleNotice": _scale_notice(collected),
         "publishedNotice": _published_notice(config),
         "klBudgets": enumerated([f"{domain.label} {shown(domain.kl_budget)}" for domain in domains]),
-        "assumptions": _assumptions(config),
+        "assumptions": " ".join(assumptions(config, trained_with(collected).get("ogbench", []))),
+        "chosen": scale.chosen,
         "data": _data(config, datasets),
-        "versions": _versions(datasets),
+        "versions": _versions(collected),
         "provenance": _provenance(collected.runs),
         "completeness": _completeness(config, metrics),
         "summary": " ".join(verdicts(metrics, config, stage)[0] for stage in STAGES),
@@ -61,6 +67,7 @@ def render(collected: Collected, out: str | Path) -> None:
     """Writes facts.tex: one macro a fact, which the prose of main.tex uses in place of typed values."""
     config = collected.config
     conditions = {f"has{_camel(name).lower()}": name in figures.names(collected) for name in FIGURES}
+    conditions["haschosen"] = bool(config.scale.chosen)
     conditions["tasksinappendix"] = not lists_single_tasks(config)
     latex.render("facts.tex.j2", out, facts=facts(collected), conditions=conditions)
 
@@ -167,19 +174,6 @@ def _ablations(config: Config) -> str:
     return " ".join(sentences)
 
 
-def _assumptions(config: Config) -> str:
-    assumed: dict[str, list[str]] = {}
-    for domain in (config.domains[name] for name in config.task_domains):
-        for key in domain.assumed:
-            assumed.setdefault(words(key), []).append(f"{domain.label} ({shown(getattr(domain, key))})")
-    own = [config.domains[name].label for name in config.task_domains if not config.domains[name].in_paper]
-    sentences = [f"All settings of {enumerated(own)} are our own choice."] if own else []
-    if assumed:
-        listed = "; ".join(f"{key} of {enumerated(places)}" for key, places in assumed.items())
-        sentences.append(f"These values are not published where we could read them, and are assumed: {listed}.")
-    return " ".join(sentences)
-
-
 def _data(config: Config, datasets: dict) -> str:
     """The datasets by origin, with their sizes."""
     origins: dict[str, list[str]] = {}
@@ -198,9 +192,24 @@ def _data(config: Config, datasets: dict) -> str:
     return " ".join(f"{origin}: {enumerated(names)}." for origin, names in origins.items())
 
 
-def _versions(datasets: dict) -> str:
-    pairs = sorted({(name, str(version)) for card in datasets.values() for name, version in card["versions"].items()})
-    return enumerated([f"{name} {version}" for name, version in pairs]) if pairs else "not recorded"
+def trained_with(collected: Collected) -> dict[str, list[str]]:
+    """The versions of Python and of each package that the runs' manifests record, in the order of `SHOWN`."""
+    recorded = [environment["versions"] for environment in collected.manifests["environments"].values()]
+    recorded += [e["versions"] for one in collected.manifests["environments"].values() for e in one.get("resumed", [])]
+    names = sorted({*SHOWN}.union(*recorded), key=lambda name: [*SHOWN, name].index(name))
+    found = {name: sorted({versions[name] for versions in recorded if name in versions}) for name in names}
+    return {name: versions for name, versions in found.items() if versions}
+
+
+def _versions(collected: Collected) -> str:
+    """Those of the runs; those of the data where they are others."""
+    runs = {(name, version) for name, versions in trained_with(collected).items() for version in versions}
+    cards = collected.datasets.values()
+    data = sorted({(name, str(v)) for card in cards for name, v in card.get("versions", {}).items()} - runs)
+    parts = [f"{SHOWN.get(name, name)} {' and '.join(v)}" for name, v in trained_with(collected).items()]
+    said = enumerated(parts) if parts else "not recorded"
+    made = [f"{SHOWN.get(name, name)} {version}" for name, version in data]
+    return f"{said}; the data were made or relabelled with {enumerated(made)}" if made else said
 
 
 def _provenance(runs: pd.DataFrame) -> str:

@@ -1,0 +1,58 @@
+"""What the results rest on that is not published, or is not as the authors have it: sentences by configuration."""
+
+from trqam.config.load import Config, domain_of
+from trqam.config.wording import enumerated, shown, words
+
+
+def assumptions(config: Config, ogbench: list[str]) -> list[str]:
+    """A sentence each; ``ogbench`` are the versions of it that trained."""
+    domains = [config.domains[name] for name in config.task_domains]
+    own = [domain.label for domain in domains if not domain.in_paper]
+    theirs = [name for name in config.task_domains if config.domains[name].in_paper]
+    said = [f"All settings of {enumerated(own)} are our own choice."] if own else []
+    if values := _values(config):
+        said.append(f"These values are not published where we could read them, and are assumed: {'; '.join(values)}.")
+    if inferred := _inferred(config, theirs):
+        source = "QAM's own paper, but where the authors of TRQAM publish them; the tables of settings mark each"
+        said.append(f"The parameters by domain of {enumerated(inferred)} are those of {source}.")
+    if theirs:
+        reward = "Rewards are those of OGBench's single tasks and not made sparser"
+        said += [f"{reward}, which the authors' commands say for cube-triple alone.", _sampling(config)]
+    version = enumerated(ogbench) if ogbench else "not recorded"
+    timing = "With version 1.2.0 OGBench moved the reward of a transition from its next state to its state"
+    said.append(f"{timing}; which version the authors trained with is not known, and here it is {version}.")
+    cloned = "All pretrained methods, tasks and seeds of a domain start from one cloned policy, as the authors' do"
+    said.append(f"{cloned}; what another one would change is in no interval.")
+    numbers = f"0 to {config.scale.seeds - 1}" if config.scale.seeds > 1 else "0"
+    return [*said, f"The seeds are {numbers}; the authors' own are not published where we could read them."]
+
+
+def _values(config: Config) -> list[str]:
+    """`KL budget of scene (0.5) and cube-double (0.5)`, and the parameters that no paper gives of each method."""
+    places: dict[str, list[str]] = {}
+    for domain in (config.domains[name] for name in config.task_domains):
+        for key in domain.assumed:
+            places.setdefault(words(key), []).append(f"{domain.label} ({shown(getattr(domain, key))})")
+    values = [f"{key} of {enumerated(where)}" for key, where in places.items()]
+    for name in dict.fromkeys(method for _, method in config.cells):
+        method = config.methods[name]
+        constants = [f"{words(key)} ({shown(method.parameters[key])})" for key in method.assumed]
+        values += [f"{enumerated(constants)} of {method.label}"] if constants else []
+    return values
+
+
+def _inferred(config: Config, theirs: list[str]) -> list[str]:
+    """The methods with values of their own in a domain of the paper that the authors do not publish."""
+    cells = dict.fromkeys((m, domain_of(t)) for t, m in config.cells if m in config.compared and domain_of(t) in theirs)
+    blocks = [(config.methods[method], domain) for method, domain in cells]
+    return [block.label for block, domain in blocks if domain in block.domains and domain not in block.known]
+
+
+def _sampling(config: Config) -> str:
+    """How sets of several files are sampled, beside the authors' way."""
+    if config.scale.data_source == "generated":
+        return "The data are generated here, and not the authors'."
+    if config.scale.sampling == "uniform":
+        return "Of a set in several files all are sampled alike, where the authors' code samples one file at a time."
+    fault = "whose other effect, to end the running episode when the file changes, is not copied"
+    return f"Of a set in several files one file at a time is sampled, as by the authors' code, {fault}."
