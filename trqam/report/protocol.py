@@ -67,7 +67,8 @@ def record(config: Config) -> Protocol:
     methods = {name: _common(own for (_, m), own in left.items() if m == name) for _, name in left}
     cells = {f"{d} {m}": _without(own, methods[m]) for (d, m), own in left.items()}
     assumed = {name: config.domains[name].assumed for name in config.task_domains}
-    return Protocol(config.scale.seeds, config.scale.budgets, assumed, shared, domains, methods, cells)
+    layers = {"shared": shared, "domains": domains, "methods": methods, "cells": cells}
+    return Protocol(seeds=config.scale.seeds, budgets=config.scale.budgets, assumed=assumed, **layers)
 
 
 def _common(many: Iterable[Settings]) -> Settings:
@@ -102,7 +103,7 @@ def departures(config: Config, cells: Sequence[tuple[str, str]], paper: Protocol
 
     ``beside`` are settings that do not count. A budget of the sweep is one of TRQAM's, whatever it is.
     """
-    sweep, found = config.budget_sweep.values(), {}
+    sweep, found = config.budget_sweep.values(), dict[tuple[str, str], list[tuple[str, str]]]()
     compared = {(domain_of(task), method): task for task, method in cells if method != "behaviour_cloning"}
     for (domain, method), task in compared.items():
         like, varied = ("trqam", ("kl_budget", "kl_budget_online")) if method in sweep else (method, ())
