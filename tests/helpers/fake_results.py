@@ -99,6 +99,8 @@ def _training(rng, budget, method, adaptive, total, scale):
     if adaptive:
         kl = budget * (1 - np.exp(-6 * progress)) * noise
         values |= {"path_kl": kl, "kl_ema": kl, "multiplier": 1 + 3 * progress * noise, "adjoint_loss": 30 * noise}
+    elif method.startswith("external_kl"):  # its multiplier has settled
+        values |= {"path_kl": 2 * budget * noise, "kl_ema": budget, "multiplier": 20, "adjoint_loss": 30 * noise}
     else:
         values |= {"path_kl": 40 * budget * progress * noise, "adjoint_loss": 30 * np.exp(2 * progress) * noise}
     return values

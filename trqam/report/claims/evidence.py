@@ -2,11 +2,13 @@
 
 An interval is a stratified bootstrap over seeds (seeds resampled within each task). With few seeds that is too narrow,
 so below `Evidence.narrow_below` a rule sees it widened to the range over seeds: three lucky seeds reproduce nothing.
+That of a share of runs is Wilson's, which does not vanish where no run or every run counts.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import pandas as pd
 
 from trqam.config.load import Config
 from trqam.config.wording import task_label
-from trqam.report.measures import final_step, realised_kl
+from trqam.report.measures import final_step, kl_budget
 from trqam.report.protocol import Protocol
 from trqam.report.statistics import round_half_up, stratified_bootstrap
 
@@ -95,13 +97,23 @@ class Evidence:
         """Per-seed final success, an array a task; NoResult where a task has none."""
         known = self.final.loc[[method]] if method in self.final.index else self.final.iloc[:0]
         table = known.reindex(columns=list(self.tasks if tasks is None else tasks))
-        what = f"final {self.stage}"
-        return [self._found(column.dropna().to_numpy(float), what, method, str(t)) for t, column in table.items()]
+        values, what = table.to_numpy(float), f"final {self.stage}"
+        finished = ~np.isnan(values)
+        return [
+            self._found(values[finished[:, place], place], what, method, task)
+            for place, task in enumerate(table.columns)
+        ]
 
-    def kl_share(self, method: str, task: str) -> Scores:
-        """Per-seed realised path KL over the budget; NoResult if there is none."""
-        shares = realised_kl(self.metrics, self.config, [task], method, relative=True)
-        return [self._found(shares.to_numpy(float), "path-KL", method, task)]
+    def late(self, method: str, task: str, column: str) -> pd.DataFrame:
+        """``column`` in the last fifth of the offline stage, a row a seed and a column a logged step."""
+        rows, begin = self.metrics, 0.8 * self.config.scale.offline_steps
+        rows = rows[(rows.method == method) & (rows.task == task) & (rows.stage == "offline") & (rows.step > begin)]
+        return rows[rows[column].notna()].pivot(index="seed", columns="step", values=column)
+
+    def kl_share(self, method: str, task: str, column: str = "path_kl") -> Scores:
+        """Per-seed path KL over the budget in the last fifth: realised, or the ``column`` kl_ema; NoResult without."""
+        means = self.late(method, task, column).mean(axis=1).to_numpy(float)
+        return [self._found(means / kl_budget(self.config, task, method), "path-KL", method, task)]
 
     def _found(self, values: np.ndarray, what: str, method: str, task: str) -> np.ndarray:
         if not values.size:
@@ -129,6 +141,15 @@ class Evidence:
             best = [seeds.max() for seeds in plus] + [seeds.min() for seeds in minus]
             least, most = min(low, float(measure(np.array(worst)))), max(high, float(measure(np.array(best))))
         return Estimate(what, unit, float(resampled(scores)), low, high, least, most, n)
+
+    def share(self, what: str, runs: Scores) -> Estimate:
+        """The share of ones among all ``runs``, an array of zeros and ones a task, with Wilson's interval."""
+        ones, number = sum(float(seeds.sum()) for seeds in runs), sum(map(len, runs))
+        squared = NormalDist().inv_cdf((1 + self.level) / 2) ** 2
+        share, middle = ones / number, (ones + squared / 2) / (number + squared)
+        half = np.sqrt(squared * (share * (1 - share) * number + squared / 4)) / (number + squared)
+        low, high = max(0.0, float(middle - half)), min(1.0, float(middle + half))
+        return Estimate(what, "share", share, low, high, low, high, min(map(len, runs)))
 
 
 def final_success(config: Config, metrics: pd.DataFrame, stage: str) -> pd.DataFrame:

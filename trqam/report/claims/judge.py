@@ -45,13 +45,16 @@ class Verdict:
     ``claim`` is the paper's statement with its numbers, ``printed`` those numbers alone ("" where it prints none) and
     ``published`` the same as data. ``measures`` says what is measured, ``rule`` how that decides, with ``thresholds``;
     ``measured`` is what came out, empty if nothing did, and ``n`` the smallest number of seeds behind it. ``verdict``
-    is one of `VERDICTS`, ``reason`` says why in one line. ``elsewhere``: tasks or settings are not the paper's.
+    is one of `VERDICTS`, ``reason`` says why in one line. ``shown_on`` is where the paper shows it, and ``shown_here``
+    whether this run's tasks include that. ``elsewhere``: tasks or settings of the verdict are not the paper's.
     """
 
     name: str
     title: str
     claim: str
     source: str
+    shown_on: str
+    shown_here: bool
     printed: str
     published: Published
     measures: str
@@ -114,6 +117,8 @@ def judge(name: str, stated: Claims, collected: Collected, where: str = str(CLAI
         title=claim.title,
         claim=says,
         source=f"{stated.paper}, {claim.source}",
+        shown_on=claim.shown_on,
+        shown_here=bool(shown := _shown(claim, collected)) and set(shown) <= set(collected.config.tasks),
         printed=printed if numbers else "",
         published=numbers,
         measures=measures,
@@ -154,9 +159,17 @@ def _evidence(name: str, claim: Claim, stated: Claims, collected: Collected, num
 
 def _wanted(claim: Claim, collected: Collected) -> list[str]:
     """The paper's tasks that the claim is about."""
-    if isinstance(claim.needs.tasks, list):
-        return claim.needs.tasks
+    return claim.needs.tasks if isinstance(claim.needs.tasks, list) else _paper_tasks(collected)
+
+
+def _paper_tasks(collected: Collected) -> list[str]:
+    """The tasks of the published table."""
     return expanded([domain for domain in dict.fromkeys(collected.reported.domain) if domain != "all"])
+
+
+def _shown(claim: Claim, collected: Collected) -> list[str]:
+    """The tasks of the grid on which the paper shows the claim."""
+    return _paper_tasks(collected) if claim.shown_tasks == "all" else claim.shown_tasks
 
 
 def _outcome(
@@ -172,9 +185,9 @@ def _outcome(
         return INCONCLUSIVE, f"{lacking}, so that nothing can be said.", (), False
     n = min(estimate.n for estimate in finding.measured)
     sentences = [finding.reason]
-    if elsewhere := set(evidence.tasks) - set(wanted) or departures:
+    if elsewhere := set(evidence.tasks) - set(_shown(claim, collected)) or departures:
         where = [tasks_label(evidence.config, list(evidence.tasks)), *departures]
-        sentences = [f"Not in the paper's setting ({', '.join(where[:NAMED])})", finding.reason]
+        sentences = [f"Not in the paper's setting, {claim.shown_on} (here {', '.join(where[:NAMED])})", finding.reason]
     if n < claim.needs.seeds:
         sentences.append(f"The claim needs at least {count(claim.needs.seeds, 'seed')}, and has {n}")
     elif n < evidence.narrow_below:

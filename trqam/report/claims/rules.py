@@ -5,11 +5,10 @@ claim, from an interval and never from a point: a claim is reproduced if every p
 Success is in per cent. TRQAM is the first of ``evidence.methods``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 
 from trqam.config.load import domain_of
 from trqam.config.wording import count, enumerated, task_label
@@ -20,6 +19,7 @@ from trqam.report.claims.evidence import (
     Estimate,
     Evidence,
     Finding,
+    NoResult,
     Scores,
     Statistic,
     above,
@@ -114,37 +114,63 @@ def pooled_std(first: float, second: float) -> float:
     return float(np.sqrt((first**2 + second**2) / 2))
 
 
-def collapse(evidence: Evidence, *, fall: float, floor: float, growth: float, rare: float) -> Finding:
-    """In which share of runs success falls while the adjoint loss grows."""
+def collapse(evidence: Evidence, *, fall: float, floor: float, growth: float, rare: float, least: float) -> Finding:
+    """In which share of the runs that had something to lose success falls while the adjoint loss grows."""
     ours, *others = evidence.methods
     label = {method: evidence.label(method) for method in evidence.methods}
-    runs = {m: [_collapsed(evidence, m, task, fall, floor, growth) for task in evidence.tasks] for m in label}
-    shares = {m: evidence.estimate(f"{label[m]} runs collapsed", "share", runs[m]) for m in label}
-    more = [evidence.estimate(f"{label[m]} minus {label[ours]}", "share", runs[m], runs[ours]) for m in others]
-    parts = [within(shares[ours], 0, rare), *(above(difference, 0) for difference in more)]
-    parts += [any(seeds.any() for seeds in runs[m]) for m in others]
+    runs = {m: _collapsed(evidence, m, fall, floor, growth) for m in label}
+    shares = {m: evidence.share(f"{label[m]} runs collapsed", runs[m]) for m in label}
+    parts = [within(shares[ours], 0, rare), *(above(shares[m], least) for m in others)]
     numbers = [f"{sum(map(np.sum, runs[m])):.0f} of {sum(map(len, runs[m]))} of {label[m]}" for m in label]
-    return Finding(decided(parts), f"Of their runs collapsed {enumerated(numbers)}", (*shares.values(), *more))
+    reason = f"Of the runs on tasks where success had reached {floor:g} %, there collapsed {enumerated(numbers)}"
+    return Finding(decided(parts), reason, tuple(shares.values()))
 
 
-def _collapsed(evidence: Evidence, method: str, task: str, fall: float, floor: float, growth: float) -> np.ndarray:
-    """1 for each finished seed whose offline run collapsed, else 0; NoResult if none finished."""
-    evidence.success(method, [task])
-    finished = evidence.final.loc[method][task].dropna().index
-    interval, rows = evidence.config.run(task, method).eval_interval, evidence.metrics
-    rows = rows[(rows.method == method) & (rows.task == task) & (rows.stage == "offline") & rows.seed.isin(finished)]
-    runs = [run.sort_values("step") for _, run in rows.groupby("seed")]
-    return np.array([run_collapsed(run, interval, fall, floor, growth) for run in runs], float)
+def _collapsed(evidence: Evidence, method: str, fall: float, floor: float, growth: float) -> Scores:
+    """1 for each finished seed whose offline run collapsed, else 0, an array a task that had something to lose.
+
+    That is a task on which the best evaluation before the last, as a mean over seeds, reaches ``floor``, or on which a
+    seed diverged. Raises NoResult if a task has no finished run, or none had anything to lose.
+    """
+    evidence.success(method)
+    finished, rows = evidence.final.loc[method], evidence.metrics
+    rows = rows[(rows.method == method) & (rows.stage == "offline")].sort_values("step")
+    columns = {name: rows[name].to_numpy() for name in ("step", "success", "adjoint_loss", "status")}
+    runs: dict[str, list[Run]] = {task: [] for task in evidence.tasks}
+    for (task, seed), places in rows.groupby(["task", "seed"]).indices.items():
+        if seed in finished.index and not np.isnan(finished.at[seed, task]):
+            runs[task].append({name: column[places] for name, column in columns.items()})
+    collapsed = []
+    for task, seeds in runs.items():
+        if np.mean([_best_before_the_last(run) for run in seeds]) >= floor or any(map(_diverged, seeds)):
+            interval = evidence.config.run(task, method).eval_interval
+            collapsed.append(np.array([run_collapsed(run, interval, fall, floor, growth) for run in seeds], float))
+    if not collapsed:
+        raise NoResult(f"{evidence.label(method)} reaches {floor:g} % on no task and has nothing to lose")
+    return collapsed
 
 
-def run_collapsed(run: pd.DataFrame, interval: int, fall: float, floor: float, growth: float) -> bool:
-    """Whether one seed's ``run`` (its rows by step) collapsed, ``interval`` being the steps between evaluations.
+Run = Mapping[str, np.ndarray]  # of one seed: step, success, adjoint_loss and status, by step
+
+
+def _best_before_the_last(run: Run) -> float:
+    """The best of all evaluations but the last, in per cent; 0 if there is none."""
+    success = run["success"][~np.isnan(run["success"])]
+    return 100 * success[:-1].max(initial=0)
+
+
+def _diverged(run: Run) -> bool:
+    return "DIVERGED" in run["status"]
+
+
+def run_collapsed(run: Run, interval: int, fall: float, floor: float, growth: float) -> bool:
+    """Whether one seed's ``run`` collapsed, ``interval`` being the steps between evaluations.
 
     The adjoint losses compared are means over the logged steps of the interval that ends at an evaluation.
     """
-    if "DIVERGED" in run.status.to_numpy():
+    if _diverged(run):
         return True
-    step, success, loss = (run[column].to_numpy(float) for column in ("step", "success", "adjoint_loss"))
+    step, success, loss = run["step"], run["success"], run["adjoint_loss"]
     evaluated = np.flatnonzero(~np.isnan(success))
     earlier, final = evaluated[:-1], evaluated[-1]
     best = earlier[np.argmax(success[earlier])] if earlier.size else final
@@ -155,35 +181,75 @@ def run_collapsed(run: pd.DataFrame, interval: int, fall: float, floor: float, g
         logged = loss[(step > end - interval) & (step <= end)]
         return float(np.nanmean(logged)) if not np.isnan(logged).all() else float("nan")
 
-    return adjoint_loss(step[final]) >= growth * adjoint_loss(max(step[best], interval))
+    return bool(adjoint_loss(step[final]) >= growth * adjoint_loss(max(step[best], interval)))
 
 
-def within_budget(evidence: Evidence, *, tolerance: float) -> Finding:
-    """Realised path KL over the budget: TRQAM's inside the tolerance, the external form's above it, on every task."""
-    ours, external = evidence.methods
+def within_budget(evidence: Evidence, *, tolerance: float, settled: float) -> Finding:
+    """Realised path KL over the budget: TRQAM's inside the tolerance, the external form's above it, on every task.
 
-    def share(method: str, task: str) -> Estimate:
-        what = f"{evidence.label(method)}{_on(evidence, task)}, KL over budget"
-        return evidence.estimate(what, "share", evidence.kl_share(method, task))
+    The methods after TRQAM are settings of the external form. On each task those count whose multiplier has settled,
+    and only if they agree.
+    """
+    ours, *external = evidence.methods
 
-    shares = {method: [share(method, task) for task in evidence.tasks] for method in (ours, external)}
+    def share(method: str, task: str, column: str = "path_kl") -> Estimate:
+        what = f"{evidence.label(method)}{_on(evidence, task)}, {KL_COLUMNS[column]} over budget"
+        return evidence.estimate(what, "share", evidence.kl_share(method, task, column))
+
+    shares = {method: [share(method, task) for task in evidence.tasks] for method in evidence.methods}
+    controlled = {method: [share(method, task, "kl_ema") for task in evidence.tasks] for method in evidence.methods}
     keeps = [within(ratio, 1 - tolerance, 1 + tolerance) for ratio in shares[ours]]
-    exceeds = [above(ratio, 1 + tolerance) for ratio in shares[external]]
+    exceeds, notes = [], []
+    for place, task in enumerate(evidence.tasks):
+        unsettled = {method: _unsettled(evidence, method, task, settled) for method in external}
+        notes += [
+            f"the multiplier of {evidence.label(m)} {why}{_on(evidence, task)}" for m, why in unsettled.items() if why
+        ]
+        exceeds.append(_agreed(above(shares[m][place], 1 + tolerance) for m in external if not unsettled[m]))
     words = {REPRODUCED: "", NOT_REPRODUCED: "not ", INCONCLUSIVE: "not surely "}
-    reason = f"{evidence.label(ours)} is {words[decided(keeps)]}within {100 * tolerance:g} % of the budget, and "
-    reason += f"{evidence.label(external)} {words[decided(exceeds)]}more than that above it"
-    return Finding(decided([*keeps, *exceeds]), reason, (*shares[ours], *shares[external]))
+    reason = f"{evidence.label(ours)} is {words[decided(keeps)]}within {100 * tolerance:g} % of the budget, and the "
+    reason += f"external form {words[decided(exceeds)]}more than that above it"
+    reason += f". Not judged, since it had not settled: {enumerated(notes)}" if notes else ""
+    measured = [
+        estimate for m in evidence.methods for pair in zip(shares[m], controlled[m], strict=True) for estimate in pair
+    ]
+    return Finding(decided([*keeps, *exceeds]), reason, tuple(measured))
 
 
-def smooth(evidence: Evidence, *, jump: float, floor: float) -> Finding:
-    """The difference in success between neighbouring budgets of the sweep, which ``evidence.methods`` has in order."""
+KL_COLUMNS = {"path_kl": "KL", "kl_ema": "clipped average"}  # as measured, and what the dual step controls
+
+
+def _unsettled(evidence: Evidence, method: str, task: str, settled: float) -> str:
+    """What keeps a multiplier from having settled below its bound in the last fifth, in any seed; "" if it has."""
+    values = evidence.late(method, task, "multiplier").to_numpy(float)
+    half, bound = values.shape[1] // 2, evidence.config.run(task, method).parameters["multiplier_max"]
+    if not half:
+        return "was not logged twice"
+    if np.nanmax(values) >= (1 - settled) * bound:
+        return f"lay at its bound of {bound:g}"
+    change = np.nanmean(values[:, half:], axis=1) / np.nanmean(values[:, :half], axis=1) - 1
+    largest = change[np.argmax(abs(change))]
+    return "" if abs(largest) <= settled else f"was still {'rising' if largest > 0 else 'falling'}"
+
+
+def _agreed(answers: Iterable[bool | None]) -> bool | None:
+    """What all ``answers`` are, and None where there is none or they differ."""
+    distinct = set(answers)
+    return distinct.pop() if len(distinct) == 1 else None
+
+
+def smooth(evidence: Evidence, *, jump: float, floor: float, fitted: float) -> Finding:
+    """How much neighbouring budgets of the sweep differ, of a long one beyond the step of a straight line."""
     budgets = sorted(evidence.config.budget_sweep)
+    weights, beyond = np.diff(np.eye(len(budgets)), axis=0), ""
+    if len(budgets) >= fitted:
+        weights, beyond = weights - _slope(len(budgets)), " beyond a steady step"
     changes, answers = [], []
     for task in evidence.tasks:
-        for low, high in pairwise(budgets):
-            more, less = (evidence.success(evidence.config.budget_sweep[budget], [task]) for budget in (high, low))
-            what = f"largest change, budget {low:g} to {high:g}{_on(evidence, task)}"
-            changes.append(evidence.estimate(what, "points", more, less))
+        scores = [evidence.success(evidence.config.budget_sweep[budget], [task])[0] for budget in budgets]
+        for own, (low, high) in zip(weights, pairwise(budgets), strict=True):
+            what = f"largest change{beyond}, budget {low:g} to {high:g}{_on(evidence, task)}"
+            changes.append(_weighted(evidence, what, scores, own))
             answers.append(within(changes[-1], -jump, jump))
             if answers[-1] is False and high / low > _widest_step(evidence) + 1e-9:
                 answers[-1] = None  # it may still be smooth in between
@@ -191,14 +257,29 @@ def smooth(evidence: Evidence, *, jump: float, floor: float) -> Finding:
     if max(np.mean([seeds.mean() for seeds in evidence.success(method)]) for method in evidence.methods) < floor:
         return Finding(INCONCLUSIVE, f"No budget reaches {floor:g} % success, and a line at zero is smooth", (largest,))
     verdict = decided(answers)
+    differ = f"differ by more than {jump:g} points{beyond}"
     reason = {
-        REPRODUCED: f"no two neighbouring budgets differ by more than {jump:g} points",
-        NOT_REPRODUCED: f"two neighbouring budgets differ by more than {jump:g} points",
-        INCONCLUSIVE: f"the intervals do not say whether two neighbouring budgets differ by more than {jump:g} points",
+        REPRODUCED: f"no two neighbouring budgets {differ}",
+        NOT_REPRODUCED: f"two neighbouring budgets {differ}",
+        INCONCLUSIVE: f"the intervals do not say whether two neighbouring budgets {differ}",
     }[verdict]
     if any(within(change, -jump, jump) is False for change in changes) and verdict == INCONCLUSIVE:
-        reason = f"budgets differ by more than {jump:g} points, but lie further apart than the paper's"
+        reason = f"budgets {differ}, but lie further apart than the paper's"
     return Finding(verdict, f"Of {count(len(budgets), 'budget')}, {reason}", (largest,))
+
+
+def _slope(number: int) -> np.ndarray:
+    """Weights (number,) of values in order, equally far apart, in the slope of the line that is fitted to them."""
+    places = np.arange(number) - (number - 1) / 2
+    return places / (places @ places)
+
+
+def _weighted(evidence: Evidence, what: str, scores: Scores, weights: np.ndarray) -> Estimate:
+    """The sum of ``weights`` times the means of ``scores``, in points."""
+    plus, minus = np.flatnonzero(weights > 0), np.flatnonzero(weights <= 0)
+    ordered = weights[[*plus, *minus]]
+    sides = [[scores[place] for place in side] for side in (plus, minus)]
+    return evidence.estimate(what, "points", *sides, lambda means: means @ ordered)
 
 
 def _widest_step(evidence: Evidence) -> float:
@@ -207,7 +288,7 @@ def _widest_step(evidence: Evidence) -> float:
     return max(high / low for low, high in pairwise(budgets))
 
 
-def pretraining(evidence: Evidence) -> Finding:
+def pretraining(evidence: Evidence, *, margin: float) -> Finding:
     """What each method gains from behaviour cloning first; ``evidence.methods`` are with and without, in turn."""
     pairs = zip(evidence.methods[::2], evidence.methods[1::2], strict=True)
     scores = {having: (evidence.success(having), evidence.success(lacking)) for having, lacking in pairs}
@@ -215,10 +296,12 @@ def pretraining(evidence: Evidence) -> Finding:
     gains = {m: evidence.estimate(f"{label[m]}'s gain", "points", *scores[m]) for m in scores}
     ours, *others = scores
     more = [_more_gained(evidence, f"{label[ours]}'s minus {label[m]}'s", scores[ours], scores[m]) for m in others]
-    parts = [above(gains[ours], 0), *(above(difference, 0) for difference in more)]
-    parts += [above(gains[m], 0) is not True for m in others]
+    without = {m: within(gains[m], -np.inf, margin) for m in others}  # to be shown, not the lack of a proof
+    parts = [above(gains[ours], 0), *(above(difference, 0) for difference in more), *without.values()]
     words = {True: "gains", False: "loses", None: "shows neither gain nor loss"}
-    said = [f"{label[m]} {words[above(gains[m], 0)]}" for m in scores]
+    said = [f"{label[ours]} {words[above(gains[ours], 0)]}"]
+    words = {True: "gains no more than", False: "gains more than", None: "may gain more than"}
+    said += [f"{label[m]} {words[answer]} {margin:g} points" for m, answer in without.items()]
     return Finding(decided(parts), enumerated(said), (*gains.values(), *more))
 
 

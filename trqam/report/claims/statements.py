@@ -28,7 +28,7 @@ class Threshold(Strict):
     """A number of a rule; ``ours`` if the paper does not give it."""
 
     value: float
-    unit: Literal["share", "points", "%", "factor", "seeds"]
+    unit: Literal["share", "points", "%", "factor", "seeds", "budgets"]
     ours: bool
 
     @property
@@ -56,6 +56,8 @@ class Claim(Strict):
     says: str
     printed: str
     source: str
+    shown_on: str
+    shown_tasks: Literal["all"] | list[Name]
     measures: str
     rule: str
     decides: str

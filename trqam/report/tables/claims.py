@@ -42,9 +42,11 @@ def table(collected: Collected) -> ClaimsTable:
 def intervals(interval: Interval) -> str:
     """How the numbers in brackets came about."""
     return (
-        f"Brackets: {100 * interval.level:g} % intervals of a bootstrap over seeds, stratified by task. With fewer "
-        f"than {interval.narrow_below.text} (our choice) these are too narrow, and the range over seeds, printed after "
-        "them where it is wider, decides as well."
+        f"Brackets: {100 * interval.level:g} % intervals of a bootstrap over seeds, stratified by task; of a share of "
+        f"runs, Wilson's. With fewer than {interval.narrow_below.text} (our choice) the bootstrap's are too narrow: "
+        "the range over seeds, printed after them where it is wider, decides as well. What starts from cloning "
+        "starts in every seed from the one cloned policy of its domain: intervals are conditional on that policy, and "
+        "what another cloning would change is in none of them."
     )
 
 
@@ -52,7 +54,8 @@ def rule(verdict: Verdict) -> str:
     """What is measured, what that decides, which thresholds are ours, and where the claim stands."""
     ours = [f"{name} {threshold.text}" for name, threshold in verdict.thresholds.items() if threshold.ours]
     chosen = f" Our thresholds: {', '.join(ours)}." if ours else ""
-    return f"{verdict.measures} {verdict.rule}{chosen} Claimed in {verdict.source}."
+    here = "" if verdict.shown_here else ", not among the tasks of this run"
+    return f"{verdict.measures} {verdict.rule}{chosen} Claimed in {verdict.source}; shown on {verdict.shown_on}{here}."
 
 
 def _row(verdict: Verdict) -> ShownClaim:
