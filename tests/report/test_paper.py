@@ -8,8 +8,9 @@ import jinja2
 import msgspec
 import pandas as pd
 import pytest
+from PIL import Image
 
-from tests.helpers import fake_results
+from tests.helpers import fake_results, pages
 from trqam.config.errors import UserError
 from trqam.report import facts, figures, latex, tables
 from trqam.report.selection import PAPER, TABLES
@@ -73,7 +74,24 @@ def test_paper_builds_with_the_same_bytes_anywhere(find, rendered, tmp_path, mon
     assert outputs[0] == outputs[1]
     log = (tmp_path / "a" / "main.log").read_text(errors="replace")
     assert "undefined" not in log
-    assert not re.search(r"Overfull \\hbox \((\d{2,})\.", log), "something sticks ten points or more out of the text"
+    assert re.findall(r"Overfull .*", log) == []
+
+
+@pytest.mark.skipif(not pages.found, reason=f"no {pages.RASTERISER} on PATH, of poppler")
+def test_pages_are_full_and_figures_near_their_text(build, tmp_path):
+    Image.new("RGB", (610, 420), "grey").save(build / "figures" / "theory.pdf")
+    macros = set(re.findall(r"\\fact(?:Theory|CaptionTheory)\w*", (PAPER / "theory.tex").read_text()))
+    (build / "theory_facts.tex").write_text("".join(f"\\newcommand{{{macro}}}{{7}}\n" for macro in sorted(macros)))
+    latex.compile_pdf(PAPER, build, tmp_path / "out.pdf")
+    blank = pages.blank(tmp_path / "out.pdf", tmp_path)
+    assert len(blank) > 10
+    assert max(blank[:-1]) < 0.4, [round(share, 2) for share in blank]
+    marks = re.findall(r"\\newlabel\{(fig|text):(.*?)\}\{\{.*?\}\{(\d+)\}", (build / "main.aux").read_text())
+    stands = {(kind, name): int(page) for kind, name, page in marks}
+    away = {name: stands["fig", name] - stands["text", name] for kind, name in stands if kind == "fig"}
+    assert set(away) == {"theory", *figure_names(fake_results.full_config())}
+    assert away["collapse"] < 2
+    assert max(away.values()) <= 2
 
 
 def test_data_that_are_no_release_of_ogbenchs_are_not_called_one():

@@ -59,7 +59,7 @@ def facts(collected: Collected) -> dict[str, str]:
 
 def _plots(captions: dict[str, str]) -> latex.Latex:
     """The figures that are one a domain: their names have hyphens and digits, which the name of a macro must not."""
-    plots = [rf"\plot{{{name}}}{{{name}}}{{{latex.escape(text)}}}" for name, text in captions.items()]
+    plots = [rf"\plot{{{name}}}{{{latex.escape(text)}}}" for name, text in captions.items()]
     return latex.Latex("".join(plots))
 
 

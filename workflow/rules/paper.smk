@@ -102,7 +102,7 @@ PARTS |= {
             PRINTED,
             f"{PAPER}/facts.tex",
             [f"{PAPER}/{name}_facts.tex" for name in ("theory", "toy")],
-            ["paper/main.tex", "paper/theory.tex", "paper/fallback.tex"],
+            ["paper/main.tex", "paper/theory.tex"],
         ],
         [shown(f"{PAPER}/paper.pdf", "Paper")],
     ),

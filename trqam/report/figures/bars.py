@@ -70,7 +70,7 @@ def _overall(runs: Runs) -> Figure:
             for m in runs.methods
         }
         parts.append(runs.through(stage).at_the_end(runs.tasks, success.__getitem__).assign(side=stage))
-    figure, ((axes,),) = panels.grid(1, 1, 2.6)
+    figure, ((axes,),) = panels.grid(1, 1, 2.2)
     pairs(axes, pd.concat(parts).rename(columns={"method": "bar"}), config, runs.methods, STAGES)
     if len(runs.methods) > 6:
         axes.tick_params(axis="x", rotation=30)
@@ -113,7 +113,7 @@ def _pretraining(runs: Runs) -> Figure:
     places = panels.groups(config, runs.tasks)
     columns = min(len(places), panels.COLUMNS)
     bands = -(-len(places) // columns)
-    figure, grid = panels.grid(bands, columns, min(2.1 * bands + 0.5, 7.4), len(places), sharey=True)
+    figure, grid = panels.grid(bands, columns, min(1.6 * bands + 0.5, 7.0), len(places), sharey=True)
     for axes, (title, tasks) in zip(grid.flat, places.items(), strict=False):
         rows = runs.at_the_end(tasks, partial(final_success, runs.collected.metrics, config, tasks))
         pairs(axes, rows.join(bar_and_side, on="method"), config, bars, sides)

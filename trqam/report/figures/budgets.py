@@ -49,7 +49,7 @@ def _sweep(runs: Runs) -> Figure:
     colours = {budget: config.methods[method].colour for budget, method in sweep.items()}
     few = len(sweep) < 5  # then a logarithmic axis can name its budgets one by one
     ends = (min(sweep) / 1.6, max(sweep) * 1.6) if few else (min(sweep) / 2, max(sweep) + min(sweep) / 2)
-    height, ratios = min(1.75 * len(places) + 0.75, 7.6), {"width_ratios": (1.5, 1, 1)}
+    height, ratios = min(1.45 * len(places) + 0.7, 7.0), {"width_ratios": (1.5, 1, 1)}
     figure, grid = panels.grid(len(places), 3, height, sharex="col", gridspec_kw=ratios)
     for (over, final, realised), (label, tasks) in zip(grid, places.items(), strict=True):
         for method in runs.methods:

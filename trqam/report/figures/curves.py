@@ -17,7 +17,7 @@ from trqam.report.runs import Runs
 from trqam.report.selection import collapsing, compared, contrasted, tasks_run
 
 STRONG_BANDS = 5  # methods; the bands of more are paler, or they would bury the lines
-HEIGHT = 1.32  # inches, of a row of a domain's curves: with their captions, two domains fit on a page
+HEIGHT = 1.25  # inches, of a row of a domain's curves: with their captions, two domains fit on a page
 QUANTITIES = {
     "success": SUCCESS,
     "path_kl": PATH_KL,
@@ -31,7 +31,7 @@ def over_training(runs: Runs, quantities: tuple[str, ...]) -> Figure:
     places, many = groups(runs.config, runs.tasks), len(quantities)
     columns, alone = min(len(places), COLUMNS), len(places) == 1
     bands = -(-len(places) // columns)  # of ``many`` rows each
-    height = 2.6 if alone else many * bands * (1.6 if bands == 1 else 1.0) + 0.6
+    height = 2.1 if alone else many * bands * (1.3 if bands == 1 else 0.8) + 0.6
     shape = (1, many) if alone else (many * bands, columns)
     used = many if alone else len(places)
     each, share = (1, "none") if alone else (many, "row")
@@ -98,7 +98,7 @@ def _in_the_text(runs: Runs) -> Figure:
     """A panel a task or a domain; the online stage stands on orange ground."""
     places = groups(runs.config, runs.tasks)
     columns = min(len(places), COLUMNS)
-    return success_panels(runs, places, columns, {1: 2.6, 2: 2.3, 3: 1.9}.get(columns, 1.5))
+    return success_panels(runs, places, columns, {1: 2.2, 2: 2.0, 3: 1.7}.get(columns, 1.3))
 
 
 def _of_a_domain(runs: Runs) -> Figure:
@@ -106,7 +106,7 @@ def _of_a_domain(runs: Runs) -> Figure:
     places = {f"mean of {count(len(runs.tasks), 'task')}": runs.tasks} if len(runs.tasks) > 1 else {}
     places |= {f"task {task.split('-task')[-1].split('-')[0]}": [task] for task in runs.tasks}
     columns = min(len(places), 3)
-    return success_panels(runs, places, columns, HEIGHT if len(places) > 3 else {1: 2.6, 2: 2.2, 3: 1.75}[columns])
+    return success_panels(runs, places, columns, HEIGHT if len(places) > 3 else {1: 2.2, 2: 2.0, 3: 1.7}[columns])
 
 
 def _compared(collected: Collected, domain: str = "") -> Runs:

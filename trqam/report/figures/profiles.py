@@ -34,7 +34,7 @@ FEW_RUNS, APART = 20, 0.9  # of fewer runs the curves, in coarse steps, are draw
 def draw(collected: Collected) -> Figure:
     """Left, the share of offline runs above each threshold of success; right, interquartile means of either stage."""
     methods = compared(collected.config)
-    height = max(2.3, 0.24 * len(methods) + 0.7)
+    height = max(2.2, 0.2 * len(methods) + 0.7)
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, height), width_ratios=(1.15, 1))
     _profiles(left, collected, methods)
     _means(right, collected, methods)
