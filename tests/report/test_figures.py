@@ -1,6 +1,7 @@
 """The figures draw what the metrics say, the same bytes each time, and survive results that are odd or absent."""
 
 import re
+from itertools import combinations
 
 import matplotlib.pyplot as plt
 import msgspec
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex, to_rgba
+from matplotlib.text import Text
 
 from tests.helpers.fake_results import collected, diverged, full_config, small_config
 from tests.helpers.fake_results import metrics as fake_metrics
@@ -313,6 +315,35 @@ def test_every_axis_has_a_unit_and_every_caption_its_band_and_n(name):
         text = figures.captions(collected(config))[name]
         assert re.search(r"\(n = \d|\bn = \d", text)
         assert re.search("[Bb]and|error bars", text)
+
+
+def test_words_are_large_enough_to_read_in_print_whatever_the_number_of_panels():
+    domains = ["scene-play", "puzzle-3x3-play", "antmaze-large-navigate", "humanoidmaze-medium-navigate", DOMAIN]
+    config = small_config(tasks=domains, methods=["qam", "trqam"], seeds=1)
+    given = collected(config)
+    for name in ("offline_to_online", "trust_region", "overall_bars"):
+        figure = drawn(name, given)
+        figure.draw_without_rendering()
+        written = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+        assert min(text.get_fontsize() for text in written) >= 7
+        titles = [axes.title.get_window_extent() for axes in figure.axes if axes.get_title()]
+        assert not any(one.overlaps(other) for one, other in combinations(titles, 2))
+
+
+def test_profiles_lie_between_nothing_and_everything():
+    few = drawn("profiles", collected(full_config())).axes[0]  # so few runs that curves are moved apart
+    ends = np.concatenate([line.get_xydata() for line in few.lines])
+    assert (ends.min(), ends.max()) == (0, 100)
+    assert (few.get_xlim(), few.get_ylim()) == ((0, 100), (0, 100))
+
+
+def test_error_bars_are_seen_on_bars_of_their_own_colour():
+    config = full_config()
+    axes = drawn("overall_bars", collected(config)).axes[0]
+    assert config.methods["sqam"].colour == "#000000"
+    bars = [line for line in axes.lines if len(line.get_xdata()) > 1]
+    assert bars
+    assert all(line.get_path_effects() for line in bars)
 
 
 def test_the_walk_over_axes_finds_one_without_a_unit():

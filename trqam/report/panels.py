@@ -4,6 +4,7 @@ A line is the mean over seeds and its band runs from the lowest to the highest s
 three seeds says less than the three of them; a cross on the axis is where a seed diverged.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ SIZES = {"p": 3.4, "P": 3.4, "*": 4.2, "h": 3.4, "X": 3.4, "D": 2.4, "d": 3.2}  
 SIZE = 2.8
 MARKED = 6  # markers on a line with more points than MARKED_BELOW
 MARKED_BELOW = 16
+FEW_RINGS = 5  # seeds; the rings of more are smaller, to stand on their bar
 CROSS: dict[str, Any] = {"marker": "x", "linestyle": "", "markersize": 5, "markeredgewidth": 1.4}
 
 
@@ -50,9 +52,11 @@ def panel_of(tasks: list[str]) -> str:
     return "task" if len(tasks) <= COLUMNS else "domain (a seed's value is its mean over the domain's tasks)"
 
 
-def title_size(columns: int) -> float:
-    """The font size of panel titles: the longest domain's name fits over a panel."""
-    return {4: 7, 5: 6.5}.get(columns, 8)
+def title(axes: Axes, text: str, columns: int) -> None:
+    """A panel's title; over one of many ``columns`` smaller, and in two lines if the longest domain's name is in it."""
+    if columns > 3:
+        text = text.replace(" task", "\ntask") if " task" in text else re.sub(r"-(?=\w+$)", "-\n", text)
+    axes.set_title(text, fontsize=7 if columns > 3 else 8)
 
 
 def look(config: Config, method: str) -> dict[str, Any]:
@@ -98,7 +102,9 @@ def seeds(axes: Axes, rows: pd.DataFrame, **places: Any) -> None:
     """
     given: dict[str, Any] = {**places, "ax": axes, "legend": False, "clip_on": False, "dodge": "hue" in places}
     alive, ended = rows[~rows.diverged], rows[rows.diverged]
-    ring = {"edgecolor": INK, "linewidth": 0.7, "size": 3.4, "zorder": 4}
+    within = [places[axis] for axis in ("x", "y", "hue") if places.get(axis, "value") != "value"]
+    size = 2.4 if len(rows) and rows.groupby(within).size().max() > FEW_RINGS else 3.4
+    ring = {"edgecolor": INK, "linewidth": 0.7, "size": size, "zorder": 4}
     if "native_scale" in places:
         sns.stripplot(alive, **given, **ring, **_coloured("white", places), jitter=False)
     elif len(alive):

@@ -17,7 +17,7 @@ from trqam.config.wording import enumerated
 from trqam.experiment.files import write_atomically
 from trqam.maths import closed_forms
 from trqam.report import theory_experiments
-from trqam.report.drawing import INK, WIDTH, save
+from trqam.report.drawing import DASHED, INK, WIDTH, dashed, log_axis, save
 from trqam.report.latex import escape
 
 # The experiments. Budgets are those that domains.yaml uses most, K = 10 is what the authors train with.
@@ -33,10 +33,9 @@ BETAS = (0.5, 2.0, 8.0)
 ERRORS = (0.01, 0.03, 0.1, 0.3)
 TOYS = 500
 
-HEIGHT = 4.7  # inches
+HEIGHT = 4.2  # inches
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 STYLES: tuple[tuple[float, ...], ...] = ((), (4, 1.5, 1, 1.5), (1, 1.5))
-DASHED: dict[str, Any] = {"color": INK, "linestyle": "--", "linewidth": 0.8}
 SMALL: dict[str, Any] = {"fontsize": 7, "handlelength": 1.6, "labelspacing": 0.3, "columnspacing": 0.8}
 
 
@@ -95,9 +94,10 @@ def _multiplier(axes: Axes, measured: Measured) -> None:
         axes.annotate(label, (DUAL_STEPS, analytic), color=colour, fontsize=7, **below)
     low, high = measured.fine.multiplier.min(), coarse.multiplier.max()
     axes.set(title=f"multiplier, dimension {SHOWN_DIMENSION}", xlabel="dual step", ylabel="multiplier λ")
-    _logarithmic(axes, (0.3, 0.5, 0.7, 1, 2), low * 0.85, high * 1.5)
+    axes.set(xlim=(0, DUAL_STEPS), ylim=(low * 0.85, high * 1.5))
+    log_axis(axes)
     steps = [Line2D([], [], color=INK, alpha=a, label=f"K = {k}") for k, a in ((TRAINING_STEPS, 0.45), (FINE_STEPS, 1))]
-    axes.legend(handles=[*steps, Line2D([], [], label="analytic", **DASHED)], loc="upper right", ncols=3, **SMALL)
+    axes.legend(handles=[*steps, dashed("analytic")], loc="upper right", ncols=3, **SMALL)
 
 
 def _path_kl(axes: Axes, measured: Measured) -> None:
@@ -106,17 +106,11 @@ def _path_kl(axes: Axes, measured: Measured) -> None:
     _lines(axes, measured.training, "path_kl", style="dimension", style_order=DIMENSIONS, dashes=[*STYLES])
     axes.set(title=f"path KL, K = {TRAINING_STEPS}", xlabel="dual step", ylabel="path KL (nats)")
     low, high = measured.training.path_kl.agg(["min", "max"])
-    _logarithmic(axes, (0.1, 0.2, 0.5, 1, 2, 5, 10), low * 0.8, high * 2.2)
+    axes.set(xlim=(0, DUAL_STEPS), ylim=(low * 0.8, high * 2.2))
+    log_axis(axes)
     handles = [Line2D([], [], color=INK, dashes=s, label=f"{d}") for s, d in zip(STYLES, DIMENSIONS, strict=True)]
     handles[0].set_label(f"D = {DIMENSIONS[0]}")
-    axes.legend(handles=[*handles, Line2D([], [], label="budget", **DASHED)], loc="upper right", ncols=4, **SMALL)
-
-
-def _logarithmic(axes: Axes, ticks: tuple[float, ...], low: float, high: float) -> None:
-    axes.set_yscale("log")
-    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
-    axes.set(xlim=(0, DUAL_STEPS), ylim=(low, high))
+    axes.legend(handles=[*handles, dashed("budget")], loc="upper right", ncols=4, **SMALL)
 
 
 def _lines(axes: Axes, frame: pd.DataFrame, column: str, **look: Any) -> None:
@@ -131,8 +125,8 @@ def _discretisation(axes: Axes, measured: Measured) -> None:
     steps = np.array([FLOW_STEPS[0], FLOW_STEPS[-1]])
     axes.loglog(steps, 300 * steps[0] / steps, label="order 1", **DASHED)
     axes.set_xticks(FLOW_STEPS[::2], [str(k) for k in FLOW_STEPS[::2]])
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.minorticks_off()
+    log_axis(axes)
+    axes.xaxis.minorticks_off()
     axes.set(title="discretisation, by variance of the base", xlabel="flow steps K", ylabel="error of the path KL (%)")
     axes.legend(loc="lower left", **SMALL)
 
@@ -146,9 +140,8 @@ def _amplification(axes: Axes, measured: Measured) -> None:
         axes.loglog(rows.exponent, rows.largest, "o", color=colour, markersize=3.5, label=f"β = {beta:g}")
         axes.loglog(rows.exponent, rows.typical, "o", color=colour, markersize=3.5, fillstyle="none", mew=0.8)
     axes.set_ylim(frame.typical.min() / 2, 1.5)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.minorticks_off()
+    for which in "xy":
+        log_axis(axes, which)
     axes.set(title="critic error", xlabel="inverse temperature × error, βε", ylabel="total variation")
     axes.legend(loc="upper left", **SMALL)
 

@@ -12,6 +12,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
 from trqam.config.load import Config, expanded
 from trqam.config.wording import count, enumerated, tasks_label
@@ -26,13 +27,14 @@ from trqam.report.selection import compared, scratch_pairs, tasks_run
 MISSING = "--"
 GREY = "#8c8c8c"
 HATCH = "////"
+HALO = [withStroke(linewidth=2.4, foreground="white")]  # error bars are seen on dark bars
 
 
 def pairs(axes: Axes, rows: pd.DataFrame, config: Config, methods: list[str], sides: Sequence[str]) -> None:
     """A full and a hatched bar for each of ``methods``, from rows with `bar` (one of them), `side`, `value`."""
     places = {"x": "bar", "y": "value", "hue": "side", "order": methods, "hue_order": sides}
     if len(rows):
-        error = {"color": INK, "linewidth": 0.9}
+        error = {"color": INK, "linewidth": 0.9, "path_effects": HALO}
         sns.barplot(rows, **places, ax=axes, errorbar="sd", capsize=0.06, err_kws=error, legend=False, gap=0.1)
         for bars, hatched in zip(axes.containers, (False, True), strict=False):
             for bar in bars:
@@ -117,7 +119,7 @@ def _pretraining(runs: Runs) -> Figure:
     for axes, (title, tasks) in zip(grid.flat, places.items(), strict=False):
         rows = runs.at_the_end(tasks, partial(final_success, runs.collected.metrics, config, tasks))
         pairs(axes, rows.join(bar_and_side, on="method"), config, bars, sides)
-        axes.set_title(title, fontsize=panels.title_size(columns))
+        panels.title(axes, title, columns)
     for axes in grid[:, 0]:
         axes.set_ylabel(panels.SUCCESS)
     keys(figure, bar_keys(*sides, runs))

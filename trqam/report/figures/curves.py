@@ -45,7 +45,7 @@ def over_training(runs: Runs, quantities: tuple[str, ...]) -> Figure:
             if quantity == "path_kl":
                 _budget_line(axes, runs, tasks[0])
             panels.stages(axes, runs)
-        grid[top, column].set_title(title, fontsize=panels.title_size(columns))
+        panels.title(grid[top, column], title, columns)
     for row, axes in enumerate(grid):
         quantity = quantities[row % many]
         for one in axes:  # after all curves, whose means are not to be taken of logarithms
@@ -87,7 +87,7 @@ def success_panels(runs: Runs, places: dict[str, list[str]], columns: int, heigh
             panels.curve(axes, runs, tasks, method, band=0.1 if weak else 0.2)
         panels.success_axis(axes)
         panels.stages(axes, runs)
-        axes.set_title(title if columns < 4 else title.replace(" task", "\ntask"), fontsize=panels.title_size(columns))
+        panels.title(axes, title, columns)
     for axes in grid[:, 0]:
         axes.set_ylabel(SUCCESS)
     panels.legend(figure, runs)

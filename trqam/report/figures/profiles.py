@@ -52,12 +52,12 @@ def _profiles(axes: Axes, collected: Collected, methods: list[str]) -> None:
         shares, low, high = curve
         colour, above = config.methods[method].colour, 1 if method == ours(config) else 0
         line = ":" if is_pretraining(config, method) else "-"
-        axes.step(thresholds + shift, shares + shift, where="post", color=colour, linestyle=line, zorder=3 + above)
+        along, across, lowest, highest = (np.clip(v + shift, 0, 100) for v in (thresholds, shares, low, high))
+        look = {"color": colour, "linestyle": line, "zorder": 3 + above, "clip_on": False}
+        axes.step(along, across, where="post", **look)
         if method in _banded(collected):
-            axes.fill_between(
-                thresholds + shift, low + shift, high + shift, step="post", color=colour, alpha=0.18, linewidth=0
-            )
-    axes.set(xlabel="success threshold (%)", ylabel="share of runs above it (%)", xlim=(-5, 105), ylim=(-5, 105))
+            axes.fill_between(along, lowest, highest, step="post", color=colour, alpha=0.18, linewidth=0)
+    axes.set(xlabel="success threshold (%)", ylabel="share of runs above it (%)", xlim=(0, 100), ylim=(0, 100))
 
 
 def _shifts(collected: Collected) -> np.ndarray:
@@ -109,12 +109,12 @@ def caption(collected: Collected) -> str:
     """What both panels show, over what, of how many seeds, and which bands are drawn."""
     config = collected.config
     largest = max(_shifts(collected))
-    apart = f" Curves are moved by up to {round_half_up(largest, 1)} points to be told apart." if largest else ""
+    moved = f" Curves are moved, within 0 to 100 %, by up to {round_half_up(largest, 1)} points to be told apart."
     return (
         f"How success is spread over runs, on {scope(config)}; a run is one seed on one task ({_present(collected)}). "
         "Left: performance profiles at the end of the offline stage, the share of runs whose success lies above a "
         "threshold, in the colours on the right: a curve that is nowhere below another is better whatever the "
-        f"threshold.{apart} Right: interquartile mean, the mean of the middle half of all runs."
+        f"threshold.{moved if largest else ''} Right: interquartile mean, the mean of the middle half of all runs."
         f"{_intervals(collected)}{mark_notes(config)}"
     )
 
