@@ -14,7 +14,7 @@ from PIL import Image
 from tests.helpers import browser, fake_results
 from trqam.config.errors import UserError
 from trqam.experiment.files import write_json
-from trqam.report import html, theory_figure
+from trqam.report import html, theory_figure, toy_figure
 from trqam.report.claims.judge import VERDICTS
 from trqam.report.selection import figure_names
 from trqam.report.tables import Row
@@ -52,7 +52,7 @@ def page(collected, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     for name in ("figures", "rollouts"):
         (folder / name).mkdir()
-    for name in (*figure_names(collected.config), "theory"):
+    for name in ("toy", *figure_names(collected.config), "theory"):
         Image.new("L", (WIDTH, HEIGHT), 200).save(folder / "figures" / f"{name}.png")
     Image.new("L", (WIDTH, HEIGHT), 100).save(folder / "rollouts" / f"{STRIP}.png")
     for task, rendered in ((STRIP, True), ("cube-double-play-singletask-task1-v0", False)):
@@ -60,6 +60,7 @@ def page(collected, tmp_path_factory):
         write_json(folder / "rollouts" / f"{task}.json", record)
     with pytest.MonkeyPatch.context() as patch:  # which takes seconds to compute
         patch.setattr(theory_figure, "caption", lambda: "What the theory says.")
+        patch.setattr(toy_figure, "caption", lambda _: "The idea.")
         html.render(collected, folder, folder / "report.html")
     return folder / "report.html"
 
@@ -89,7 +90,9 @@ def test_page_is_self_contained_and_escaped(page, collected):
     text = page.read_text()
     assert "http" not in text
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", text)
-    assert text.count("data:image/png;base64,") == len(figure_names(collected.config)) + 2  # theory and one strip
+    assert (
+        text.count("data:image/png;base64,") == len(figure_names(collected.config)) + 3
+    )  # the idea, the theory and one strip
     assert "<b>bold" not in text
     assert "a_b &amp; 50%" in text
     assert "is not at the paper&#39;s scale" in text

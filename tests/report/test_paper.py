@@ -80,6 +80,8 @@ def test_paper_builds_with_the_same_bytes_anywhere(find, rendered, tmp_path, mon
 @pytest.mark.skipif(not pages.found, reason=f"no {pages.RASTERISER} on PATH, of poppler")
 def test_pages_are_full_and_figures_near_their_text(build, tmp_path):
     Image.new("RGB", (610, 420), "grey").save(build / "figures" / "theory.pdf")
+    Image.new("RGB", (610, 500), "grey").save(build / "figures" / "toy.pdf")
+    (build / "toy_facts.tex").write_text(f"\\newcommand{{\\factCaptionToy}}{{{'A long caption. ' * 60}}}")
     macros = set(re.findall(r"\\fact(?:Theory|CaptionTheory)\w*", (PAPER / "theory.tex").read_text()))
     (build / "theory_facts.tex").write_text("".join(f"\\newcommand{{{macro}}}{{7}}\n" for macro in sorted(macros)))
     latex.compile_pdf(PAPER, build, tmp_path / "out.pdf")
@@ -89,7 +91,11 @@ def test_pages_are_full_and_figures_near_their_text(build, tmp_path):
     marks = re.findall(r"\\newlabel\{(fig|text):(.*?)\}\{\{.*?\}\{(\d+)\}", (build / "main.aux").read_text())
     stands = {(kind, name): int(page) for kind, name, page in marks}
     away = {name: stands["fig", name] - stands["text", name] for kind, name in stands if kind == "fig"}
-    assert set(away) == {"theory", *figure_names(fake_results.full_config())}
+    assert set(away) == {
+        "theory",
+        "toy",
+        *figures.names(fake_results.collected(fake_results.full_config(), imported=imported())),
+    }
     assert away["collapse"] < 2
     assert max(away.values()) <= 2
 
@@ -180,7 +186,7 @@ def test_prose_holds_no_typed_result_and_only_macros_that_exist(rendered):
     prose = re.sub(r"(?<!\\)%.*", "", (PAPER / "main.tex").read_text())
     body = prose.split(r"\begin{document}")[1].split(r"\begin{thebibliography}")[0]
     defined = set(re.findall(r"\\newcommand\{\\(fact\w+)\}", (rendered / "facts.tex").read_text()))
-    assert set(re.findall(r"\\(fact\w+)", body)) <= defined
+    assert set(re.findall(r"\\(fact\w+)", body)) <= defined | {"factCaptionToy"}  # of toy_facts.tex
     for sentence in re.split(r"(?<=\.)\s", body):
         assert not re.search(r"\d+\s*(\\%|points|seeds|steps)", sentence), f"a typed number: {sentence}"
 

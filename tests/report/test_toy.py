@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trqam.config.errors import UserError
 from trqam.report import toy_experiment, toy_figure
 from trqam.report.toy_experiment import MODES, Toy, data, true_return
 
@@ -48,5 +49,8 @@ def test_the_figure_is_the_same_each_time_and_its_caption_says_the_tables_number
     rows = pd.read_csv(tmp_path / "a/toy.csv")
     assert rows.groupby("method").size().to_dict() == {"cloning": 2, "qam": 6, "trqam": 6}
     warm = rows[(rows.method == "qam") & (rows.setting == 0.3)]["return"].mean()
-    assert f"QAM's return goes from {warm:.2f} to " in toy_figure.caption(rows)
-    assert "2 seeds" in toy_figure.caption(rows)
+    assert f"QAM's return goes from {warm:.2f} to " in toy_figure.caption(tmp_path / "a")
+    assert "2 seeds" in toy_figure.caption(tmp_path / "a")
+    (tmp_path / "a/toy.csv").write_text("method\nqam\n")
+    with pytest.raises(UserError, match=r"toy\.csv: damaged"):
+        toy_figure.caption(tmp_path / "a")

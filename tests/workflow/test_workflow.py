@@ -167,7 +167,7 @@ def test_an_edit_redraws_what_it_touches_and_never_retrains(finished, edited):
     assert not [name for name in jobs if name.startswith(("offline", "online", "pretrain", "dataset", "collect"))]
 
 
-LAZY = ("trqam.report.theory_figure",)  # imported within functions
+LAZY = ("trqam.report.theory_figure", "trqam.report.toy_figure")  # imported within functions
 LOADED = """
 import importlib, json, sys
 def ours(): return sorted(name for name in sys.modules if name.partition(".")[0] == "trqam")

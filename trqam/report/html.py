@@ -104,11 +104,12 @@ def kinds(columns: str, count: int) -> list[str]:
 
 
 def _figures(collected: Collected, folder: Path) -> list[tuple[str, str, str]]:
-    """Name, caption and picture of each figure; the theory's is last."""
-    pictures = {name: _inline(folder / f"{name}.png") for name in (*figures.names(collected), "theory")}
-    from trqam.report import theory_figure  # imports PyTorch: what is missing is said before
+    """Name, caption and picture of each figure: first the idea, last the theory."""
+    pictures = {name: _inline(folder / f"{name}.png") for name in ("toy", *figures.names(collected), "theory")}
+    from trqam.report import theory_figure, toy_figure  # import PyTorch: what is missing is said before
 
-    captions = {**figures.captions(collected), "theory": theory_figure.caption()}
+    told = {"toy": toy_figure.caption(folder.parent), "theory": theory_figure.caption()}
+    captions = {**figures.captions(collected), **told}
     return [(name, captions[name], picture) for name, picture in pictures.items()]
 
 

@@ -3,6 +3,7 @@
 `toy_experiment` makes the numbers.
 """
 
+import io
 from collections.abc import Iterable
 from functools import cache, partial
 from pathlib import Path
@@ -15,6 +16,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from trqam.config.errors import UserError
+from trqam.config.reading import read_bytes
 from trqam.config.wording import count, enumerated
 from trqam.experiment.files import write_atomically
 from trqam.report.drawing import DASHED, INK, WIDTH, log_axis, save
@@ -24,7 +27,7 @@ from trqam.report.toy_experiment import NOISE, REWARDED, STEPS, Policies, Toy, t
 SEEDS = 10
 TEMPERATURES = (0.3, 1.0, 3.0, 10.0, 30.0)  # inverse, of QAM
 BUDGETS = (0.1, 0.25, 0.5, 1.0, 2.0)  # nats, of TRQAM
-ROWS = "toy.csv"
+ROWS, AGAIN = "toy.csv", "delete it and run `trqam render toy`"
 SHOWN = (0, 2, 4)  # of either, as samples
 HEIGHT = 5.0  # inches
 SIDE, RESOLUTION = 1.05, 80  # of the plane that is shown, and its points along an axis
@@ -56,12 +59,20 @@ def write(folder: str | Path) -> None:
     measured = measure()
     save(partial(_figure, measured), Path(folder) / "figures" / "toy.pdf")
     write_atomically(Path(folder) / ROWS, measured.rows.to_csv(index=False, float_format="%.6g"))
-    text = f"% Written by `trqam render toy`.\n\\newcommand{{\\factCaptionToy}}{{{escape(caption(measured.rows))}}}\n"
+    text = f"% Written by `trqam render toy`.\n\\newcommand{{\\factCaptionToy}}{{{escape(_caption(measured.rows))}}}\n"
     write_atomically(Path(folder) / "toy_facts.tex", text)
 
 
-def caption(rows: pd.DataFrame) -> str:
-    """What the figure shows, in the numbers of toy.csv."""
+def caption(folder: Path) -> str:
+    """What the figure in ``folder`` shows, in the numbers of its toy.csv; UserError if that is not there."""
+    try:
+        rows = pd.read_csv(io.BytesIO(read_bytes(folder / ROWS, fix=AGAIN)))
+        return _caption(rows)
+    except (ValueError, KeyError):  # pandas's own are of these
+        raise UserError(f"{folder / ROWS}: damaged, not what `trqam render toy` wrote; {AGAIN}") from None
+
+
+def _caption(rows: pd.DataFrame) -> str:
     means = rows.groupby(["method", "setting"])[["return", "path_kl"]].mean()
     qam, ours = means.loc["qam"], means.loc["trqam"]
     seeds, cloned = count(rows.seed.nunique(), "seed"), _number(means.loc["cloning", "return"].item())

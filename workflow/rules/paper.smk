@@ -114,6 +114,7 @@ PARTS |= {
             CLAIMS,
             CONTEXT,
             [f"{path}.png" for path in DRAWN],
+            f"{PAPER}/toy.csv",  # for its caption
             ROLLOUTS,
             templates("report.html", "report_parts.html", "report.css", "report.js"),
         ],
