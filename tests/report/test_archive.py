@@ -212,7 +212,7 @@ METRICS = b"task,domain,method,seed,stage,step,total_step,status,success\n" + f"
         (without("paper/metrics.csv"), "paper/metrics.csv: missing, twice or not in"),
         (lambda entries: said(members={})(without("paper/metrics.csv")(entries)), "missing, twice or not in"),
         (replaced("paper/runs.csv", b"task\n"), r"paper/runs\.csv: not the file that MANIFEST\.json names"),
-        (said(format=3), "format 3, this code reads 2; use the code that wrote it, commit"),
+        (said(format=2), "format 2, this code reads 3; use the code that wrote it, commit"),
         (said(format="1"), "MANIFEST.json: damaged"),
         (said(overrides={"no_such_key": 1}), "no_such_key: unknown key"),
         (said(overrides={"tasks": ["../../etc"]}), "tasks"),
@@ -451,6 +451,7 @@ def test_a_rebuild_has_the_bytes_of_the_workflow(config, tmp_path):
     assert done.returncode == 0, done.stderr
     found = files(place / "results" / "small-rebuilt" / "paper")
     assert found.pop("reported.csv")
+    assert found.pop("protocol.json")
     expected = files(made / "paper")
     assert found.keys() == expected.keys()
     assert [name for name in found if found[name] != expected[name]] == []
