@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from tests.helpers import fake_results
-from tests.report.test_claims import frame, judged, published, whole_paper
+from tests.report.test_claims import falling, frame, judged, published, two_tasks, whole_paper
 from trqam.config.load import domain_of
 from trqam.report import facts, protocol
 from trqam.report.claims import statements
@@ -78,7 +78,16 @@ def test_what_decides_no_result_is_no_departure():
     config = scale(**other, scale="mine")
     found = judged("headline", config, frame(config, published()))
     assert found.verdict == REPRODUCED
-    assert "Of 10 KL budgets 9 are assumed, not published." in found.reason
+    assert "Assumed, not published: 9 of 10 KL budgets." in found.reason
+
+
+def test_a_verdict_at_the_papers_settings_counts_assumed_budgets_wherever_the_paper_shows_it():
+    config = two_tasks()
+    found = judged("collapse", config, falling(config, {"qam": 8, "qam_e": 8}))
+    assert found.elsewhere
+    assert "Assumed, not published: 1 of 2 KL budgets" in found.reason
+    other = two_tasks(eval_episodes=10)
+    assert judged("collapse", other, falling(other, {})).verdict == NOT_RUN
 
 
 def test_the_notice_is_of_the_settings_and_not_of_the_name():

@@ -192,7 +192,7 @@ def _outcome(
         sentences.append(f"The claim needs at least {count(claim.needs.seeds, 'seed')}, and has {n}")
     elif n < evidence.narrow_below:
         sentences.append(f"{count(n, 'seed')}: the interval is too narrow, so the range over seeds decides too")
-    assumed = [] if elsewhere else _assumed(evidence)
+    assumed = [] if departures else _assumed(evidence)
     reason = ". ".join([*sentences, *assumed, *_incomplete(evidence)]) + "."
     return (finding.verdict if n >= claim.needs.seeds else INCONCLUSIVE), reason, finding.measured, bool(elsewhere)
 
@@ -212,7 +212,7 @@ def _assumed(evidence: Evidence) -> list[str]:
     cells = [(task, method) for task in evidence.tasks for method in inherit]
     held = {domain_of(task) for task, method in cells if "kl_budget" in config.run(task, method).parameters}
     assumed = [name for name in held if "kl_budget" in config.domains[name].assumed]
-    return [f"Of {count(len(held), 'KL budget')} {len(assumed)} are assumed, not published"] if assumed else []
+    return [f"Assumed, not published: {len(assumed)} of {count(len(held), 'KL budget')}"] if assumed else []
 
 
 def _obstacle(claim: Claim, evidence: Evidence, wanted: list[str], departures: list[str]) -> str:
