@@ -645,6 +645,7 @@ def test_the_steps_of_the_published_table_are_those_of_the_papers_scale():
 def test_every_threshold_is_in_the_words_of_its_rule():
     for claim in statements.load().claims.values():
         assert all(f"{{{key}}}" in claim.decides + claim.measures for key in claim.thresholds), claim.title
+        assert {*claim.thresholds} <= {*statements.NAMES}, claim.title
 
 
 def edited(tmp_path, change):
@@ -742,7 +743,7 @@ def test_json_and_table_say_the_same(tmp_path):
     assert made.rows[0].printed == "68\u00a0% against 46\u00a0% (DSRL), a lead of 22 points"
     assert made.rows[0].measured == ("--",)
     rule = dict(made.rules)["Realised KL"]
-    assert "Our thresholds: tolerance 50 %, settled 5 %" in rule
+    assert "Of our choosing: distance from the budget: 50 %; change of a multiplier that has settled: 5 %." in rule
     assert "; shown on Robomimic lift and can" in rule
     assert rule.endswith("not among the tasks of this run.")
     assert "intervals are conditional on that policy" in made.caption

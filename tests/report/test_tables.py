@@ -106,7 +106,8 @@ def test_what_runs_on_some_tasks_has_no_entry_elsewhere():
     config = full_config()
     table = success(config, fake_metrics(config))
     assert [group for group, _ in table.groups] == [
-        "Pretraining", "Backprop", "Guidance", "Post-processing", "Adjoint matching", "Ours", "Beyond the paper",
+        "Pretraining", "Backprop", "Guidance", "Post-processing", "Adjoint matching", "Trust region",
+        "Beyond the paper",
     ]  # fmt: skip
     assert table.methods[-1] == "SQAM§"
     domain, ran, lacks = table.blocks[0][1]

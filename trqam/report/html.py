@@ -7,6 +7,7 @@ page's own script makes a list: each distinct value stands there once, so that 5
 import base64
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+ENVIRONMENT.filters["chosen"] = statements.chosen
 KEPT = ("task", "method", "seed", "stage", "status", "digest", "environment")
+BEFORE_RESULTS = ("imported", "toy", "theory")  # figures
 MEASURED = ("wall_time_s", "updates_per_s")  # shown to three digits at most
 SECTIONS = {
     "claims": "Claims",
@@ -104,13 +107,18 @@ def kinds(columns: str, count: int) -> list[str]:
 
 
 def _figures(collected: Collected, folder: Path) -> list[tuple[str, str, str]]:
-    """Name, caption and picture of each figure: first the idea, last the theory."""
-    pictures = {name: _inline(folder / f"{name}.png") for name in ("toy", *figures.names(collected), "theory")}
+    """Name, caption and picture of each figure, in the PDF's order."""
+    pictures = {name: _inline(folder / f"{name}.png") for name in in_order(figures.names(collected))}
     from trqam.report import theory_figure, toy_figure  # import PyTorch: what is missing is said before
 
     told = {"toy": toy_figure.caption(folder.parent), "theory": theory_figure.caption()}
     captions = {**figures.captions(collected), **told}
     return [(name, captions[name], picture) for name, picture in pictures.items()]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """These figures, the toy and the theory as main.tex has them: those before its results are first."""
+    return sorted([*names, "toy", "theory"], key=lambda name: (*BEFORE_RESULTS, name).index(name))
 
 
 def _rollouts(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:

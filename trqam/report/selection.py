@@ -90,10 +90,10 @@ def internal_external(config: Config) -> list[str]:
     return ["trqam", *external] if external and "trqam" in config.compared else []
 
 
-FIGURES = {  # in the text, and the module of trqam.report.figures that draws each
-    "overall_bars": "bars", "profiles": "profiles", "collapse": "curves", "offline_to_online": "curves",
-    "trust_region": "curves", "adaptive_constant": "curves", "external_kl": "budgets", "pretraining": "bars",
-    "budget_sweep": "budgets", "imported": "imported",
+FIGURES = {  # in the text, in its order, and the module of trqam.report.figures that draws each
+    "imported": "imported", "overall_bars": "bars", "offline_to_online": "curves", "trust_region": "curves",
+    "profiles": "profiles", "collapse": "curves", "adaptive_constant": "curves", "external_kl": "budgets",
+    "pretraining": "bars", "budget_sweep": "budgets",
 }  # fmt: skip
 TABLES = {  # and of each the function of trqam.report.tables that makes it, and the template that prints it
     "success": ("success.success", "success"), "aggregates": ("comparison.aggregates_table", "grid"),

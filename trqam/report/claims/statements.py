@@ -23,6 +23,20 @@ from trqam.report.statistics import round_half_up
 
 Published = dict[str, Any]
 
+NAMES = {  # of thresholds, as readers meet them
+    "tie": "pooled standard deviations within which methods tie",
+    "fall": "fall from the best earlier evaluation",
+    "floor": "least success that counts",
+    "growth": "factor by which the adjoint loss has grown",
+    "rare": "most of TRQAM's runs that may collapse",
+    "least": "least of the others' runs that collapse",
+    "tolerance": "distance from the budget",
+    "settled": "change of a multiplier that has settled",
+    "jump": "difference between neighbouring budgets",
+    "fitted": "least sweep to which a line is fitted",
+    "margin": "gain that counts as none",
+}
+
 
 class Threshold(Strict):
     """A number of a rule; ``ours`` if the paper does not give it."""
@@ -157,6 +171,11 @@ def _published_count(rows: pd.DataFrame, ours: str, tie: float, config: Config) 
 
 
 UNITS = {"ours": " %", "best": " %", "lead": " points"}
+
+
+def chosen(thresholds: dict[str, Threshold]) -> str:
+    """The thresholds that the paper does not give, each by its name: `distance from the budget: 10 %`."""
+    return "; ".join(f"{NAMES[name]}: {each.text}" for name, each in thresholds.items() if each.ours)
 
 
 def filled(text: str, numbers: Published, thresholds: dict[str, Threshold], where: str) -> str:

@@ -52,8 +52,8 @@ def intervals(interval: Interval) -> str:
 
 def rule(verdict: Verdict) -> str:
     """What is measured, what that decides, which thresholds are ours, and where the claim stands."""
-    ours = [f"{name} {threshold.text}" for name, threshold in verdict.thresholds.items() if threshold.ours]
-    chosen = f" Our thresholds: {', '.join(ours)}." if ours else ""
+    ours = statements.chosen(verdict.thresholds)
+    chosen = f" Of our choosing: {ours}." if ours else ""
     here = "" if verdict.shown_here else ", not among the tasks of this run"
     return f"{verdict.measures} {verdict.rule}{chosen} Claimed in {verdict.source}; shown on {verdict.shown_on}{here}."
 
