@@ -77,6 +77,17 @@ def test_the_paper_and_everything_beside_it(finished):
     assert trqam["multiplier"].nunique() > 1
 
 
+def test_snakemakes_own_report_shows_page_verdicts_figures_tables_and_results_with_captions(finished):
+    snakemake(finished, "paper", "--report", "shown.html", "--configfile", "tests/tiny.yaml")
+    paper, shown = finished / "results/tiny/paper", (finished / "shown.html").read_text()
+    entry = r'"results/tiny/paper/([^"]+)": \{"name": [^{]*\{[^}]*\}, [^{}]*"caption": "<p>\w'
+    captioned = set(re.findall(entry, shown))
+    results = {"paper.pdf", "report.html", "claims.json", "metrics.csv", "runs.csv", "per_task.csv"}
+    drawn = {str(path.relative_to(paper)) for path in [*paper.glob("figures/*.pdf"), *paper.glob("tables/*.tex")]}
+    assert len(drawn) > 10
+    assert captioned >= results | drawn
+
+
 def test_a_manifest_says_where_the_numbers_come_from(finished):
     manifest = json.loads((finished / f"results/tiny/{POINT}/trqam/seed0/online.json").read_text())
     run = load(ROOT / "tests/tiny.yaml").run(POINT, "trqam")

@@ -149,9 +149,10 @@ def memory(kind):
     return lambda wildcards, attempt: REQUESTS.mem_mb(kind, attempt)
 
 
-def shown(path, category, **labels):
-    """For `output`: a file that `snakemake --report` shows."""
-    return report(path, category=category, labels=labels)
+def shown(path, category, caption, **labels):
+    """For `output`: a file that `snakemake --report` shows, with the words of workflow/report/CAPTION.rst."""
+    words = f"../report/{caption}.rst"
+    return report(path, caption=words, category=category, labels=labels)
 
 
 def templates(*names):
@@ -162,7 +163,7 @@ def templates(*names):
 def figure(name):
     """Of a figure: what `report` shows, and the picture of the page."""
     path = f"{PAPER}/figures/{name}"
-    return [shown(f"{path}.pdf", "Figures", figure=name), f"{path}.png"]
+    return [shown(f"{path}.pdf", "Figures", "figure", figure=name), f"{path}.png"]
 
 
 def asked_for(wildcards):

@@ -59,7 +59,7 @@ PARTS |= {
             templates(f"{TABLES[name][1]}.tex"),
             {"claims": CLAIMS, "context": [CONTEXT]}.get(name, []),
         ],
-        [f"{PAPER}/tables/{name}.tex"],
+        [shown(f"{PAPER}/tables/{name}.tex", "Tables", "table", table=name)],
     )
     for name in TABLES
 }
@@ -80,13 +80,13 @@ PARTS |= {
         "claims",
         ["trqam.report.claims.judge"],
         [RESULTS_READ, CLAIMS],
-        [f"{PAPER}/claims.json"],
+        [shown(f"{PAPER}/claims.json", "Paper", "claims", file="claims.json")],
     ),
     "per_task": (
         "per_task",
         ["trqam.report.conventions"],
         [RESULTS_READ],
-        [f"{PAPER}/per_task.csv"],
+        [shown(f"{PAPER}/per_task.csv", "Results", "per_task", file="per_task.csv")],
     ),
     "facts": (  # captions, too
         "facts",
@@ -104,7 +104,7 @@ PARTS |= {
             [f"{PAPER}/{name}_facts.tex" for name in ("theory", "toy")],
             ["paper/main.tex", "paper/theory.tex"],
         ],
-        [shown(f"{PAPER}/paper.pdf", "Paper")],
+        [shown(f"{PAPER}/paper.pdf", "Paper", "paper", file="paper.pdf")],
     ),
     "html": (
         "html",
@@ -118,7 +118,7 @@ PARTS |= {
             ROLLOUTS,
             templates("report.html", "report_parts.html", "report.css", "report.js"),
         ],
-        [shown(f"{PAPER}/report.html", "Paper")],
+        [shown(f"{PAPER}/report.html", "Paper", "page", file="report.html")],
     ),
 }
 
@@ -129,7 +129,9 @@ rule collect:
         begun_from(),
         asked=asked_for,
     output:
-        COLLECTED,
+        shown(f"{PAPER}/metrics.csv", "Results", "metrics", file="metrics.csv"),
+        shown(f"{PAPER}/runs.csv", "Results", "runs", file="runs.csv"),
+        COLLECTED[2:],
     log:
         f"{LOGS}/collect.log",
     benchmark:

@@ -20,7 +20,7 @@ rule rollouts:
         ],
         card=lambda wildcards: card_of(configuration.domain_of(wildcards.task)),
     output:
-        shown(f"{PAPER}/rollouts/{{task}}.png", "Rollouts", task="{task}"),
+        shown(f"{PAPER}/rollouts/{{task}}.png", "Rollouts", "rollouts", task="{task}"),
         f"{PAPER}/rollouts/{{task}}.json",
     log:
         f"{LOGS}/rollouts/{{task}}.log",
