@@ -207,6 +207,14 @@ def test_external_kl_shows_each_seeds_share_of_its_budget_and_its_success():
     assert high >= 2
 
 
+def test_a_multiplier_at_its_bound_is_said():
+    given = collected(full_config())
+    assert "At its greatest value" not in figures.captions(given)["external_kl"]
+    given.metrics.loc[(given.metrics.method == "external_kl") & (given.metrics.seed == 1), "multiplier"] = 100.0
+    said = "At its greatest value lies the multiplier of QAM + external KL (100): its KL shows that bound."
+    assert figures.captions(given)["external_kl"].endswith(said)
+
+
 def test_adaptive_and_constant_stand_side_by_side_on_one_task():
     config = full_config()
     kl, success = drawn("adaptive_constant", collected(config)).axes

@@ -32,11 +32,11 @@ from trqam.report.statistics import round_half_up
 def lead(evidence: Evidence) -> Finding:
     """TRQAM's overall success against that of the best other method."""
     domains = np.array([domain_of(task) for task in evidence.tasks])
-    members = [np.flatnonzero(domains == name) for name in dict.fromkeys(domains)]
+    members = np.stack([(domains == name) / (domains == name).sum() for name in dict.fromkeys(domains)], axis=-1)
 
     def overall(means: np.ndarray) -> np.ndarray:
         """Table 1's `all`: the mean of printed domain means, as printed."""
-        return _as_printed(np.mean([_as_printed(means[..., tasks].mean(axis=-1)) for tasks in members], axis=0))
+        return _as_printed(_as_printed(means @ members).mean(axis=-1))
 
     ahead, rival = _against_best(evidence, evidence.tasks, overall)
     methods = (evidence.methods[0], rival)
@@ -63,11 +63,12 @@ def _against_best(evidence: Evidence, tasks: Sequence[str], summary: Statistic) 
     scores = [seeds for method in methods for seeds in evidence.success(method, tasks)]
 
     def each(means: np.ndarray) -> np.ndarray:
-        return np.stack([summary(means[..., k * size : (k + 1) * size]) for k in range(len(methods))])
+        """(..., methods) of (..., methods x tasks)."""
+        return summary(means.reshape(*means.shape[:-1], len(methods), size))
 
     def ahead(means: np.ndarray) -> np.ndarray:
-        ours, *others = each(means)
-        return ours - np.max(others, axis=0)
+        success = each(means)
+        return success[..., 0] - success[..., 1:].max(axis=-1)
 
     what = f"{evidence.label(methods[0])} minus the best other method"
     rival = methods[1 + int(np.argmax(each(np.array([seeds.mean() for seeds in scores]))[1:]))]
@@ -133,12 +134,12 @@ def _collapsed(evidence: Evidence, method: str, fall: float, floor: float, growt
     seed diverged. Raises NoResult if a task has no finished run, or none had anything to lose.
     """
     evidence.success(method)
-    finished, rows = evidence.final.loc[method], evidence.metrics
+    final, rows = evidence.final.loc[method].to_dict(), evidence.metrics
     rows = rows[(rows.method == method) & (rows.stage == "offline")].sort_values("step")
     columns = {name: rows[name].to_numpy() for name in ("step", "success", "adjoint_loss", "status")}
     runs: dict[str, list[Run]] = {task: [] for task in evidence.tasks}
     for (task, seed), places in rows.groupby(["task", "seed"]).indices.items():
-        if seed in finished.index and not np.isnan(finished.at[seed, task]):
+        if not np.isnan(final[task].get(seed, np.nan)):
             runs[task].append({name: column[places] for name, column in columns.items()})
     collapsed = []
     for task, seeds in runs.items():
