@@ -9,6 +9,7 @@ from trqam.config.load import domain_of
 from trqam.report import facts, protocol
 from trqam.report.claims import statements
 from trqam.report.claims.judge import NOT_RUN, REPRODUCED
+from trqam.report.record import asked_for
 from trqam.report.selection import PAPER
 
 STATED = statements.load()
@@ -143,3 +144,5 @@ def test_assumptions_are_those_of_the_configuration(changes, printed, not_printe
 def test_how_settings_were_chosen_is_told_where_it_is_said():
     assert said(fake_results.small_config(chosen="By lot."))["chosen"] == "By lot."
     assert not said(fake_results.small_config(chosen=""))["chosen"]
+    told = {asked_for(fake_results.small_config(chosen=text)) for text in ("", "By lot.", "By hand.")}
+    assert len(told) == 3  # or Snakemake would print the old one

@@ -52,8 +52,9 @@ def check(config: Config, folder: Path) -> dict[str, bytes]:
 
 
 def asked_for(config: Config) -> str:
-    """A fingerprint of what a configuration asks results for: cells, stages, seeds, and all that decides a number."""
-    asked: list[Any] = [config.scale.seeds]
+    """A fingerprint of what a configuration asks results for: cells, stages, seeds, and all that decides a number; and
+    of what it says about itself, which is printed."""
+    asked: list[Any] = [config.scale.seeds, *([config.scale.chosen] if config.scale.chosen else [])]
     for task, method in config.cells:
         run = config.run(task, method)
         asked.append([task, method, *((stage, run.digest(stage)) for stage in config.stages(method))])
