@@ -151,12 +151,17 @@ def leads() -> Iterator[Truth]:
     yield Truth("headline", "the published table", True, table_one("headline", lambda _, mean: mean))
 
 
+def _behind_on_cube_triple(domain: str, mean: float) -> float:
+    """10 points below DSRL there, the best of the others."""
+    return _printed(domain, "dsrl")[0] - 10 if domain == "cube-triple-play" else mean
+
+
 def domains() -> Iterator[Truth]:
     """Best or tied."""
     moved = [
         ("the published table", True, lambda _, mean: mean),
         ("TRQAM 5 points better", True, lambda _, mean: min(mean + 5, 100)),
-        ("cube-triple 10 points behind", False, lambda domain, mean: 24 if domain == "cube-triple-play" else mean),
+        ("cube-triple 10 points behind", False, _behind_on_cube_triple),
         ("TRQAM 10 points worse", False, lambda _, mean: max(mean - 10, 0)),
     ]
     for words, holds, ours in moved:

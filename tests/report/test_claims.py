@@ -413,8 +413,8 @@ def test_budget_elsewhere_with_three_seeds(ours, external, verdict):
     assert found.verdict == verdict
     assert "3 seeds: the interval is too narrow, so the range over seeds decides too" in found.reason
     assert found.elsewhere
-    assert found.reason.startswith("Not in the paper's setting, Robomimic lift and can, at a budget of 0.1 (here task 2 of")
-    assert "(here task 2 of pointmaze-medium, offline steps 4\u00a0000 instead of" in found.reason
+    here = "(here task 2 of pointmaze-medium, offline steps 4\u00a0000 instead of"
+    assert found.reason.startswith(f"Not in the paper's setting, Robomimic lift and can, at a budget of 0.1 {here}")
 
 
 def test_one_task_off_the_budget_is_enough():

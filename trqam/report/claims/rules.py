@@ -223,7 +223,7 @@ KL_COLUMNS = {"path_kl": "KL", "kl_ema": "clipped average"}  # as measured, and 
 def _unsettled(evidence: Evidence, method: str, task: str, settled: float) -> str:
     """What keeps a multiplier from having settled below its bound in the last fifth, in any seed; "" if it has."""
     values = evidence.late(method, task, "multiplier").to_numpy(float)
-    half, bound = values.shape[1] // 2, evidence.config.run(task, method).parameters["multiplier_max"]
+    half, bound = values.shape[1] // 2, float(evidence.config.run(task, method).parameters["multiplier_max"])
     if not half:
         return "was not logged twice"
     if np.nanmax(values) >= (1 - settled) * bound:
@@ -277,10 +277,10 @@ def _slope(number: int) -> np.ndarray:
 
 def _weighted(evidence: Evidence, what: str, scores: Scores, weights: np.ndarray) -> Estimate:
     """The sum of ``weights`` times the means of ``scores``, in points."""
-    plus, minus = np.flatnonzero(weights > 0), np.flatnonzero(weights <= 0)
-    ordered = weights[[*plus, *minus]]
-    sides = [[scores[place] for place in side] for side in (plus, minus)]
-    return evidence.estimate(what, "points", *sides, lambda means: means @ ordered)
+    plus = [seeds for seeds, weight in zip(scores, weights, strict=True) if weight > 0]
+    minus = [seeds for seeds, weight in zip(scores, weights, strict=True) if weight <= 0]
+    ordered = np.concatenate([weights[weights > 0], weights[weights <= 0]])
+    return evidence.estimate(what, "points", plus, minus, lambda means: means @ ordered)
 
 
 def _widest_step(evidence: Evidence) -> float:
