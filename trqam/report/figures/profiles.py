@@ -1,5 +1,7 @@
 """Performance profiles and interquartile means: how much of what every method does succeeds, and how sure that is."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -53,7 +55,7 @@ def _profiles(axes: Axes, collected: Collected, methods: list[str]) -> None:
         colour, above = config.methods[method].colour, 1 if method == ours(config) else 0
         line = ":" if is_pretraining(config, method) else "-"
         along, across, lowest, highest = (np.clip(v + shift, 0, 100) for v in (thresholds, shares, low, high))
-        look = {"color": colour, "linestyle": line, "zorder": 3 + above, "clip_on": False}
+        look: dict[str, Any] = {"color": colour, "linestyle": line, "zorder": 3 + above, "clip_on": False}
         axes.step(along, across, where="post", **look)
         if method in _banded(collected):
             axes.fill_between(along, lowest, highest, step="post", color=colour, alpha=0.18, linewidth=0)
