@@ -80,7 +80,7 @@ def _caption(rows: pd.DataFrame) -> str:
         f"The idea where it can be looked at: a bandit with actions in a plane, {seeds}, with the real agents and "
         f"networks. The critic has seen {REWARDED} actions with noisy rewards (standard deviation {NOISE:g}). Above, "
         "of the first seed: these actions, coloured by reward, and the cloned policy; the learned value, which errs "
-        "away from the data; what QAM draws at three inverse temperatures β, and TRQAM within three budgets ε. "
+        "away from the data; what QAM draws at three inverse temperatures, and TRQAM within three budgets. "
         f"Contours: the true return. Below: true return and path KL after {STEPS} updates (line: mean over seeds; "
         "band: from the lowest to the highest; dashed: cloning, and the budget). Over the inverse temperatures "
         f"{_listed(qam.index)} QAM's return goes {_from_to(qam['return'])}, and its path KL {_from_to(qam.path_kl)} "
