@@ -10,11 +10,14 @@ os.environ["MPLBACKEND"] = "Agg"  # a notebook's own is refused when matplotlib 
 
 import pytest
 import torch
+from hypothesis import settings
 
 from trqam.config import load as config
 from trqam.environments.processes import cores
 
 torch.set_num_threads(1)
+settings.register_profile("untimed", deadline=None)  # another task may have the machine
+settings.load_profile("untimed")
 ROOT = Path(__file__).parent.parent
 
 

@@ -106,7 +106,7 @@ def test_the_online_stage_may_have_another_budget(tmp_path):
 BUDGETS = st.floats(0.01, 100)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(width=st.none() | st.integers(1, 512), domain=BUDGETS, method=st.none() | BUDGETS, override=st.none() | BUDGETS)
 def test_the_most_special_value_wins(tmp_path_factory, width, domain, method, override):
     folder = tmp_path_factory.mktemp("tables")
@@ -130,7 +130,7 @@ KEYS = st.sampled_from(["batch_size", "seeds", "offline_steps", "critics", "eval
 VALUES = st.none() | st.booleans() | st.integers(-3, 60) | st.text(max_size=5) | st.lists(st.integers())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.dictionaries(KEYS, VALUES))
 def test_a_change_is_taken_as_it_is_or_refused_in_one_line(changes):
     try:

@@ -315,7 +315,7 @@ def test_data_shorter_than_a_chunk_is_a_user_error():
         draw_indices(np.random.default_rng(0), 4, 5, 10)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=6),
     horizon=st.integers(1, 8),

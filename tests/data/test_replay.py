@@ -114,7 +114,7 @@ def test_damage_is_a_user_error_naming_the_file(tmp_path, old, new, damage):
     assert "\n" not in str(error.value)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(parts=st.lists(st.integers(0, 40), min_size=1, max_size=5), lost=st.integers(0, 40), start=st.integers(0, 10))
 def test_whatever_is_flushed_comes_back_and_nothing_else(tmp_path_factory, parts, lost, start):
     """A replay resumed at any flush, however the rows before were cut into flushes, is one that never stopped."""
