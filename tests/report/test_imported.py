@@ -3,7 +3,6 @@
 import os
 import pickle
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -539,11 +538,10 @@ def test_sixteen_methods_are_printed_in_seven_points_or_more(config, tmp_path):
     curves = {(domain, method): curve(seeds=6, seed=n) for domain in domains for n, method in enumerate(methods)}
     imported = frame(curves, config, tmp_path)
     tables.render("imported", fake_results.collected(config, imported=imported), tmp_path / "table.tex")
-    preamble = (PAPER / "main.tex").read_text().split(r"\input{facts}")[0]
+    preamble = (PAPER / "main.tex").read_text().split(r"\begin{document}")[0].replace(r"\input{facts}", "")
     fitted = r"\def\fitted#1{\setbox0\hbox{#1}\typeout{\the\wd0, \the\linewidth, \f@size}}"
     text = rf"{preamble}\makeatletter{fitted}\begin{{document}}\input{{table}}\end{{document}}"
     (tmp_path / "main.tex").write_text(text)
-    shutil.copy(PAPER / "fallback.tex", tmp_path)
     command = [latex.find_pdflatex(), "-interaction=nonstopmode", "main.tex"]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
     width, line, size = map(float, re.search(r"([0-9.]+)pt, ([0-9.]+)pt, (\d+)", said).groups())

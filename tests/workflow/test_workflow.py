@@ -157,7 +157,7 @@ EDITED = {
     "trqam/report/figures/profiles.py": {"figure_profiles", "facts", "pdf", "html", "paper"},
     "trqam/report/tables/imported.py": {"table_imported", "pdf", "html", "paper"},
     "trqam/report/html.py": {"html", "paper"},
-    "trqam/maths/sde.py": {"theory_figure", "pdf", "html", "paper"},
+    "trqam/maths/sde.py": {"theory_figure", "toy_figure", "pdf", "html", "paper"},
     "trqam/training/blocks.py": set(),
     "paper/main.tex": {"pdf", "paper"},
     "paper/context.csv": {"table_context", "pdf", "html", "paper"},
