@@ -69,7 +69,7 @@ def _scene(name: str) -> dict:
     tasks = needs.tasks if isinstance(needs.tasks, list) else config.tasks
     return {
         "config": config, "tasks": tuple(tasks), "methods": (*needs.methods, *sweep), "stage": needs.stages[-1],
-        "published": statements.published(name, stated, reported, config), "paper": config.scale,
+        "published": statements.published(name, stated, reported, config), "paper": statements.paper_scale(stated),
         "level": stated.interval.level, "resamples": RESAMPLES,
         "narrow_below": int(stated.interval.narrow_below.value),
     }  # fmt: skip
@@ -271,6 +271,8 @@ def budgets() -> Iterator[Truth]:
     for words, holds, ratios, rising in (
         ("TRQAM 1, external 2 and 2", True, (1, 2, 2), settled),
         ("TRQAM 1.25, external 2 and 2", True, (1.25, 2, 2), settled),
+        ("TRQAM 0.6, external 2 and 2", False, (0.6, 2, 2), settled),
+        ("TRQAM 1.4, external 2 and 2", True, (1.4, 2, 2), settled),
         ("TRQAM 1, external 1.05 and 1.05", False, (1, 1.05, 1.05), settled),
         ("all at 1", False, (1, 1, 1), settled),
         ("all at 2", False, (2, 2, 2), settled),

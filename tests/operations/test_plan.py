@@ -27,7 +27,7 @@ def lines(monkeypatch):
 def test_the_whole_grid_is_counted(lines):
     text, rows = lines("config/paper.yaml")
     assert text[0].startswith("config/paper.yaml: 50 tasks, 8 seeds, ")
-    ablated = 5 + 8  # on two tasks
+    ablated = 6 + 8  # on two tasks
     assert rows["datasets (official)"][1] == rows["behaviour cloning"][1] == "10"
     assert rows["behaviour cloning"][2] == str(10 * 300_000)
     assert rows["offline"][1] == str(50 * 8 + 2 * ablated)
@@ -35,7 +35,7 @@ def test_the_whole_grid_is_counted(lines):
     assert rows["online"][1] == str(50 * 7 + 2 * ablated)
     assert rows["online"][3] == str(8 * 500_000 * (50 * 7 + 2 * ablated))
     hours = float(rows["offline"][-1].replace(",", ""))
-    assert hours == pytest.approx(8 * 1e6 * (350 + 26) * 0.5 / 3600, abs=0.06)
+    assert hours == pytest.approx(8 * 1e6 * (350 + 2 * ablated) * 0.5 / 3600, abs=0.06)
     assert "on 4 cores at best" in text[-3]
 
 

@@ -100,7 +100,7 @@ def test_page_is_self_contained_and_escaped(page, collected):
     assert "start from one cloned policy" in text
     assert "PyTorch 2.13.0" in text
     assert "Data generated here, not OGBench's release" in text
-    assert "Of our choosing: distance from the budget: 50 %; " in text
+    assert "Of our choosing: greatest distance below the budget: 20 %; " in text
     assert "as the paper&#39;s Table 1 computes it" in text
     assert ">Ours<" not in text
     numbered = re.findall(r'<figure id="(.*?)">.*?<b>Figure (\d+)\.</b>', text, re.DOTALL)

@@ -104,6 +104,15 @@ class Evidence:
             for place, task in enumerate(table.columns)
         ]
 
+    def seeds(self, method: str, task: str) -> list[int]:
+        """The seeds that have finished."""
+        return list(self.final.loc[method][task].dropna().index) if method in self.final.index else []
+
+    def diverged(self, method: str, task: str) -> bool:
+        """Whether a seed did, which leaves no path KL."""
+        rows = self.metrics[(self.metrics.method == method) & (self.metrics.task == task)]
+        return "DIVERGED" in rows.status.to_numpy()
+
     def late(self, method: str, task: str, column: str) -> pd.DataFrame:
         """``column`` in the last fifth of the offline stage, a row a seed and a column a logged step."""
         rows, begin = self.metrics, 0.8 * self.config.scale.offline_steps

@@ -1,7 +1,7 @@
 """A verdict on each claim of the paper: what it says, what was measured, the rule, and whether they agree.
 
-config/claims.yaml states the claims (`claim_statements`), `claim_rules` holds the rules. The verdict is exactly one of
-reproduced, not reproduced, inconclusive and not run at this scale; no claim is tuned, dropped or added after results.
+config/claims.yaml states the claims (`statements`), `rules` decides them. The verdict is exactly one of reproduced, not
+reproduced, inconclusive and not run at this scale; no claim is tuned, dropped or added after results of the paper's.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from trqam.report.claims.evidence import (
 from trqam.report.claims.rules import RULES
 from trqam.report.claims.statements import Claim, Claims, Published, Threshold, filled, paper_scale
 from trqam.report.collected import Collected
-from trqam.report.protocol import NAMED, first
+from trqam.report.protocol import first
 from trqam.report.selection import CLAIMS, tasks_run
 
 NOT_RUN = "not run at this scale"
@@ -111,6 +111,7 @@ def judge(name: str, stated: Claims, collected: Collected, where: str = str(CLAI
 
     says, printed, measures, decides = map(text, ("says", "printed", "measures", "decides"))
     evidence = _evidence(name, claim, stated, collected, numbers)
+    shown = _shown(claim, collected) or []
     verdict, reason, measured, elsewhere = _outcome(claim, stated, evidence, collected)
     return Verdict(
         name=name,
@@ -118,7 +119,7 @@ def judge(name: str, stated: Claims, collected: Collected, where: str = str(CLAI
         claim=says,
         source=f"{stated.paper}, {claim.source}",
         shown_on=claim.shown_on,
-        shown_here=bool(shown := _shown(claim, collected)) and set(shown) <= set(collected.config.tasks),
+        shown_here=bool(shown) and set(shown) <= set(collected.config.tasks),
         printed=printed if numbers else "",
         published=numbers,
         measures=measures,
@@ -167,8 +168,10 @@ def _paper_tasks(collected: Collected) -> list[str]:
     return expanded([domain for domain in dict.fromkeys(collected.reported.domain) if domain != "all"])
 
 
-def _shown(claim: Claim, collected: Collected) -> list[str]:
-    """The tasks of the grid on which the paper shows the claim."""
+def _shown(claim: Claim, collected: Collected) -> list[str] | None:
+    """The tasks of the grid on which the paper shows the claim; None if that is not known."""
+    if claim.shown_tasks == "unknown":
+        return None
     return _paper_tasks(collected) if claim.shown_tasks == "all" else claim.shown_tasks
 
 
@@ -176,7 +179,7 @@ def _outcome(
     claim: Claim, stated: Claims, evidence: Evidence, collected: Collected
 ) -> tuple[str, str, tuple[Estimate, ...], bool]:
     """Verdict, reason, what was measured, and whether elsewhere than in the paper."""
-    wanted, departures = _wanted(claim, collected), _departures(claim, stated, evidence)
+    wanted, departures = _wanted(claim, collected), _departures(claim, stated, evidence, collected)
     if obstacle := _obstacle(claim, evidence, wanted, departures):
         return NOT_RUN, f"{obstacle}.", (), False
     try:
@@ -185,9 +188,12 @@ def _outcome(
         return INCONCLUSIVE, f"{lacking}, so that nothing can be said.", (), False
     n = min(estimate.n for estimate in finding.measured)
     sentences = [finding.reason]
-    if elsewhere := set(evidence.tasks) - set(_shown(claim, collected)) or departures:
+    shown = _shown(claim, collected)
+    if elsewhere := (shown is not None and set(evidence.tasks) - set(shown)) or departures:
         where = [tasks_label(evidence.config, list(evidence.tasks)), *departures]
-        sentences = [f"Not in the paper's setting, {claim.shown_on} (here {', '.join(where[:NAMED])})", finding.reason]
+        sentences = [f"Not in the paper's setting, {claim.shown_on} (here {enumerated(first(where))})", finding.reason]
+    elif shown is None:
+        sentences.append("Whether these are the paper's tasks is not known")
     if n < claim.needs.seeds:
         sentences.append(f"The claim needs at least {count(claim.needs.seeds, 'seed')}, and has {n}")
     elif n < evidence.narrow_below:
@@ -197,12 +203,13 @@ def _outcome(
     return (finding.verdict if n >= claim.needs.seeds else INCONCLUSIVE), reason, finding.measured, bool(elsewhere)
 
 
-def _departures(claim: Claim, stated: Claims, evidence: Evidence) -> list[str]:
-    """Where this run's settings are not those of the paper's scale."""
+def _departures(claim: Claim, stated: Claims, evidence: Evidence, collected: Collected) -> list[str]:
+    """Where the settings of what is judged are not those of the paper's scale, or not of one run."""
     beside = stated.paper_scale.beside + (stated.paper_scale.online if "online" not in claim.needs.stages else [])
     judged = [cell for cell in evidence.config.cells if cell[1] in evidence.methods]
     judged = [cell for cell in judged if cell[0] in evidence.tasks] or judged
-    return protocol.departures(evidence.config, judged, evidence.paper, beside)
+    mixed = [f"mixed runs ({collected.mixed[cell]})" for cell in judged if cell in collected.mixed]
+    return [*mixed[:1], *protocol.departures(evidence.config, judged, evidence.paper, beside)]
 
 
 def _assumed(evidence: Evidence) -> list[str]:
@@ -248,4 +255,4 @@ def _incomplete(evidence: Evidence) -> list[str]:
         return enumerated(first([f"seed {s} of {evidence.label(m)} on {labels[t]}" for t, m, s in runs]))
 
     sentences = [f"Missing: {named(missing)}"] if missing else []
-    return sentences + ([f"Diverged, and counted with success 0: {named(diverged)}"] if diverged else [])
+    return sentences + ([f"Diverged, which leaves success 0 and no path KL: {named(diverged)}"] if diverged else [])

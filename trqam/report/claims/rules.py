@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 
 from trqam.config.load import domain_of
 from trqam.config.wording import count, enumerated, task_label
@@ -93,9 +94,8 @@ def best_or_tied(evidence: Evidence, *, tie: float) -> Finding:
     verdict = REPRODUCED if sure >= needed else NOT_REPRODUCED if possible < needed else INCONCLUSIVE
     parts = [f"behind on {_listed(answers, False) or 'none'}"]
     parts += [f"undecided on {undecided}"] if (undecided := _listed(answers, None)) else []
-    reason = (
-        f"{evidence.label(evidence.methods[0])} is {'; '.join(parts)}; in the paper on {evidence.published['behind']}"
-    )
+    reason = f"{evidence.label(evidence.methods[0])} is {'; '.join(parts)}; "
+    reason += f"by the same rule the published table is on {evidence.published['behind']}"
     counted = Estimate("best or tied", "domains", points, sure, possible, sure, possible, min(seeds))
     return Finding(verdict, reason, (counted,))
 
@@ -137,7 +137,7 @@ def _collapsed(evidence: Evidence, method: str, fall: float, floor: float, growt
     final, rows = evidence.final.loc[method].to_dict(), evidence.metrics
     rows = rows[(rows.method == method) & (rows.stage == "offline")].sort_values("step")
     columns = {name: rows[name].to_numpy() for name in ("step", "success", "adjoint_loss", "status")}
-    runs: dict[str, list[Run]] = {task: [] for task in evidence.tasks}
+    runs: dict[str, list[Logged]] = {task: [] for task in evidence.tasks}
     for (task, seed), places in rows.groupby(["task", "seed"]).indices.items():
         if not np.isnan(final[task].get(seed, np.nan)):
             runs[task].append({name: column[places] for name, column in columns.items()})
@@ -151,20 +151,20 @@ def _collapsed(evidence: Evidence, method: str, fall: float, floor: float, growt
     return collapsed
 
 
-Run = Mapping[str, np.ndarray]  # of one seed: step, success, adjoint_loss and status, by step
+Logged = Mapping[str, np.ndarray]  # of one seed: step, success, adjoint_loss and status, by step
 
 
-def _best_before_the_last(run: Run) -> float:
+def _best_before_the_last(run: Logged) -> float:
     """The best of all evaluations but the last, in per cent; 0 if there is none."""
     success = run["success"][~np.isnan(run["success"])]
     return 100 * success[:-1].max(initial=0)
 
 
-def _diverged(run: Run) -> bool:
+def _diverged(run: Logged) -> bool:
     return "DIVERGED" in run["status"]
 
 
-def run_collapsed(run: Run, interval: int, fall: float, floor: float, growth: float) -> bool:
+def run_collapsed(run: Logged, interval: int, fall: float, floor: float, growth: float) -> bool:
     """Whether one seed's ``run`` collapsed, ``interval`` being the steps between evaluations.
 
     The adjoint losses compared are means over the logged steps of the interval that ends at an evaluation.
@@ -185,11 +185,11 @@ def run_collapsed(run: Run, interval: int, fall: float, floor: float, growth: fl
     return bool(adjoint_loss(step[final]) >= growth * adjoint_loss(max(step[best], interval)))
 
 
-def within_budget(evidence: Evidence, *, tolerance: float, settled: float) -> Finding:
+def within_budget(evidence: Evidence, *, shortfall: float, tolerance: float, settled: float) -> Finding:
     """Realised path KL over the budget: TRQAM's inside the tolerance, the external form's above it, on every task.
 
     The methods after TRQAM are settings of the external form. On each task those count whose multiplier has settled,
-    and only if they agree.
+    and only if they agree. A seed that diverged has no path KL, and leaves TRQAM's part undecided.
     """
     ours, *external = evidence.methods
 
@@ -199,7 +199,10 @@ def within_budget(evidence: Evidence, *, tolerance: float, settled: float) -> Fi
 
     shares = {method: [share(method, task) for task in evidence.tasks] for method in evidence.methods}
     controlled = {method: [share(method, task, "kl_ema") for task in evidence.tasks] for method in evidence.methods}
-    keeps = [within(ratio, 1 - tolerance, 1 + tolerance) for ratio in shares[ours]]
+    keeps = [
+        None if evidence.diverged(ours, task) else within(ratio, 1 - shortfall, 1 + tolerance)
+        for ratio, task in zip(shares[ours], evidence.tasks, strict=True)
+    ]
     exceeds, notes = [], []
     for place, task in enumerate(evidence.tasks):
         unsettled = {method: _unsettled(evidence, method, task, settled) for method in external}
@@ -208,8 +211,9 @@ def within_budget(evidence: Evidence, *, tolerance: float, settled: float) -> Fi
         ]
         exceeds.append(_agreed(above(shares[m][place], 1 + tolerance) for m in external if not unsettled[m]))
     words = {REPRODUCED: "", NOT_REPRODUCED: "not ", INCONCLUSIVE: "not surely "}
-    reason = f"{evidence.label(ours)} is {words[decided(keeps)]}within {100 * tolerance:g} % of the budget, and the "
-    reason += f"external form {words[decided(exceeds)]}more than that above it"
+    reason = f"{evidence.label(ours)} is {words[decided(keeps)]}within {100 * shortfall:g} % below and "
+    reason += f"{100 * tolerance:g} % above the budget, and the external form is {words[decided(exceeds)]}"
+    reason += f"more than {100 * tolerance:g} % above it"
     reason += f". Not judged, since it had not settled: {enumerated(notes)}" if notes else ""
     measured = [
         estimate for m in evidence.methods for pair in zip(shares[m], controlled[m], strict=True) for estimate in pair
@@ -222,14 +226,17 @@ KL_COLUMNS = {"path_kl": "KL", "kl_ema": "clipped average"}  # as measured, and 
 
 def _unsettled(evidence: Evidence, method: str, task: str, settled: float) -> str:
     """What keeps a multiplier from having settled below its bound in the last fifth, in any seed; "" if it has."""
-    values = evidence.late(method, task, "multiplier").to_numpy(float)
-    half, bound = values.shape[1] // 2, float(evidence.config.run(task, method).parameters["multiplier_max"])
-    if not half:
-        return "was not logged twice"
-    if np.nanmax(values) >= (1 - settled) * bound:
+    values = evidence.late(method, task, "multiplier")
+    values = values.reindex(values.index.union(evidence.seeds(method, task)))
+    half = values.shape[1] // 2
+    first, second = (part.mean(axis=1) for part in (values.iloc[:, :half], values.iloc[:, half:]))
+    if not half or pd.concat([first, second]).isna().any():
+        return "was not logged to the end in every seed"
+    bound = float(evidence.config.run(task, method).parameters["multiplier_max"])
+    if values.max(axis=None) >= (1 - settled) * bound:
         return f"lay at its bound of {bound:g}"
-    change = np.nanmean(values[:, half:], axis=1) / np.nanmean(values[:, :half], axis=1) - 1
-    largest = change[np.argmax(abs(change))]
+    change = second / first - 1
+    largest = change[change.abs().idxmax()]
     return "" if abs(largest) <= settled else f"was still {'rising' if largest > 0 else 'falling'}"
 
 
@@ -258,6 +265,10 @@ def smooth(evidence: Evidence, *, jump: float, floor: float, fitted: float) -> F
     if max(np.mean([seeds.mean() for seeds in evidence.success(method)]) for method in evidence.methods) < floor:
         return Finding(INCONCLUSIVE, f"No budget reaches {floor:g} % success, and a line at zero is smooth", (largest,))
     verdict = decided(answers)
+    spans, whole = budgets[-1] / budgets[0], max(evidence.paper.budgets) / min(evidence.paper.budgets)
+    if verdict == REPRODUCED and spans < whole - 1e-9:
+        reason = f"Its {count(len(budgets), 'budget')} span a factor of {spans:.3g}, and the paper's {whole:.3g}"
+        return Finding(INCONCLUSIVE, reason, (largest,))
     differ = f"differ by more than {jump:g} points{beyond}"
     reason = {
         REPRODUCED: f"no two neighbouring budgets {differ}",

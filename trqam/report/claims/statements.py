@@ -28,9 +28,10 @@ NAMES = {  # of thresholds, as readers meet them
     "fall": "fall from the best earlier evaluation",
     "floor": "least success that counts",
     "growth": "factor by which the adjoint loss has grown",
-    "rare": "most of TRQAM's runs that may collapse",
-    "least": "least of the others' runs that collapse",
-    "tolerance": "distance from the budget",
+    "rare": "greatest share of TRQAM's runs",
+    "least": "least share of the others' runs",
+    "shortfall": "greatest distance below the budget",
+    "tolerance": "greatest distance above the budget",
     "settled": "change of a multiplier that has settled",
     "jump": "difference between neighbouring budgets",
     "fitted": "least sweep to which a line is fitted",
@@ -71,7 +72,7 @@ class Claim(Strict):
     printed: str
     source: str
     shown_on: str
-    shown_tasks: Literal["all"] | list[Name]
+    shown_tasks: Literal["all", "unknown"] | list[Name]
     measures: str
     rule: str
     decides: str
