@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.helpers import fake_results
 from trqam.config.errors import UserError
 from trqam.report import toy_experiment, toy_figure
 from trqam.report.toy_experiment import MODES, Toy, data, true_return
@@ -29,6 +30,11 @@ def test_a_setting_in_a_stack_is_that_setting_alone(quick):
         np.testing.assert_allclose(together.actions[1], alone.actions[0], atol=1e-4)
         np.testing.assert_allclose(together.path_kl[1], alone.path_kl[0], rtol=1e-3)
         assert not np.allclose(together.actions[0], together.actions[1], atol=1e-2)
+
+
+def test_a_method_has_the_colour_of_other_figures():
+    methods = fake_results.small_config().methods
+    assert (methods["qam"].colour, methods["trqam"].colour) == (toy_figure.QAM_COLOUR, toy_figure.TRQAM_COLOUR)
 
 
 def test_a_lower_temperature_leads_further_from_cloning(quick):

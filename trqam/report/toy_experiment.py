@@ -36,23 +36,21 @@ REWARDED, NOISE = 64, 0.5  # actions with a reward, and the standard deviation o
 CLONING_STEPS, STEPS = 1500, 400
 LAST = 50  # updates over which the path KL is averaged
 SAMPLES = 300  # actions of a policy, by which it is judged
+ONCE = ("pretrain_steps", "offline_steps", "online_steps", "online_start", "checkpoint_interval", "log_interval",
+        "eval_interval", "eval_episodes", "eval_environments")  # no update reads these  # fmt: skip
 SETTINGS: dict[str, Any] = {
-    **dict.fromkeys(("pretrain_steps", "offline_steps", "online_steps", "online_start", "checkpoint_interval"), 1),
-    **dict.fromkeys(
-        ("log_interval", "eval_interval", "eval_episodes", "eval_environments"), 1
-    ),  # no update reads these
-    **{"task": "toy", "domain": "toy", "method": "toy", "agent": "behaviour_cloning", "parameters": {}},
-    **{"horizon": 1, "discount": 0.9, "pessimism": 0.5, "normalise_observations": False, "kl_budget_online": None},
-    **{"data_source": "generated", "transitions": REWARDED, "data_seed": 0, "sampling": "uniform"},
-    **{"batch_size": 32, "learning_rate": 3e-3, "target_rate": 0.02, "flow_steps": 5, "critics": 2},
-    **{"hidden_width": 32, "hidden_layers": 2, "actor_layer_norm": False},
-}
-RUN = Run(**SETTINGS)
+    "task": "toy", "domain": "toy", "method": "toy", "agent": "behaviour_cloning", "parameters": {},
+    "horizon": 1, "discount": 0.9, "pessimism": 0.5, "normalise_observations": False, "kl_budget_online": None,
+    "data_source": "generated", "transitions": REWARDED, "data_seed": 0, "sampling": "uniform",
+    "batch_size": 32, "learning_rate": 3e-3, "target_rate": 0.02, "flow_steps": 5, "critics": 2,
+    "hidden_width": 32, "hidden_layers": 2, "actor_layer_norm": False,
+}  # fmt: skip
+RUN = Run(**dict.fromkeys(ONCE, 1), **SETTINGS)
 OF_TRQAM = {
-    **{"clip_adjoint": True, "initial_multiplier": 1.0, "multiplier_scale": MULTIPLIER_SCALE, "kl_budget": 1.0},
-    **{"dual_rate": 0.03, "kl_ema_rate": DUAL["ema_rate"], "kl_clip": DUAL["clip"]},  # three times as fast: few steps
-    **dict(zip(("multiplier_min", "multiplier_max"), DUAL["bounds"], strict=True)),
-}
+    "clip_adjoint": True, "initial_multiplier": 1.0, "multiplier_scale": MULTIPLIER_SCALE, "kl_budget": 1.0,
+    "dual_rate": 0.03, "kl_ema_rate": DUAL["ema_rate"], "kl_clip": DUAL["clip"],  # three times as fast: few steps
+    "multiplier_min": DUAL["bounds"][0], "multiplier_max": DUAL["bounds"][1],
+}  # fmt: skip
 
 
 def data(rng: np.random.Generator, number: int) -> np.ndarray:
