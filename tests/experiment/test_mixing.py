@@ -71,6 +71,16 @@ def test_the_versions_of_pretraining_count(trained, tmp_path):
         collect(trained, tmp_path / "paper")
 
 
+def test_a_policy_of_other_data_is_cloned_anew(trained, tmp_path):
+    """Where the runs do not name their data: only the policy's and the card differ."""
+    for seed in (0, 1):
+        edit(manifest(trained, seed), drop=["data_sha256"])
+    domain = trained.run(POINT, CLONED).domain
+    edit(pretraining_cell(trained, domain).path / "pretrain.json", data_sha256="0" * 64)
+    with pytest.raises(UserError, match=rf"pretrain.json: data_sha256: .*card.json has .*trqam clean {domain}`"):
+        collect(trained, tmp_path / "paper")
+
+
 def test_manifests_name_the_data_and_the_cloned_policy(trained):
     domain = trained.run(POINT, CLONED).domain
     pretraining = pretraining_cell(trained, domain).path

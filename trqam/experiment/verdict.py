@@ -83,7 +83,8 @@ class Mixture:
             differs = f"later in the same run {_shown(self.other)}"
         elif self.than == TODAY:
             differs = f"what is left to train would have {_shown(self.other)}"
-        cloning = self.than.name == "pretrain.json" and self.key != "base_sha256"  # which is older than its policy
+        of_policy = "pretrain.json" in (self.where.name, self.than.name)
+        cloning = of_policy and self.key != "base_sha256"  # there the run is what is older
         run = domain_of(task) if cloning else f"{task} {method} --seed N"
         fix = f"train anew what is older (`python -m trqam clean {run}`, or {clean} for all)"
         told = "accept and mark it: `trqam collect --mixed`, or `--config mixed=true` of snakemake"
@@ -280,8 +281,8 @@ class Outdated:
 
 
 def outdated(config: Config) -> Iterator[Outdated]:
-    """The runs that keep today's paper from being made: those of another configuration, and those of other code or
-    packages than today's in a cell that they would make a mixture of."""
+    """The runs that keep today's paper from being made: those of another configuration, and those of other code,
+    packages, data or cloned policy than today's in a cell that they would make a mixture of."""
     seen = set()
     for task, method in config.cells:
         if not (here := parts(config, task, method)):
