@@ -80,6 +80,8 @@ def test_what_decides_no_result_is_no_departure():
     found = judged("headline", config, frame(config, published()))
     assert found.verdict == REPRODUCED
     assert "Assumed, not published: 9 of 10 KL budgets." in found.reason
+    told = protocol.notice(scale(sampling="uniform", data_source="generated"), RECORD, STATED.paper_scale.beside)
+    assert "sampling" not in told  # one shard
 
 
 def test_a_verdict_at_the_papers_settings_counts_assumed_budgets_wherever_the_paper_shows_it():
@@ -104,6 +106,8 @@ def test_the_notice_is_of_the_settings_and_not_of_the_name():
     assert one.startswith(
         "This run, of the scale 'paper', is not at the paper's scale: eval episodes 1 instead of 50. "
     )
+    three = said(scale(eval_episodes=1, data_source="generated", batch_size=1))
+    assert "and 1 more departure. " in three
     small = said(fake_results.small_config())
     assert "is not at the paper's scale: pointmaze-medium is not among its domains, offline steps 4" in small
 
@@ -133,6 +137,13 @@ def test_versions_are_those_of_the_runs():
         ({"ablations": []}, "by domain of QAM, FQL, CGQL-L, DSRL, IFQL and QAM-E are those of QAM's own", "dual rate"),
         ({}, "not made sparser", "generated here"),
         ({"seeds": 2, "seeds_per_job": 2}, "The seeds are 0 to 1;", "0 to 7"),
+        ({"seeds": 1, "seeds_per_job": 1}, "The seed is 0;", "The seeds"),
+        (
+            {},
+            "The inverse temperature of QAM + external KL and QAM + external KL, fast is QAM's, by domain",
+            "own choice",
+        ),
+        ({"ablations": []}, "not made sparser", "external KL"),
     ],
 )
 def test_assumptions_are_those_of_the_configuration(changes, printed, not_printed):

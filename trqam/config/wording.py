@@ -2,6 +2,8 @@
 
 from trqam.config.load import Config, domain_of, tasks_of
 
+NAMED = 2  # of many, before "and 5 more"
+
 
 def thousands(number: int) -> str:
     """1000000 as 1 000 000, the spaces unbreakable."""
@@ -45,6 +47,17 @@ def enumerated(names: list[str]) -> str:
     """`a, b and c`, each once."""
     names = list(dict.fromkeys(names))
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def first(names: list[str], noun: str = "") -> list[str]:
+    """The first few and how many more, of ``noun`` if that is given: `5 more`, `1 more departure`."""
+    more = len(names) - NAMED
+    return names if more <= 0 else [*names[:NAMED], count(more, f"more {noun}") if noun else f"{more} more"]
+
+
+def method_label(config: Config, name: str) -> str:
+    """The label of a method; of one that the configuration has not, its name."""
+    return config.methods[name].label if name in config.methods else name
 
 
 def tasks_label(config: Config, tasks: list[str]) -> str:

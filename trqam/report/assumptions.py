@@ -12,8 +12,11 @@ def assumptions(config: Config, ogbench: list[str]) -> list[str]:
     said = [f"All settings of {enumerated(own)} are our own choice."] if own else []
     if values := _values(config):
         said.append(f"These values are not published where we could read them, and are assumed: {'; '.join(values)}.")
+    names = dict.fromkeys(method for _, method in config.cells)
+    if outside := [config.methods[name].label for name in names if config.methods[name].agent == "external_kl"]:
+        said.append(f"The inverse temperature of {enumerated(outside)} is QAM's, by domain; this is assumed.")
     if inferred := _inferred(config, theirs):
-        source = "QAM's own paper, but where the authors of TRQAM publish them; the tables of settings mark each"
+        source = "QAM's own paper, except where the authors of TRQAM publish them; the tables of settings mark each"
         said.append(f"The parameters by domain of {enumerated(inferred)} are those of {source}.")
     if theirs:
         reward = "Rewards are those of OGBench's single tasks and not made sparser"
@@ -22,9 +25,9 @@ def assumptions(config: Config, ogbench: list[str]) -> list[str]:
     timing = "With version 1.2.0 OGBench moved the reward of a transition from its next state to its state"
     said.append(f"{timing}; which version the authors trained with is not known, and here it is {version}.")
     cloned = "All pretrained methods, tasks and seeds of a domain start from one cloned policy, as the authors' do"
-    said.append(f"{cloned}; what another one would change is in no interval.")
-    numbers = f"0 to {config.scale.seeds - 1}" if config.scale.seeds > 1 else "0"
-    return [*said, f"The seeds are {numbers}; the authors' own are not published where we could read them."]
+    said.append(f"{cloned}; no interval includes what another one would change.")
+    seeds = f"seeds are 0 to {config.scale.seeds - 1}" if config.scale.seeds > 1 else "seed is 0"
+    return [*said, f"The {seeds}; the authors' own are not published where we could read them."]
 
 
 def _values(config: Config) -> list[str]:

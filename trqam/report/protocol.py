@@ -13,15 +13,12 @@ import msgspec
 
 from trqam.config.load import Config, domain_of, expanded, load
 from trqam.config.strict import Strict, read_record
-from trqam.config.wording import count, enumerated, shown, words
+from trqam.config.wording import count, enumerated, first, shown, words
 from trqam.experiment.files import write_json
 from trqam.report.selection import PAPER
 
 NAMES = ("task", "domain", "method")  # of a cell; no settings
 FIRST = ("offline_steps", "data_source", "online_steps", "eval_episodes")  # named before other departures
-
-NAMED = 2  # of many, before "and 5 more"
-
 Settings = dict[str, Any]
 
 
@@ -101,13 +98,15 @@ def settings(config: Config, task: str, method: str) -> Settings:
 def departures(config: Config, cells: Sequence[tuple[str, str]], paper: Protocol, beside: Collection[str]) -> list[str]:
     """How ``cells`` (task, method) are set otherwise, such as `discount 0.5 instead of 0.995 on scene`, each once.
 
-    ``beside`` are settings that do not count. A budget of the sweep is one of TRQAM's, whatever it is.
+    ``beside`` are settings that do not count. A budget of the sweep is one of TRQAM's, whatever it is. Generated data
+    are one shard, of which every way of sampling is the same.
     """
     sweep, found = config.budget_sweep.values(), dict[tuple[str, str], list[tuple[str, str]]]()
     compared = {(domain_of(task), method): task for task, method in cells if method != "behaviour_cloning"}
     for (domain, method), task in compared.items():
         like, varied = ("trqam", ("kl_budget", "kl_budget_online")) if method in sweep else (method, ())
         own, wanted = settings(config, task, method), paper.settings(domain, like)
+        varied += ("sampling",) * (own["data_source"] == "generated")
         whole = domain in paper.domains and like in paper.methods
         for key in own.keys() | wanted.keys() if whole else own.keys() & wanted.keys():
             if own.get(key) != wanted.get(key) and key not in (*beside, *varied):
@@ -126,7 +125,7 @@ def notice(config: Config, paper: Protocol, beside: Collection[str]) -> str:
     if parts := [none] * bool(none) + departures(config, config.cells, paper, beside):
         return (
             f"This run, of the scale '{config.scale.scale}', is not at the paper's scale: "
-            f"{enumerated(first(parts, ' departures'))}. Its numbers say whether the pipeline and the method work "
+            f"{enumerated(first(parts, 'departure'))}. Its numbers say whether the pipeline and the method work "
             "there, and are not comparable with the published ones."
         )
     every = len(expanded([*paper.domains]))
@@ -134,11 +133,6 @@ def notice(config: Config, paper: Protocol, beside: Collection[str]) -> str:
     own = config.scale.seeds
     seeds = "" if own == paper.seeds else f" and with {count(own, 'seed')} in place of {paper.seeds}"
     return f"This run has the settings of the paper's scale, published or assumed, {tasks}{seeds}."
-
-
-def first(names: list[str], noun: str = "") -> list[str]:
-    """The first few and how many more of ``noun``."""
-    return names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more{noun}"]
 
 
 def _text(value: Any) -> str:

@@ -14,7 +14,7 @@ import msgspec
 import pandas as pd
 
 from trqam.config.load import domain_of, expanded
-from trqam.config.wording import count, enumerated, task_label, tasks_label
+from trqam.config.wording import NAMED, count, enumerated, first, task_label, tasks_label
 from trqam.experiment.files import write_json
 from trqam.maths.streams import stream
 from trqam.report import protocol
@@ -31,7 +31,6 @@ from trqam.report.claims.evidence import (
 from trqam.report.claims.rules import RULES
 from trqam.report.claims.statements import Claim, Claims, Published, Threshold, filled, paper_scale
 from trqam.report.collected import Collected
-from trqam.report.protocol import first
 from trqam.report.selection import CLAIMS, tasks_run
 
 NOT_RUN = "not run at this scale"
@@ -237,7 +236,7 @@ def _obstacle(claim: Claim, evidence: Evidence, wanted: list[str], departures: l
         return "" if evidence.tasks else "No task ran with all methods of the claim"
     ran = f"{len(evidence.tasks) or 'none'} of its {len(wanted)} tasks ran with all methods"
     enough = evidence.tasks if needs.tasks == "some" else set(wanted) == set(evidence.tasks)
-    parts = [*([] if enough else [ran]), *first(departures, " settings")]
+    parts = [*([] if enough else [ran]), *first(departures, "setting")]
     return f"Not the paper's scale: {enumerated(parts)}" if parts else ""
 
 
