@@ -14,7 +14,8 @@ from matplotlib.text import Text
 from tests.helpers.fake_results import collected, diverged, full_config, small_config
 from tests.helpers.fake_results import metrics as fake_metrics
 from trqam.config.errors import UserError
-from trqam.report import figures
+from trqam.report import figures, panels
+from trqam.report.claims import statements
 from trqam.report.measures import final_success, realised_kl
 from trqam.report.selection import PAPER, figure_names
 
@@ -207,12 +208,16 @@ def test_external_kl_shows_each_seeds_share_of_its_budget_and_its_success():
     assert high >= 2
 
 
-def test_a_multiplier_at_its_bound_is_said():
-    given = collected(full_config())
-    assert "At its greatest value" not in figures.captions(given)["external_kl"]
-    given.metrics.loc[(given.metrics.method == "external_kl") & (given.metrics.seed == 1), "multiplier"] = 100.0
-    said = "At its greatest value lies the multiplier of QAM + external KL (100): its KL shows that bound."
-    assert figures.captions(given)["external_kl"].endswith(said)
+def test_a_multiplier_at_its_bound_is_said_by_every_figure_of_it():
+    given, names = collected(full_config()), ("external_kl", "adaptive_constant")
+    assert statements.load().claims["budget"].thresholds["settled"].value == panels.AT_BOUND
+    for multiplier, said in ((94.9, False), (95.1, True)):  # of at most 100
+        given.metrics.loc[(given.metrics.method == "external_kl") & (given.metrics.seed == 1), "multiplier"] = (
+            multiplier
+        )
+        captions = figures.captions(given)
+        sentence = "The multiplier of QAM + external KL is at its bound, which decides its KL."
+        assert [captions[name].endswith(sentence) for name in names] == [said, said]
 
 
 def test_adaptive_and_constant_stand_side_by_side_on_one_task():

@@ -96,6 +96,11 @@ def final_success(metrics: pd.DataFrame, config: Config, tasks: list[str], metho
     return seed_success(metrics, tasks, method, "offline", final_step(config, method, "offline"))
 
 
+def late(metrics: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """The rows of the last fifth of the offline stage."""
+    return metrics[(metrics.stage == "offline") & (metrics.step > 0.8 * config.scale.offline_steps)]
+
+
 def realised_kl(
     metrics: pd.DataFrame, config: Config, tasks: list[str], method: str, relative: bool = False
 ) -> pd.Series:
@@ -103,8 +108,8 @@ def realised_kl(
 
     ``relative`` divides by the budget of each task first. A seed without every task is left out.
     """
-    last = (metrics.stage == "offline") & (metrics.step > 0.8 * config.scale.offline_steps)
-    rows = metrics[last & (metrics.method == method) & metrics.path_kl.notna()]
+    rows = late(metrics, config)
+    rows = rows[(rows.method == method) & rows.path_kl.notna()]
     if not tasks:
         return pd.Series(dtype=float)
     table = rows.pivot_table(index="seed", columns="task", values="path_kl").reindex(columns=tasks).dropna()

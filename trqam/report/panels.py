@@ -19,9 +19,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from trqam.config.load import Config, domain_of
-from trqam.config.wording import task_label
+from trqam.config.wording import enumerated, task_label
 from trqam.report.drawing import INK, WIDTH, keys
-from trqam.report.measures import is_pretraining
+from trqam.report.measures import is_pretraining, late
 from trqam.report.runs import Runs, by_seed, divergences
 
 COLUMNS = 5  # panels side by side at most
@@ -36,6 +36,7 @@ SIZE = 2.8
 MARKED = 6  # markers on a line with more points than MARKED_BELOW
 MARKED_BELOW = 16
 FEW_RINGS = 5  # seeds; the rings of more are smaller, to stand on their bar
+AT_BOUND = 0.05  # share of its bound that a multiplier at it may be below; `settled` of config/claims.yaml
 CROSS: dict[str, Any] = {"marker": "x", "linestyle": "", "markersize": 5, "markeredgewidth": 1.4}
 
 
@@ -188,3 +189,14 @@ def grid(
     for axes in places[-each - 1, first:] if rows > each else ():
         axes.tick_params(labelbottom=True)
     return figure, places
+
+
+def bounded(runs: Runs) -> str:
+    """A caption's sentence on the multipliers at their bound, in any seed, in the last fifth of the offline stage."""
+    rows = late(runs.collected.metrics, runs.config)
+    highest, at = rows[rows.task.isin(runs.tasks)].groupby("method").multiplier.max(), []
+    for method in (name for name in runs.methods if name in highest):
+        bound = runs.config.methods[method].parameters.get("multiplier_max")
+        if bound is not None and highest[method] >= (1 - AT_BOUND) * bound:
+            at.append(runs.config.methods[method].label)
+    return f" The multiplier of {enumerated(at)} is at its bound, which decides its KL." if at else ""

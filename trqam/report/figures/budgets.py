@@ -139,18 +139,8 @@ def _caption_of_the_external(runs: Runs) -> str:
         f"Internal against external KL ({enumerated(runs.labels)}), one row a "
         f"{panels.panel_of(runs.tasks)}. Left: path KL over the last fifth of the offline stage, divided by the budget "
         "(logarithmic): look for dots on the dashed line, where the budget is met. Right: success at the end of that "
-        f"stage. Dots: seeds; bars: means over them ({runs.seeds(' a task')}). There is no band.{_bounded(runs)}"
+        f"stage. Dots: seeds; bars: means over them ({runs.seeds(' a task')}). There is no band.{panels.bounded(runs)}"
     )
-
-
-def _bounded(runs: Runs) -> str:
-    """A sentence on the multipliers that reach their bound in that fifth."""
-    rows, scale = runs.collected.metrics, runs.config.scale
-    rows = rows[(rows.stage == "offline") & (rows.step > 0.8 * scale.offline_steps) & rows.task.isin(runs.tasks)]
-    bounds = {m: float(runs.config.methods[m].parameters["multiplier_max"]) for m in runs.methods}
-    at = [m for m, bound in bounds.items() if rows.multiplier[rows.method == m].max() >= (1 - 1e-6) * bound]
-    named = enumerated([f"{runs.config.methods[m].label} ({bounds[m]:g})" for m in at]) if at else ""
-    return f" At its greatest value lies the multiplier of {named}: its KL shows that bound." if at else ""
 
 
 FIGURES = {

@@ -182,7 +182,7 @@ def _caption_of_the_ablation(runs: Runs) -> str:
         f"The multiplier adapted, held constant, and outside the process "
         f"({'; '.join(runs.labels)}), one column a {panel_of(runs.tasks)}: "
         "look for whose path KL stays at the dashed budget (logarithmic), and for what that does to the success. "
-        f"{_lines(runs)}"
+        f"{_lines(runs)}{panels.bounded(runs)}"
     )
 
 
