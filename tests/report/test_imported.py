@@ -61,7 +61,8 @@ def test_layouts_of_the_format(imported, rows, seeds, first):
     values = curve(rows, seeds)
     record, table = imported({(CUBE, "TRQAM"): values})
     assert list(table) == [*COLUMNS, "protocol"]
-    assert record["steps"] == {"first": first, "last": 1_500_000, "every": 50_000, "offline": 1_000_000}
+    assert record["steps"] == {"every": 50_000, "offline": 1_000_000}
+    assert record["grids"] == {str(rows): [first, 1_500_000]}
     assert record["shapes"] == {f"{rows} x {seeds}": 1}
     found = table.pivot_table(index="total_step", columns="seed", values="success")
     np.testing.assert_allclose(100 * found.to_numpy(), values, rtol=0, atol=1e-12)

@@ -13,7 +13,7 @@ from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.config.reading import read_bytes
 from trqam.config.strict import read_record, shown
-from trqam.config.wording import task_label
+from trqam.config.wording import method_label, task_label
 from trqam.experiment import files
 from trqam.report import imported as published
 from trqam.report.record import AGAIN, check
@@ -168,7 +168,6 @@ def mixed_note(collected: Collected) -> str:
     """What the mark means, and where; empty if nothing is mixed."""
     config, parts = collected.config, []
     for (task, method), reason in collected.mixed.items():
-        label = config.methods[method].label if method in config.methods else method
-        parts.append(f"{label} on {task_label(config, task)} ({reason})")
+        parts.append(f"{method_label(config, method)} on {task_label(config, task)} ({reason})")
     what = "not all made by the same code, versions, data and configuration"
     return f" {MARK} mixed: {what}: {'; '.join(parts)}." if parts else ""

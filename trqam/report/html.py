@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from trqam.config.reading import read_bytes
 from trqam.config.strict import read_record
-from trqam.config.wording import task_label, words
+from trqam.config.wording import method_label, task_label, words
 from trqam.experiment.files import write_atomically
 from trqam.report import facts, figures, tables
 from trqam.report.claims import judge, statements
@@ -165,12 +165,11 @@ def packed(records: list[dict[str, Any]]) -> dict[str, Any]:
 def _run(collected: Collected, row: dict[str, Any]) -> dict[str, Any]:
     """A row of runs.csv; in the command, what only repeats the run's identity is written `{cell}`."""
     config, task, method = collected.config, str(row["task"]), str(row["method"])
-    label = config.methods[method].label if method in config.methods else method
     return {
         **{key: None if pd.isna(row[key]) else row[key] for key in KEPT},
         **{key: None if pd.isna(row[key]) else round(float(row[key]), 1) for key in MEASURED},
         "label": task_label(config, task) if task in config.tasks else task,
-        "methodLabel": label + mixed_mark(collected, [task], method),
+        "methodLabel": method_label(config, method) + mixed_mark(collected, [task], method),
         "command": str(row["command"]).replace(f"{task}/{method}/seed{row['seed']}/{row['stage']}", "{cell}"),
     }
 

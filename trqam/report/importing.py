@@ -72,7 +72,6 @@ def import_curves(
     most = _most(_summary(curves), read_as, path)
     curves = curves.assign(success=(curves.success / most).clip(upper=1.0), status="OK", source=name)
     text = curves[COLUMNS].to_csv(index=False)
-    steps = grids[Counter(map(len, arrays.values())).most_common(1)[0][0]]
     origin = {
         "source": name,
         "protocol": protocol,
@@ -80,7 +79,7 @@ def import_curves(
         "sha256": digest,
         "table": hashlib.sha256(text.encode()).hexdigest(),
         "unit": read_as,
-        "steps": {"first": int(steps[0]), "last": int(steps[-1]), "every": every, "offline": OFFLINE_STEPS},
+        "steps": {"every": every, "offline": OFFLINE_STEPS},
         "grids": {str(rows): [int(steps[0]), int(steps[-1])] for rows, steps in grids.items()},
         "left_out": left_out,
         "shapes": dict(Counter(" x ".join(map(str, values.shape)) for values in arrays.values())),

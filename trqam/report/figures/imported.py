@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from trqam.config.load import Config, tasks_of
-from trqam.config.wording import count
+from trqam.config.wording import count, method_label
 from trqam.report import panels
 from trqam.report.collected import Collected
 from trqam.report.drawing import WIDTH, keys
@@ -51,7 +51,7 @@ def draw(collected: Collected) -> Figure:
             axes.tick_params(labelbottom=True)
     figure.supylabel(SUCCESS, fontsize=8)
     figure.supxlabel("training step, as published (millions)", fontsize=8)
-    keys(figure, [Line2D([], [], label=_label(config, method), **look) for method, look in looks.items()])
+    keys(figure, [Line2D([], [], label=method_label(config, method), **look) for method, look in looks.items()])
     return figure
 
 
@@ -112,10 +112,6 @@ def _looks(config: Config, methods: list[str]) -> dict[str, dict[str, Any]]:
             looks[method] = {"color": (light if number % 2 else dark)[number], "linestyle": (0, (4, 1.5))}
             looks[method] |= {"marker": marker, "markersize": 3.2, "markerfacecolor": "white", "markeredgewidth": 0.6}
     return looks
-
-
-def _label(config: Config, method: str) -> str:
-    return config.methods[method].label if method in config.methods else method
 
 
 def caption(collected: Collected) -> str:

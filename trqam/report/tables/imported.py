@@ -10,7 +10,7 @@ from itertools import groupby
 import pandas as pd
 
 from trqam.config.load import Config, tasks_of
-from trqam.config.wording import thousands
+from trqam.config.wording import method_label, thousands
 from trqam.report.collected import Collected
 from trqam.report.imported import ALL, methods_of, protocols
 from trqam.report.measures import STAGES
@@ -64,7 +64,7 @@ def _block(
         parts.append(_all(parts, [own.get((ALL, method), last.iloc[:0]) for method in methods], own_all))
     cells = {part.label: part.entries for part in parts}
     none = (Entry(MISSING),) * len(methods)
-    labels = [config.methods[method].label if method in config.methods else method for method in methods]
+    labels = [method_label(config, method) for method in methods]
     cells_of = zip(*(cells.get(domain, none) for domain in columns), strict=True)
     seeds = sorted(set(curves.groupby("method").seed.nunique()))
     step = f" at step {thousands(int(last.step.iloc[0]))} (n = {' or '.join(map(str, seeds))})" if len(last) else ""
