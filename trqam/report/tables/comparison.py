@@ -111,7 +111,7 @@ def conventions_table(collected: Collected) -> Grid:
 
     text = f"Success in per cent over {scope(config)}, read in three ways: {FINAL}, at the last evaluation, as in "
     text += f"every other table; {MEAN_OF_LAST}, over each run's evaluations; {BEST}, the highest evaluation of each "
-    text += "run, which noise lifts above what any of its policies attains. Compare within a column. "
+    text += "run, which noise lifts. Compare within a column. "
     text += f"In brackets the {BOOTSTRAP} drawn within tasks). " if config.scale.seeds > 1 else ""
     text += f"n: seeds that finished every task. {evaluation_noise(config)}{trust(config)}"
     few = {MISSING: f" A stage of fewer than {LAST} evaluations has no mean of {LAST}."}

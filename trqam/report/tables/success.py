@@ -91,8 +91,8 @@ def context(collected: Collected) -> Grid:
             success = mean if std == "nan" else f"{mean} ± {std}"
             rows.append((line["method"], success, seeds.replace("nan", MISSING), line["where"], source))
     caption = "Success in per cent that others report, as context; no result of this run. The groups have different "
-    caption += "protocols and are never ranked together, nor is anything in one compared with another. What a group "
-    caption += f"lacks was not run or not found: missing is not zero. {MISSING}: not stated."
+    caption += "protocols and are never ranked together. What a group lacks was not run or "
+    caption += f"not found: missing is not zero. {MISSING}: not stated."
     columns = r"lrrl>{\raggedright\arraybackslash}p{0.4\linewidth}"
     return Grid(caption, columns, ("method", "success", "seeds", "of", "source"), tuple(rows))
 
