@@ -104,7 +104,7 @@ def test_page_is_self_contained_and_escaped(page, collected):
     assert "as the paper&#39;s Table 1 computes it" in text
     assert ">Ours<" not in text
     numbered = re.findall(r'<figure id="(.*?)">.*?<b>Figure (\d+)\.</b>', text, re.DOTALL)
-    assert numbered == [(name, str(n)) for n, name in enumerate(("theory", *figure_names(collected.config)), 1)]
+    assert numbered == [(name, str(n)) for n, name in enumerate(("toy", "theory", *figure_names(collected.config)), 1)]
 
 
 def test_page_without_figures_is_one_line(collected, tmp_path):

@@ -14,7 +14,7 @@ import msgspec
 import pandas as pd
 
 from trqam.config.load import domain_of, expanded
-from trqam.config.wording import NAMED, count, enumerated, first, task_label, tasks_label
+from trqam.config.wording import count, enumerated, first, task_label, tasks_label
 from trqam.experiment.files import write_json
 from trqam.maths.streams import stream
 from trqam.report import protocol
