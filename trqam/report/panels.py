@@ -196,7 +196,7 @@ def bounded(runs: Runs) -> str:
     rows = late(runs.collected.metrics, runs.config)
     highest, at = rows[rows.task.isin(runs.tasks)].groupby("method").multiplier.max(), []
     for method in (name for name in runs.methods if name in highest):
-        bound = runs.config.methods[method].parameters.get("multiplier_max")
-        if bound is not None and highest[method] >= (1 - AT_BOUND) * bound:
+        bound = float(runs.config.methods[method].parameters.get("multiplier_max", np.inf))
+        if highest[method] >= (1 - AT_BOUND) * bound:
             at.append(runs.config.methods[method].label)
     return f" The multiplier of {enumerated(at)} is at its bound, which decides its KL." if at else ""

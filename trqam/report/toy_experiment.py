@@ -38,14 +38,14 @@ LAST = 50  # updates over which the path KL is averaged
 SAMPLES = 300  # actions of a policy, by which it is judged
 ONCE = ("pretrain_steps", "offline_steps", "online_steps", "online_start", "checkpoint_interval", "log_interval",
         "eval_interval", "eval_episodes", "eval_environments")  # no update reads these  # fmt: skip
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, Any] = dict.fromkeys(ONCE, 1) | {
     "task": "toy", "domain": "toy", "method": "toy", "agent": "behaviour_cloning", "parameters": {},
     "horizon": 1, "discount": 0.9, "pessimism": 0.5, "normalise_observations": False, "kl_budget_online": None,
     "data_source": "generated", "transitions": REWARDED, "data_seed": 0, "sampling": "uniform",
     "batch_size": 32, "learning_rate": 3e-3, "target_rate": 0.02, "flow_steps": 5, "critics": 2,
     "hidden_width": 32, "hidden_layers": 2, "actor_layer_norm": False,
 }  # fmt: skip
-RUN = Run(**dict.fromkeys(ONCE, 1), **SETTINGS)
+RUN = Run(**SETTINGS)
 OF_TRQAM = {
     "clip_adjoint": True, "initial_multiplier": 1.0, "multiplier_scale": MULTIPLIER_SCALE, "kl_budget": 1.0,
     "dual_rate": 0.03, "kl_ema_rate": DUAL["ema_rate"], "kl_clip": DUAL["clip"],  # three times as fast: few steps
