@@ -43,7 +43,7 @@ class Campaign:
     """Grids trained one after another until ``events`` events have happened."""
 
     def __init__(self, folder: Path, cluster: Cluster, tasks: int, events: int, seed: int):
-        self.folder, self.tasks, self.ledger = folder, tasks, Ledger(folder, cluster)
+        self.folder, self.tasks, self.cluster, self.ledger = folder, tasks, cluster, Ledger(folder, cluster)
         self.events = Events(cluster, self.ledger, events, stream(seed, "slurm campaign"))
         self.snakemake: subprocess.Popen | None = None
         self.starts = self.failures = 0
@@ -74,6 +74,14 @@ class Campaign:
             self.events.look(self.snakemake, spare=not cloned)
             time.sleep(1)
         self.events.finish()
+        self._again(grid)
+
+    def _again(self, grid: Grid) -> None:
+        """The same command once more, when nothing is queued: a job that a killed snakemake had submitted begins by
+        deleting what it would publish, and may have been ended there."""
+        self.cluster.drop_jobs()
+        self._start_snakemake(grid)
+        self.failures += self.snakemake.wait() != 0
 
     def _start_snakemake(self, grid: Grid, unlock: bool = False) -> None:
         profile = ["--workflow-profile", "workflow/profiles/slurm", "--slurm-init-seconds-before-status-checks", "2"]

@@ -103,13 +103,17 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         if "slurmctld" in self._daemons:
-            self.run("scancel", "--full", "--user", str(os.getuid()), check=False)
-            self._wait(lambda: not self.run("squeue", "--noheader", check=False).strip(), "the jobs' end", strict=False)
+            self.drop_jobs()
         for name in ("slurmd", "slurmctld", "munged"):
             if name in self._daemons:
                 self.stop(name)
         self._kill_orphans()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def drop_jobs(self) -> None:
+        """Cancels all jobs and waits for their end."""
+        self.run("scancel", "--full", "--user", str(os.getuid()), check=False)
+        self._wait(lambda: not self.run("squeue", "--noheader", check=False).strip(), "the jobs' end", strict=False)
 
     def start(self, name: str) -> None:
         """slurmctld or slurmd."""
