@@ -55,7 +55,7 @@ def edit(path, drop=(), **changes):
 )
 def test_what_made_the_seeds_must_be_the_same(key, change, value, trained, tmp_path):
     edit(manifest(trained, 1), **change)
-    fix = rf"`python -m trqam clean {POINT} {CLONED} --seed N`.*`trqam collect --mixed`.*mixed=true"
+    fix = rf"`python -m trqam --config .* clean {POINT} {CLONED} --seed N`.* collect --mixed`.*mixed=true"
     differs = rf"seed0/offline.json: {key}: trained under \S+, .*seed1/offline.json has {value};"
     with pytest.raises(UserError, match=f"{differs}.*{fix}"):
         collect(trained, tmp_path / "paper")
@@ -77,7 +77,7 @@ def test_a_policy_of_other_data_is_cloned_anew(trained, tmp_path):
         edit(manifest(trained, seed), drop=["data_sha256"])
     domain = trained.run(POINT, CLONED).domain
     edit(pretraining_cell(trained, domain).path / "pretrain.json", data_sha256="0" * 64)
-    with pytest.raises(UserError, match=rf"pretrain.json: data_sha256: .*card.json has .*trqam clean {domain}`"):
+    with pytest.raises(UserError, match=rf"pretrain.json: data_sha256: .*card.json has .*python -m trqam .* clean {domain}`"):
         collect(trained, tmp_path / "paper")
 
 
@@ -175,7 +175,7 @@ def test_a_run_that_went_on_under_other_code_knows(load, monkeypatch):
     assert (record["code"], [(r["step"], r["code"]) for r in record["resumed"]]) == ("first", [(7, "second")])
     found = verdict.mixture([(manifest(config, 0), record | {"stage": "offline"})], [])
     assert found.reason == "code: first and second"
-    assert "trained under first, later in the same run second; train anew" in found.refusal(POINT, "trqam", "clean")
+    assert "trained under first, later in the same run second; train anew" in found.refusal(config, POINT, "trqam")
 
 
 def test_every_table_of_results_marks_the_cell():

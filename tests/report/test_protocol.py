@@ -140,7 +140,7 @@ def test_versions_are_those_of_the_runs():
         ({"seeds": 1, "seeds_per_job": 1}, "The seed is 0;", "The seeds"),
         (
             {},
-            "The inverse temperature of QAM + external KL and QAM + external KL, fast is QAM's, by domain",
+            "The inverse temperature of QAM + external KL and QAM + external KL (fast) is QAM's, by domain",
             "own choice",
         ),
         ({"ablations": []}, "not made sparser", "external KL"),

@@ -45,7 +45,7 @@ def test_what_is_not_by_domain_is_in_the_caption():
 
 def test_budgets_are_those_that_train(config):
     table = made("trust_region", config)
-    assert table.header[2:] == ("TRQAM", "SQAM", "QAM + external KL", "QAM + external KL, fast")
+    assert table.header[2:] == ("TRQAM", "SQAM", "QAM + external KL", "QAM + external KL (fast)")
     names = {block.label: name for name, block in config.methods.items()}
     rows = {row[0]: dict(zip(table.header[2:], row[2:], strict=True)) for row in table.rows}
     for label in table.header[2:]:
@@ -107,7 +107,7 @@ def test_a_width_of_the_scale_stands_in_the_domains_place():
 def test_an_ablation_is_told_by_what_it_changes():
     rows = {row[0]: row[1:] for row in made("ablations", full_config()).rows}
     assert rows["TRQAM, constant lambda"] == ("as TRQAM, dual rate 0 in place of 0.01", "cloning and offline")
-    assert rows["QAM, from scratch"] == ("as QAM, no behaviour cloning first", "offline")
+    assert rows["QAM (from scratch)"] == ("as QAM, no behaviour cloning first", "offline")
     assert rows["Budget sweep"][0] == "as TRQAM, with a KL budget of 0.3, 1 and 3"
 
 

@@ -76,8 +76,8 @@ class Mixture:
         """For the tables."""
         return f"{self.key}: {_shown(self.one)} and {_shown(self.other)}"
 
-    def refusal(self, task: str, method: str, clean: str) -> str:
-        """The line that says what to do about it; ``clean`` is the command that deletes all that is older."""
+    def refusal(self, config: Config, task: str, method: str) -> str:
+        """The line that says what to do about it."""
         differs = f"{self.than} has {_shown(self.other)}"
         if self.where == self.than:
             differs = f"later in the same run {_shown(self.other)}"
@@ -85,9 +85,10 @@ class Mixture:
             differs = f"what is left to train would have {_shown(self.other)}"
         of_policy = "pretrain.json" in (self.where.name, self.than.name)
         cloning = of_policy and self.key != "base_sha256"  # there the run is what is older
-        run = domain_of(task) if cloning else f"{task} {method} --seed N"
-        fix = f"train anew what is older (`python -m trqam clean {run}`, or {clean} for all)"
-        told = "accept and mark it: `trqam collect --mixed`, or `--config mixed=true` of snakemake"
+        run = [domain_of(task)] if cloning else [task, method, "--seed", "N"]
+        one, every = command(config, "clean", *run), command(config, "clean", "--outdated")
+        fix = f"train anew what is older ({one}, or {every} for all)"
+        told = f"accept and mark it: {command(config, 'collect', '--mixed')}, or `--config mixed=true` of snakemake"
         return f"{self.where}: {self.key}: trained under {_shown(self.one)}, {differs}; {fix}, or {told}"
 
 
@@ -165,7 +166,7 @@ def mixed_because(config: Config, here: list[Part], accepted: bool, ahead: bool)
     made = _made(config, here, ahead)
     reason = mixture(made, [(part.where, change) for part in here for change in _changed(part, accepted=False)])
     if reason and not accepted:
-        raise UserError(reason.refusal(run.task, run.method, command(config, "clean", "--outdated")))
+        raise UserError(reason.refusal(config, run.task, run.method))
     return reason.reason if reason else ""
 
 

@@ -34,6 +34,9 @@ ENVIRONMENT = jinja2.Environment(
 )
 ENVIRONMENT.filters["chosen"] = statements.chosen
 KEPT = ("task", "method", "seed", "stage", "status", "digest", "environment")
+FIXED = (
+    "Every rule was fixed after results of smaller scales had been seen and before any of the paper's scale existed."
+)
 BEFORE_RESULTS = ("imported", "toy", "theory")  # figures
 MEASURED = ("wall_time_s", "updates_per_s")  # shown to three digits at most
 SECTIONS = {
@@ -55,7 +58,7 @@ def render(collected: Collected, folder: str | Path, out: str | Path) -> None:
     text = ENVIRONMENT.get_template("report.html.j2").render(
         sections=SECTIONS.items(),
         paper=stated.paper,
-        intervals=f"Every rule was fixed before any result of the paper's scale existed. {intervals(stated.interval)}",
+        intervals=f"{FIXED} {intervals(stated.interval)}",
         facts=facts.facts(collected),
         claims=judged,
         tally=[(kind, sum(verdict.verdict == kind for verdict in judged)) for kind in judge.VERDICTS],

@@ -189,7 +189,8 @@ def within_budget(evidence: Evidence, *, shortfall: float, tolerance: float, set
     """Realised path KL over the budget: TRQAM's inside the tolerance, the external form's above it, on every task.
 
     The methods after TRQAM are settings of the external form. On each task those count whose multiplier has settled,
-    and only if they agree. A seed that diverged has no path KL, and leaves TRQAM's part undecided.
+    and only if they agree. TRQAM's part is left undecided by a seed that diverged, which has no path KL, and by a
+    multiplier that is still falling below the budget: the region is still opening.
     """
     ours, *external = evidence.methods
 
@@ -199,11 +200,12 @@ def within_budget(evidence: Evidence, *, shortfall: float, tolerance: float, set
 
     shares = {method: [share(method, task) for task in evidence.tasks] for method in evidence.methods}
     controlled = {method: [share(method, task, "kl_ema") for task in evidence.tasks] for method in evidence.methods}
-    keeps = [
-        None if evidence.diverged(ours, task) else within(ratio, 1 - shortfall, 1 + tolerance)
-        for ratio, task in zip(shares[ours], evidence.tasks, strict=True)
-    ]
-    exceeds, notes = [], []
+    keeps, exceeds, notes = [], [], []
+    for ratio, task in zip(shares[ours], evidence.tasks, strict=True):
+        opening = ratio.most < 1 - shortfall and _unsettled(evidence, ours, task, settled) == FALLING
+        unknown = opening or evidence.diverged(ours, task)
+        keeps.append(None if unknown else within(ratio, 1 - shortfall, 1 + tolerance))
+        notes += [f"{evidence.label(ours)}, whose multiplier {FALLING}{_on(evidence, task)}"] * opening
     for place, task in enumerate(evidence.tasks):
         unsettled = {method: _unsettled(evidence, method, task, settled) for method in external}
         notes += [
@@ -224,6 +226,9 @@ def within_budget(evidence: Evidence, *, shortfall: float, tolerance: float, set
 KL_COLUMNS = {"path_kl": "KL", "kl_ema": "clipped average"}  # as measured, and what the dual step controls
 
 
+RISING, FALLING = "was still rising", "was still falling"
+
+
 def _unsettled(evidence: Evidence, method: str, task: str, settled: float) -> str:
     """What keeps a multiplier from having settled below its bound in the last fifth, in any seed; "" if it has."""
     values = evidence.late(method, task, "multiplier")
@@ -231,13 +236,13 @@ def _unsettled(evidence: Evidence, method: str, task: str, settled: float) -> st
     half = values.shape[1] // 2
     first, second = (part.mean(axis=1) for part in (values.iloc[:, :half], values.iloc[:, half:]))
     if not half or pd.concat([first, second]).isna().any():
-        return "was not logged to the end in every seed"
+        return "was logged too rarely in the last fifth"
     bound = float(evidence.config.run(task, method).parameters["multiplier_max"])
     if values.max(axis=None) >= (1 - settled) * bound:
         return f"lay at its bound of {bound:g}"
     change = second / first - 1
     largest = change[change.abs().idxmax()]
-    return "" if abs(largest) <= settled else f"was still {'rising' if largest > 0 else 'falling'}"
+    return "" if abs(largest) <= settled else RISING if largest > 0 else FALLING
 
 
 def _agreed(answers: Iterable[bool | None]) -> bool | None:
