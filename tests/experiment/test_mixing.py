@@ -77,7 +77,7 @@ def test_a_policy_of_other_data_is_cloned_anew(trained, tmp_path):
         edit(manifest(trained, seed), drop=["data_sha256"])
     domain = trained.run(POINT, CLONED).domain
     edit(pretraining_cell(trained, domain).path / "pretrain.json", data_sha256="0" * 64)
-    with pytest.raises(UserError, match=rf"pretrain.json: data_sha256: .*card.json has .*python -m trqam .* clean {domain}`"):
+    with pytest.raises(UserError, match=rf"pretrain.json: data_sha256: .*card.json has .* clean {domain}`"):
         collect(trained, tmp_path / "paper")
 
 
