@@ -16,7 +16,7 @@ import pandas as pd
 
 from trqam.config.load import Config
 from trqam.config.wording import task_label
-from trqam.report.measures import final_step, kl_budget
+from trqam.report.measures import final_step, kl_budget, late
 from trqam.report.protocol import Protocol
 from trqam.report.statistics import round_half_up, stratified_bootstrap
 
@@ -115,8 +115,8 @@ class Evidence:
 
     def late(self, method: str, task: str, column: str) -> pd.DataFrame:
         """``column`` in the last fifth of the offline stage, a row a seed and a column a logged step."""
-        rows, begin = self.metrics, 0.8 * self.config.scale.offline_steps
-        rows = rows[(rows.method == method) & (rows.task == task) & (rows.stage == "offline") & (rows.step > begin)]
+        rows = self.metrics[(self.metrics.method == method) & (self.metrics.task == task)]
+        rows = late(rows, self.config)
         return rows[rows[column].notna()].pivot(index="seed", columns="step", values=column)
 
     def kl_share(self, method: str, task: str, column: str = "path_kl") -> Scores:

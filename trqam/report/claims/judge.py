@@ -14,7 +14,7 @@ import msgspec
 import pandas as pd
 
 from trqam.config.load import domain_of, expanded
-from trqam.config.wording import count, enumerated, first, task_label, tasks_label
+from trqam.config.wording import count, enumerated, first, method_label, task_label, tasks_label
 from trqam.experiment.files import write_json
 from trqam.maths.streams import stream
 from trqam.report import protocol
@@ -230,7 +230,7 @@ def _obstacle(claim: Claim, evidence: Evidence, wanted: list[str], departures: l
     absent = [method for method in evidence.methods if method not in trained]
     absent += [m for m in evidence.methods if m in trained and not set(needs.stages) <= set(config.stages(m))]
     if absent:
-        labels = [evidence.label(method) if method in config.methods else method for method in absent]
+        labels = [method_label(config, method) for method in absent]
         return f"{enumerated(labels)} did not run through the {' and '.join(needs.stages)} stage"
     if needs.scope == "any":
         return "" if evidence.tasks else "No task ran with all methods of the claim"
