@@ -472,7 +472,7 @@ def test_what_has_no_result_decides_nothing():
 
 
 def swept(config, levels, spread):
-    methods = dict(zip(config.budget_sweep.values(), levels, strict=True))
+    methods = dict(zip(config.swept("budgets", "trqam").values(), levels, strict=True))
     z = Z[: config.scale.seeds] if config.scale.seeds == 8 else np.array([-1, 0, 1])
     return frame(config, lambda domain, method: methods.get(method, 0) + spread * z)
 
@@ -528,6 +528,80 @@ def test_a_jump_refutes_only_between_budgets_as_close_as_the_papers(budgets, ver
     whole = budgets[-1] == 4  # eight times the smallest, as in the paper
     assert small.verdict == (REPRODUCED if whole else INCONCLUSIVE)
     assert ("span a factor of 4, and the paper's 8" in small.reason) == (not whole)
+
+
+# What success depends on
+
+TEMPERATURES, BUDGETS = (0.03, 0.3, 3.0, 30.0), (0.1, 1.0, 2.0, 10.0)
+
+
+def varied(config, spread=3, **levels):
+    """Success along each sweep, in its order; ``levels`` are the key of the sweep, or `trqam` and `qam` of rewards."""
+    means = {}
+    for key, method in (("budgets", "trqam"), ("inverse_temperatures", "qam")):
+        means |= dict(zip(config.swept(key, method).values(), levels.get(key, ()), strict=False))
+    for method in ("trqam", "qam"):
+        means |= dict(zip(config.swept("reward_scales", method).values(), levels.get(method, ()), strict=False))
+    z = Z if config.scale.seeds == 8 else np.linspace(-1, 1, config.scale.seeds)
+    return frame(config, lambda domain, method: means.get(method, 50) + spread * z, multiplier=lambda m: 2.0)
+
+
+@pytest.mark.parametrize(
+    ("temperatures", "budgets", "verdict", "words"),
+    [
+        ((0, 60, 10, 0), (50, 55, 60, 60, 50), REPRODUCED, "depends less"),
+        ((50, 60, 55, 50), (0, 55, 60, 60, 50), NOT_REPRODUCED, "does not depend less"),
+        ((50, 60, 50, 45), (50, 60, 60, 60, 50), NOT_REPRODUCED, "does not depend less"),  # less by 5 is not by 10
+        ((40, 60, 42, 40), (50, 60, 60, 60, 50), INCONCLUSIVE, "may or may not"),  # 10 more, about the margin
+        ((0, 15, 10, 0), (50, 55, 60, 60, 50), INCONCLUSIVE, "QAM nowhere reaches 20 %"),
+        ((0, 60, 58, 57), (55, 55, 60, 60, 50), NOT_REPRODUCED, "does not depend less"),  # the kindest two decades
+    ],
+)
+def test_temperature(temperatures, budgets, verdict, words):
+    config = two_tasks(inverse_temperatures=TEMPERATURES, budgets=BUDGETS)
+    assert [*config.swept("budgets", "trqam")] == [0.1, 0.5, 1.0, 2.0, 10.0]  # the domains' own among them
+    assert [*config.swept("inverse_temperatures", "qam")] == [*TEMPERATURES]  # listed, so QAM itself is not beside
+    found = judged("temperature", config, varied(config, inverse_temperatures=temperatures, budgets=budgets))
+    assert (found.verdict, words in found.reason) == (verdict, True), found
+
+
+def test_the_spread_is_that_of_the_kindest_window_of_two_decades():
+    config = two_tasks(inverse_temperatures=TEMPERATURES, budgets=BUDGETS)
+    metrics = varied(config, 0, inverse_temperatures=(0, 60, 40, 30), budgets=(50, 55, 60, 60, 20))
+    theirs, ours = 30, 40  # of QAM's windows 0.03 to 3 and 0.3 to 30 the second is kinder
+    found = judged("temperature", config, metrics).measured
+    assert [estimate.value for estimate in found] == pytest.approx([ours, theirs, theirs - ours])
+
+
+def test_a_sweep_must_span_two_decades():
+    config = two_tasks(inverse_temperatures=TEMPERATURES, budgets=(0.25, 1.0, 4.0))
+    found = judged("temperature", config, varied(config, inverse_temperatures=(0, 60, 10, 0)))
+    assert found.verdict == INCONCLUSIVE
+    assert "The sweep of TRQAM spans less than a factor of 100" in found.reason
+    few = judged("temperature", two_tasks(inverse_temperatures=(0.3,), budgets=BUDGETS), varied(config))
+    assert (few.verdict, few.reason) == (judge.NOT_RUN, "Needs 4 inverse temperatures, and the sweep has 2.")
+
+
+@pytest.mark.parametrize("seeds", [3, 8])
+def test_scale_of_rewards(seeds):
+    config = two_tasks(reward_scales=(0.1, 10.0), seeds=seeds, seeds_per_job=seeds)
+    assert config.swept("reward_scales", "qam") == {0.1: "qam_rewards_0.1", 1.0: "qam", 10.0: "qam_rewards_10"}
+    metrics = varied(config, trqam=(60, 60, 55), qam=(10, 60, 20))
+    metrics.loc[metrics.method == "trqam_rewards_10", "multiplier"] = 30.0
+    found = judged("rewards", config, metrics)
+    assert found.verdict == REPRODUCED, found
+    assert found.measured[-1].text.startswith("15 times [15, 15]")
+    assert judged("rewards", config, varied(config, trqam=(60, 0, 60), qam=(50, 60, 20))).verdict == NOT_REPRODUCED
+
+
+def test_with_few_seeds_the_range_of_a_spread_decides():
+    config = two_tasks(reward_scales=(0.1, 10.0), seeds=3, seeds_per_job=3)
+    found = judged("rewards", config, varied(config, 20, trqam=(60, 60, 55), qam=(10, 60, 20)))
+    ours, theirs, less = found.measured[:3]
+    assert (ours.least, ours.most) == (0, 45)  # seeds 40 to 80 against 35 to 75
+    assert (theirs.least, theirs.most) == (10, 90)
+    assert (less.least, less.most) == (10 - 45, 90)
+    assert found.verdict == INCONCLUSIVE
 
 
 # Pretraining
@@ -739,7 +813,7 @@ def test_a_name_that_cannot_be_filled_in(tmp_path, text):
         ("budget", {"ablations": ["external_kl"]}, "QAM + external KL (fast) did not run through the offline stage."),
         ("pretraining", {"ablations": ["trqam_from_scratch", "qam_from_scratch"]},
          "QAM-E (from scratch) did not run through the offline stage."),
-        ("smooth", {"budgets": [0.5, 1.0]}, "Needs 3 budgets, and the sweep has 2."),
+        ("smooth", {"budgets": [0.5]}, "Needs 3 budgets, and the sweep has 2."),
     ],
 )  # fmt: skip
 def test_what_did_not_run(name, config, reason):
@@ -786,7 +860,7 @@ def test_json_and_table_say_the_same(tmp_path):
     where = "Not in the paper's own setting: Realised KL, Sensitivity to the budget and Gain from pretraining."
     assert judge.summary(verdicts).endswith(where)
     counts = [int(number) for number in re.findall(r"\d+", judge.summary(verdicts))]
-    assert counts[0] == sum(counts[1:]) == len(verdicts) == 7
+    assert counts[0] == sum(counts[1:]) == len(verdicts) == 9
     tables.render("claims", collected, tmp_path / "claims.tex")
     text = (tmp_path / "claims.tex").read_text()
     assert text.count(r"\item[") == len(verdicts)

@@ -137,7 +137,7 @@ def test_bars_stand_on_the_tasks_that_all_ran_on():
 def test_budget_sweep_shows_the_realised_kl_of_each_budget():
     config = full_config()
     metrics = fake_metrics(config)
-    swept = metrics.method.isin(config.budget_sweep.values())
+    swept = metrics.method.isin(config.swept("budgets", "trqam").values())
     metrics.loc[swept, "path_kl"] = 7.0
     early = metrics.step <= 0.8 * config.scale.offline_steps
     metrics.loc[swept & early, "path_kl"] = 100.0

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -33,6 +33,21 @@ RISING = (  # parameters of agents, of which the second must not be below the fi
     ("multiplier_min", "initial_multiplier"),
     ("initial_multiplier", "multiplier_max"),
 )
+
+
+SWEPT = {  # keys of a scale: the word in the names of the methods that they add, and what these vary
+    "budgets": ("budget", ("trqam",)),
+    "inverse_temperatures": ("temperature", ("qam",)),
+    "reward_scales": ("rewards", ("trqam", "qam")),
+}
+
+
+class Sweep(NamedTuple):
+    """A method of a sweep: ``method`` with another ``value`` of what ``key`` of the scale lists."""
+
+    key: str
+    method: str
+    value: float
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -63,15 +78,34 @@ class Config(msgspec.Struct, frozen=True):
         """The methods of the comparison: those of every task, then the baselines."""
         return [*self.scale.methods, *self.scale.baselines]
 
+    def swept(self, key: str, method: str) -> dict[float, str]:
+        """Each value of a sweep to the method that has it, in order: ``method`` itself at its own value, if that is one
+        on all tasks of the sweep."""
+        found = {s.value: name for name, s in self.sweeps.items() if (s.key, s.method) == (key, method)}
+        if found and method in self.compared:
+            own = {self._own(key, task, method) for task in expanded(self.scale.ablation_tasks)}
+            found = {**dict.fromkeys(own if len(own) == 1 else (), method), **found}
+        return dict(sorted(found.items()))
+
+    def _own(self, key: str, task: str, method: str) -> float:
+        run = self._merge(task, domain_of(task), method)
+        parameter = {"budgets": "kl_budget", "inverse_temperatures": "inverse_temperature"}.get(key)
+        return float(run.parameters[parameter]) if parameter else run.reward_scale
+
     @property
-    def budget_sweep(self) -> dict[float, str]:
-        """KL budget to the name of the method that has it."""
-        return {budget: f"trqam_budget_{budget:g}" for budget in self.scale.budgets}
+    def sweeps(self) -> dict[str, Sweep]:
+        """The methods that the scale's sweeps add, by name."""
+        return {
+            f"{method}_{word}_{value:g}": Sweep(key, method, value)
+            for key, (word, methods) in SWEPT.items()
+            for method in methods
+            for value in getattr(self.scale, key)
+        }
 
     @property
     def ablated(self) -> list[str]:
-        """The ablations and the budget sweep."""
-        return [*self.scale.ablations, *self.budget_sweep.values()]
+        """The ablations and the methods of the sweeps."""
+        return [*self.scale.ablations, *self.sweeps]
 
     @property
     def cells(self) -> list[tuple[str, str]]:
@@ -124,7 +158,7 @@ class Config(msgspec.Struct, frozen=True):
             values["eval_interval"] = scale.ablation_eval_interval
         if "offline" not in method.stages:  # the policy that pretraining leaves, evaluated once
             values["offline_steps"] = 0
-        for field in ("hidden_width", "hidden_layers"):  # a scale's null means the domain's value
+        for field in ("hidden_width", "hidden_layers", "discount"):  # a scale's null means the domain's value
             values[field] = getattr(scale, field) or getattr(domain, field)
         parameters = agent_parameters(
             method.agent,
@@ -136,6 +170,7 @@ class Config(msgspec.Struct, frozen=True):
         values["kl_budget_online"] = None if own else domain.kl_budget_online
         values |= {"task": task, "domain": domain_name, "method": method_name}
         values |= {"agent": method.agent, "parameters": msgspec.to_builtins(parameters)}
+        values["reward_scale"] = method.reward_scale
         return Run(**values)
 
 
@@ -184,7 +219,7 @@ def load(path: str | Path, overrides: dict[str, Any] | None = None, origins: dic
     methods = _table(scale.methods_file, dict[Name, Method], "method")
     config = Config(path, scale, domains, methods, origins)
     _check_tasks(config)
-    _add_budget_sweep(config)
+    _add_sweeps(config)
     _check_methods(config)
     _check_steps(config)
     for task, method in config.cells:
@@ -281,22 +316,32 @@ def _check_once(config: Config, key: str, listed: list[str]) -> None:
         raise UserError(f"{config.where(key)}: {doubled[0]!r} is listed twice; remove one")
 
 
-def _add_budget_sweep(config: Config) -> None:
-    """Adds one method a budget of the sweep: TRQAM with that budget, from light orange to dark violet."""
-    if config.budget_sweep and "trqam" not in config.methods:
-        raise UserError(f"{config.scale.methods_file}: trqam: missing; budgets of {config.path} vary its kl_budget")
-    light, dark = (255, 170, 60), (40, 10, 70)
-    for number, (budget, name) in enumerate(config.budget_sweep.items()):
-        share = number / max(len(config.budget_sweep) - 1, 1)
-        colour = "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in zip(light, dark, strict=True))
-        config.methods[name] = msgspec.structs.replace(
-            config.methods["trqam"],
-            label=f"TRQAM, budget {budget:g}",
-            group="Budget sweep",
-            colour=colour,
-            parameters={**config.methods["trqam"].parameters, "kl_budget": budget},
-            domains={},
-        )
+def _add_sweeps(config: Config) -> None:
+    """Adds one method a value of each sweep, from a light to a dark shade."""
+    for key, (_, varied) in SWEPT.items():
+        values = getattr(config.scale, key)
+        _check_once(config, key, [f"{value:g}" for value in values])
+        if absent := [method for method in varied if values and method not in config.methods]:
+            raise UserError(f"{config.scale.methods_file}: {absent[0]}: missing; {key} of {config.path} vary it")
+    for name, (key, method, value) in config.sweeps.items():
+        values, like = getattr(config.scale, key), config.methods[method]
+        changes: dict[str, Any] = {"reward_scale": value, "label": f"{like.label}, rewards times {value:g}"}
+        if key == "budgets":
+            parameters = {**like.parameters, "kl_budget": value}
+            changes = {"parameters": parameters, "domains": {}, "label": f"{like.label}, budget {value:g}"}
+        elif key == "inverse_temperatures":
+            parameters = {**like.parameters, "inverse_temperature": value}
+            changes = {"parameters": parameters, "domains": {}, "label": f"{like.label}, temperature {value:g}"}
+        colour = _shade(values.index(value) / max(len(values) - 1, 1), *SHADES[method])
+        config.methods[name] = msgspec.structs.replace(like, group=GROUPS[key], colour=colour, **changes)
+
+
+GROUPS = {"budgets": "Budget sweep", "inverse_temperatures": "Temperature sweep", "reward_scales": "Scale of rewards"}
+SHADES = {"trqam": ((255, 170, 60), (40, 10, 70)), "qam": ((120, 200, 240), (10, 20, 90))}  # RGB of the ends
+
+
+def _shade(share: float, light: tuple[int, ...], dark: tuple[int, ...]) -> str:
+    return "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in zip(light, dark, strict=True))
 
 
 def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:

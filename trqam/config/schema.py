@@ -15,6 +15,7 @@ Natural = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300, description="a finite number")]
+Discount = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 NAME = r"[a-z0-9][a-z0-9_.-]{0,99}"
 Name = Annotated[
@@ -47,7 +48,7 @@ class Domain(Strict):
     hidden_width: Width
     hidden_layers: Layers
     actor_layer_norm: bool
-    discount: Annotated[float, msgspec.Meta(gt=0, lt=1)]
+    discount: Discount
     pessimism: NotNegative
     kl_budget: Positive
     kl_budget_online: Positive | None
@@ -69,6 +70,7 @@ class Method(Strict):
     domains: dict[str, dict[str, bool | int | float | str]]
     known: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()  # parameters that no paper gives
+    reward_scale: Positive = 1.0
 
 
 class Training(Strict):
@@ -107,6 +109,8 @@ class Scale(Training, kw_only=True):
     baseline_tasks: list[Name]
     ablations: list[Name]
     budgets: list[Positive]
+    inverse_temperatures: list[Positive]
+    reward_scales: list[Positive]
     ablation_tasks: list[Name]
     ablation_stages: list[Literal["offline", "online"]]
     ablation_eval_interval: Count
@@ -120,6 +124,7 @@ class Scale(Training, kw_only=True):
     data_dir: FilePath
     hidden_width: Width | None
     hidden_layers: Layers | None
+    discount: Discount | None
     env_workers: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 
 
@@ -144,6 +149,7 @@ class Run(Training):
     discount: float
     pessimism: float
     normalise_observations: bool
+    reward_scale: float = 1.0  # what every reward of the data and of the environment is multiplied by
 
     def resolved(self, stage: str) -> dict[str, Any]:
         """The values that the results of ``stage`` depend on, as plain JSON types.
@@ -159,6 +165,7 @@ class Run(Training):
         drop += ("checkpoint_interval",)  # how often a run is saved changes no number
         # Defaults that older manifests do not name: a result stays valid when a choice is added.
         drop += ("sampling",) * (self.sampling == "uniform") + ("kl_budget_online",) * (self.kl_budget_online is None)
+        drop += ("reward_scale",) * (stage == "pretrain" or self.reward_scale == 1)
         return {key: value for key, value in values.items() if key not in drop}
 
     def at(self, stage: str) -> "Run":

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from trqam.config.errors import UserError
 from trqam.config.load import STAGES, Config
-from trqam.config.wording import count, task_label, weight
+from trqam.config.wording import count, task_label, weight, words
 from trqam.experiment.survey import DIVERGED, DONE, RUNNING, WAITING, Standing, survey
 from trqam.experiment.verdict import refusal
 from trqam.operations import cleaning
@@ -27,7 +27,6 @@ SHOWN_JOBS, SHOWN_PROBLEMS = 12, 3
 REFUSED = "see the first problem: snakemake and `trqam collect` go on once it is solved"
 ROW = "{:28.28}{:>6}{:>9}{:>9}{:>10}{:>9}{:>9}"
 FAR = 1e11  # seconds since 1970: no calendar goes further
-SWEEP = "budgets"  # the methods of the budget sweep, in one row
 
 
 def status(config: Config, overrides: Sequence[str] = (), width: int = 100) -> list[str]:
@@ -91,14 +90,16 @@ class Paces:
 
 
 def _table(config: Config, runs: list[Standing]) -> list[str]:
-    """A row for each stage and method that has begun; the others of a stage, and all budgets, share one."""
+    """A row for each stage and method that has begun; the others of a stage, and all values of a sweep, share one."""
     groups: dict[tuple[str, str], list[Standing]] = defaultdict(list)
-    sweep = config.budget_sweep.values()
+    sweeps = {name: f"{sweep.key} of {sweep.method}" for name, sweep in config.sweeps.items()}
     for standing in runs:
         method = standing.run.method
-        groups[standing.stage, SWEEP if method in sweep else method].append(standing)
+        groups[standing.stage, sweeps.get(method, method)].append(standing)
     labels = {name: config.methods[name].label for name in [*config.compared, *config.scale.ablations]}
-    labels[SWEEP] = f"TRQAM, {count(len(sweep), 'budget')}"
+    for row in sweeps.values():
+        key, _, method = row.partition(" of ")
+        labels[row] = f"{config.methods[method].label}, {count(list(sweeps.values()).count(row), words(key)[:-1])}"
     lines = [ROW.format("runs (seeds in a stage)", *STATES, "steps/s", "success")]
     lines.append(_row("Pretraining", groups.pop(("pretrain", "behaviour_cloning"))))
     for stage in STAGES[1:]:

@@ -161,7 +161,7 @@ def _published_notice(config: Config) -> str:
 def _ablations(config: Config) -> str:
     """Where what runs beside the comparison, and through which stages."""
     names = [config.methods[method].label for method in config.scale.ablations]
-    names += [f"TRQAM with a budget of {budget:g}" for budget in config.budget_sweep]
+    names += [config.methods[method].label for method in config.sweeps]
     tasks = expanded(config.scale.ablation_tasks)
     fewer = [m for m in config.compared if tasks_run(config, m) != config.tasks]
     sentences = []

@@ -19,6 +19,11 @@ from trqam.report.selection import PAPER
 
 NAMES = ("task", "domain", "method")  # of a cell; no settings
 FIRST = ("offline_steps", "data_source", "online_steps", "eval_episodes")  # named before other departures
+VARIED = {  # by a sweep
+    "budgets": ("kl_budget", "kl_budget_online"),
+    "inverse_temperatures": ("inverse_temperature",),
+    "reward_scales": ("reward_scale",),
+}
 Settings = dict[str, Any]
 
 
@@ -54,7 +59,7 @@ def record(config: Config) -> Protocol:
     left = {
         (domain_of(task), method): settings(config, task, method)
         for task, method in config.cells
-        if method != "behaviour_cloning" and method not in config.budget_sweep.values()
+        if method != "behaviour_cloning" and method not in config.sweeps
     }
     shared = _common(left.values())
     domains = {name: _common(own for (d, _), own in left.items() if d == name) for name in config.task_domains}
@@ -98,13 +103,14 @@ def settings(config: Config, task: str, method: str) -> Settings:
 def departures(config: Config, cells: Sequence[tuple[str, str]], paper: Protocol, beside: Collection[str]) -> list[str]:
     """How ``cells`` (task, method) are set otherwise, such as `discount 0.5 instead of 0.995 on scene`, each once.
 
-    ``beside`` are settings that do not count. A budget of the sweep is one of TRQAM's, whatever it is. Generated data
+    ``beside`` are settings that do not count, as what a sweep varies does not count for its methods. Generated data
     are one shard, of which every way of sampling is the same.
     """
-    sweep, found = config.budget_sweep.values(), dict[tuple[str, str], list[tuple[str, str]]]()
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
     compared = {(domain_of(task), method): task for task, method in cells if method != "behaviour_cloning"}
     for (domain, method), task in compared.items():
-        like, varied = ("trqam", ("kl_budget", "kl_budget_online")) if method in sweep else (method, ())
+        swept = config.sweeps.get(method)
+        like, varied = (swept.method, VARIED[swept.key]) if swept else (method, ())
         own, wanted = settings(config, task, method), paper.settings(domain, like)
         varied += ("sampling",) * (own["data_source"] == "generated")
         whole = domain in paper.domains and like in paper.methods

@@ -93,7 +93,7 @@ def internal_external(config: Config) -> list[str]:
 FIGURES = {  # in the text, in its order, and the module of trqam.report.figures that draws each
     "imported": "imported", "overall_bars": "bars", "offline_to_online": "curves", "trust_region": "curves",
     "profiles": "profiles", "collapse": "curves", "adaptive_constant": "curves", "external_kl": "budgets",
-    "pretraining": "bars", "budget_sweep": "budgets",
+    "pretraining": "bars", "budget_sweep": "budgets", "sensitivity": "sensitivity",
 }  # fmt: skip
 TABLES = {  # and of each the function of trqam.report.tables that makes it, and the template that prints it
     "success": ("success.success", "success"), "aggregates": ("comparison.aggregates_table", "grid"),
@@ -116,7 +116,8 @@ def figure_names(config: Config, imported: bool = False) -> tuple[str, ...]:
         "external_kl": not (ablated and internal_external(config)),
         "adaptive_constant": not (ablated and contrasted(config)),
         "pretraining": not (ablated and scratch_pairs(config)),
-        "budget_sweep": not (ablated and config.budget_sweep),
+        "budget_sweep": not (ablated and config.scale.budgets),
+        "sensitivity": not (ablated and (config.scale.inverse_temperatures or config.scale.reward_scales)),
         "imported": not imported,
     }
     text = [name for name in FIGURES if not lacking.get(name)]

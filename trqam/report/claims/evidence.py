@@ -35,7 +35,7 @@ class Estimate:
     """A measured ``value`` and its interval ``low`` to ``high``, over at least ``n`` seeds a task.
 
     ``least`` and ``most`` are what a rule decides by: the interval, widened to the range over seeds if n is small.
-    ``unit`` is points, domains, % or share, which is printed in per cent.
+    ``unit`` is points, domains, times, % or share, which is printed in per cent.
     """
 
     what: str
@@ -72,8 +72,9 @@ class Evidence:
 
     ``metrics`` are the rows of the claim's methods and tasks; ``final`` is the success at the end of ``stage``, indexed
     by method and seed, a column a task, nan where a run has not finished (`final_success`).
-    ``methods`` are in the claim's order, ``stage`` is the one whose end counts, ``published`` what the paper prints for
-    this claim, ``paper`` the paper's own scale; below ``narrow_below`` seeds intervals are widened.
+    ``methods`` are in the claim's order, ``sweeps`` are those of the claim, value to method, ``stage`` is the one whose
+    end counts, ``published`` what the paper prints for this claim, ``paper`` the paper's own scale; below
+    ``narrow_below`` seeds intervals are widened.
     """
 
     config: Config
@@ -88,6 +89,7 @@ class Evidence:
     level: float
     resamples: int
     narrow_below: int
+    sweeps: tuple[dict[float, str], ...] = ()
 
     def label(self, method: str) -> str:
         """The method as printed."""

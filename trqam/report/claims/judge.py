@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from trqam.config.load import domain_of, expanded
-from trqam.config.wording import count, enumerated, first, method_label, task_label, tasks_label
+from trqam.config.load import SWEPT, domain_of, expanded
+from trqam.config.wording import count, enumerated, first, method_label, task_label, tasks_label, words
 from trqam.experiment.files import write_json
 from trqam.maths.streams import stream
 from trqam.report import protocol
@@ -135,8 +135,8 @@ def judge(name: str, stated: Claims, collected: Collected, where: str = str(CLAI
 def _evidence(name: str, claim: Claim, stated: Claims, collected: Collected, numbers: Published) -> Evidence:
     """What the rule may look at; its tasks are those that all methods of the claim run on."""
     config, interval = collected.config, stated.interval
-    sweep = [config.budget_sweep[budget] for budget in sorted(config.budget_sweep)]
-    methods = [*claim.needs.methods, *(sweep if claim.needs.budgets else [])]
+    sweeps = tuple(config.swept(key, method) for key in claim.needs.sweeps for method in SWEPT[key][1])
+    methods = list(dict.fromkeys([*claim.needs.methods, *(name for sweep in sweeps for name in sweep.values())]))
     tasks, wanted = tasks_run(config, *methods) if methods else [], _wanted(claim, collected)
     if claim.needs.scope == "paper" or set(wanted) <= set(tasks):
         tasks = [task for task in tasks if task in wanted]
@@ -147,6 +147,7 @@ def _evidence(name: str, claim: Claim, stated: Claims, collected: Collected, num
         final=final_success(config, rows, claim.needs.stages[-1]),
         tasks=tuple(tasks),
         methods=tuple(methods),
+        sweeps=sweeps,
         stage=claim.needs.stages[-1],
         published=numbers,
         paper=paper_scale(stated, collected.claims.parents[1]),
@@ -224,8 +225,10 @@ def _assumed(evidence: Evidence) -> list[str]:
 def _obstacle(claim: Claim, evidence: Evidence, wanted: list[str], departures: list[str]) -> str:
     """Why the claim is not run at this scale, if it is not."""
     config, needs = evidence.config, claim.needs
-    if len(config.budget_sweep) < needs.budgets:
-        return f"Needs {count(needs.budgets, 'budget')}, and the sweep has {len(config.budget_sweep)}"
+    for key, least in needs.sweeps.items():
+        values = min(len(config.swept(key, method)) for method in SWEPT[key][1])
+        if values < least:
+            return f"Needs {count(least, words(key)[:-1])}, and the sweep has {values or 'none'}"
     trained = {method for _, method in config.cells}
     absent = [method for method in evidence.methods if method not in trained]
     absent += [m for m in evidence.methods if m in trained and not set(needs.stages) <= set(config.stages(m))]

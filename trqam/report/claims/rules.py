@@ -6,6 +6,7 @@ Success is in per cent. TRQAM is the first of ``evidence.methods``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -253,13 +254,14 @@ def _agreed(answers: Iterable[bool | None]) -> bool | None:
 
 def smooth(evidence: Evidence, *, jump: float, floor: float, fitted: float) -> Finding:
     """How much neighbouring budgets of the sweep differ, of a long one beyond the step of a straight line."""
-    budgets = sorted(evidence.config.budget_sweep)
+    (sweep,) = evidence.sweeps
+    budgets = [*sweep]
     weights, beyond = np.diff(np.eye(len(budgets)), axis=0), ""
     if len(budgets) >= fitted:
         weights, beyond = weights - _slope(len(budgets)), " beyond a steady step"
     changes, answers = [], []
     for task in evidence.tasks:
-        scores = [evidence.success(evidence.config.budget_sweep[budget], [task])[0] for budget in budgets]
+        scores = [evidence.success(sweep[budget], [task])[0] for budget in budgets]
         for own, (low, high) in zip(weights, pairwise(budgets), strict=True):
             what = f"largest change{beyond}, budget {low:g} to {high:g}{_on(evidence, task)}"
             changes.append(_weighted(evidence, what, scores, own))
@@ -267,7 +269,7 @@ def smooth(evidence: Evidence, *, jump: float, floor: float, fitted: float) -> F
             if answers[-1] is False and high / low > _widest_step(evidence) + 1e-9:
                 answers[-1] = None  # it may still be smooth in between
     largest = max(changes, key=lambda change: abs(change.value))
-    if max(np.mean([seeds.mean() for seeds in evidence.success(method)]) for method in evidence.methods) < floor:
+    if max(np.mean([seeds.mean() for seeds in evidence.success(method)]) for method in sweep.values()) < floor:
         return Finding(INCONCLUSIVE, f"No budget reaches {floor:g} % success, and a line at zero is smooth", (largest,))
     verdict = decided(answers)
     spans, whole = budgets[-1] / budgets[0], max(evidence.paper.budgets) / min(evidence.paper.budgets)
@@ -332,6 +334,90 @@ def _more_gained(evidence: Evidence, what: str, ours: tuple[Scores, Scores], oth
     return evidence.estimate(what, "points", [*ours[0], *other[1]], [*ours[1], *other[0]], difference)
 
 
+def steadier(evidence: Evidence, *, margin: float, span: float, floor: float) -> Finding:
+    """How much less TRQAM's success depends on what its sweep varies than the other method's on what that one's does.
+
+    A sweep's spread is its best mean minus its worst, in the kindest of its windows that span the factor ``span``.
+    """
+    label = [_varied_label(evidence, sweep) for sweep in evidence.sweeps]
+    sides = [[evidence.success(method) for method in sweep.values()] for sweep in evidence.sweeps]
+    windows = [_windows([*sweep], span) for sweep in evidence.sweeps]
+    scores = [task for side in sides for value in side for task in value]
+    best = [max(np.mean([seeds.mean() for seeds in value]) for value in side) for side in sides]
+
+    def split(means: np.ndarray) -> list[np.ndarray]:
+        """Each side's (..., values, tasks) of (..., strata)."""
+        at = len(sides[0]) * len(evidence.tasks)
+        return [part.reshape(*part.shape[:-1], -1, len(evidence.tasks)) for part in np.split(means, [at], axis=-1)]
+
+    def spreads(means: np.ndarray) -> list[np.ndarray]:
+        return [_spread(part, part, own) for part, own in zip(split(means), windows, strict=True)]
+
+    if lacking := [name for name, own in zip(label, windows, strict=True) if not own]:
+        raise NoResult(f"The sweep of {enumerated(lacking)} spans less than a factor of {span:g}")
+    ours = evidence.estimate(f"{label[0]}'s spread", "points", scores, statistic=lambda m: spreads(m)[0])
+    other = evidence.estimate(f"{label[1]}'s spread", "points", scores, statistic=lambda m: spreads(m)[1])
+    less = evidence.estimate(
+        "difference of the spreads", "points", scores, statistic=lambda m: np.subtract(*spreads(m)[::-1])
+    )
+    if less.n < evidence.narrow_below:  # a spread rises and falls in its parts, so that its range is found by itself
+        low, high = (split(np.array([end(seeds) for seeds in scores])) for end in (np.min, np.max))
+        least = [float(_spread(a, b, own)) for a, b, own in zip(low, high, windows, strict=True)]
+        most = [float(_spread(b, a, own)) for a, b, own in zip(low, high, windows, strict=True)]
+        ours, other, less = (
+            replace(estimate, least=min(estimate.low, first), most=max(estimate.high, last))
+            for estimate, first, last in zip(
+                (ours, other, less), (*least, least[1] - most[0]), (*most, most[1] - least[0]), strict=True
+            )
+        )
+    measured = (ours, other, less)
+    if poor := [name for name, success in zip(label, best, strict=True) if success < floor]:
+        return Finding(INCONCLUSIVE, f"{enumerated(poor)} nowhere reaches {floor:g} % success", measured)
+    answer = above(less, margin)
+    words = {True: "depends less", False: "does not depend less", None: "may or may not depend less"}
+    reason = f"{label[0]}'s success {words[answer]} on its setting than {label[1]}'s, by more than {margin:g} points"
+    return Finding(decided([answer]), reason, measured)
+
+
+def _varied_label(evidence: Evidence, sweep: dict[float, str]) -> str:
+    """The method that a sweep varies, as printed."""
+    sweeps = evidence.config.sweeps
+    return evidence.label(next(sweeps[name].method for name in sweep.values() if name in sweeps))
+
+
+def _windows(values: Sequence[float], span: float) -> list[slice]:
+    """The shortest runs of ``values``, which rise, that span the factor ``span``."""
+    ends = [next((j for j, b in enumerate(values) if b >= a * span * (1 - 1e-9)), None) for a in values]
+    return [slice(first, last + 1) for first, last in enumerate(ends) if last is not None]
+
+
+def _spread(high: np.ndarray, low: np.ndarray, windows: Sequence[slice]) -> np.ndarray:
+    """Of (..., values, tasks): the greatest of ``high`` minus the least of ``low``, at least 0, in the window where it
+    is smallest, as a mean over tasks (...)."""
+    each = [high[..., w, :].max(axis=-2) - low[..., w, :].min(axis=-2) for w in windows]
+    return np.maximum(np.min(each, axis=0), 0).mean(axis=-1)
+
+
+def follows(evidence: Evidence, *, margin: float, span: float, floor: float) -> Finding:
+    """`steadier`, and how many times TRQAM's multiplier grows over its sweep, which is printed and not judged."""
+    finding, sweep = steadier(evidence, margin=margin, span=span, floor=floor), evidence.sweeps[0]
+    ends = [
+        evidence.late(method, task, "multiplier").mean(axis=1).to_numpy(float)
+        for method in (sweep[max(sweep)], sweep[min(sweep)])
+        for task in evidence.tasks
+    ]
+    if not all(map(len, ends)):
+        return finding
+    half, grown = (
+        len(evidence.tasks),
+        f"{evidence.label(evidence.methods[0])}'s multiplier at {max(sweep):g} over that at {min(sweep):g}",
+    )
+    ratio = evidence.estimate(
+        grown, "times", ends[:half], ends[half:], lambda m: (m[..., :half] / m[..., half:]).mean(axis=-1)
+    )
+    return replace(finding, measured=(*finding.measured, ratio))
+
+
 def _mean(means: np.ndarray) -> np.ndarray:
     return means.mean(axis=-1)
 
@@ -341,4 +427,7 @@ def _on(evidence: Evidence, task: str) -> str:
     return f" on {task_label(evidence.config, task)}" if len(evidence.tasks) > 1 else ""
 
 
-RULES = {rule.__name__: rule for rule in (lead, best_or_tied, collapse, within_budget, smooth, pretraining)}
+RULES = {
+    rule.__name__: rule
+    for rule in (lead, best_or_tied, collapse, within_budget, smooth, pretraining, steadier, follows)
+}

@@ -35,7 +35,8 @@ NAMES = {  # of thresholds, as readers meet them
     "settled": "change of a multiplier that has settled",
     "jump": "difference between neighbouring budgets",
     "fitted": "least sweep to which a line is fitted",
-    "margin": "gain that counts as none",
+    "margin": "difference that counts as none",
+    "span": "factor that a sweep spans",
 }
 
 
@@ -61,7 +62,9 @@ class Needs(Strict):
     methods: list[Name]
     stages: Annotated[list[Literal["offline", "online"]], msgspec.Meta(min_length=1)]
     seeds: Count
-    budgets: int = 0
+    sweeps: dict[Literal["budgets", "inverse_temperatures", "reward_scales"], Count] = msgspec.field(
+        default_factory=dict
+    )
 
 
 class Claim(Strict):

@@ -37,14 +37,14 @@ def means(axes: Axes, rows: pd.DataFrame, colours: dict[Any, str], marker: str, 
 def _swept(collected: Collected) -> Runs:
     """TRQAM at each budget."""
     config, scale = collected.config, collected.config.scale
-    sweep = [*config.budget_sweep.values()]
+    sweep = [*config.swept("budgets", "trqam").values()]
     return Runs(collected, sweep, expanded(scale.ablation_tasks), scale.ablation_stages)
 
 
 def _sweep(runs: Runs) -> Figure:
     """A row a task: success over training, then final success and realised path KL against the budget."""
     metrics, config = runs.collected.metrics, runs.config
-    places, sweep = panels.groups(config, runs.tasks), config.budget_sweep
+    places, sweep = panels.groups(config, runs.tasks), config.swept("budgets", "trqam")
     budgets = {method: budget for budget, method in sweep.items()}
     colours = {budget: config.methods[method].colour for budget, method in sweep.items()}
     few = len(sweep) < 5  # then a logarithmic axis can name its budgets one by one

@@ -33,6 +33,7 @@ SHARED = {  # in the table's order
     "critics": "critics in the ensemble",
     "hidden_width": "hidden width, in place of the domain's",
     "hidden_layers": "hidden layers, in place of the domain's",
+    "discount": "discount, in place of the domain's",
     "eval_interval": "evaluation interval (steps)",
     "ablation_eval_interval": "evaluation interval of ablations (steps)",
     "eval_episodes": "episodes an evaluation, task and seed",
@@ -132,15 +133,16 @@ def baselines(collected: Collected) -> Grid:
 
 
 def ablations(collected: Collected) -> Grid:
-    """The ablations by what they change, the stages they go through, and the budget sweep in one row."""
+    """The ablations by what they change, the stages they go through, and each sweep in one row."""
     config = collected.config
     rows = [
         (config.methods[name].label, _changed(config, name), _stages(config, name)) for name in config.scale.ablations
     ]
-    if config.budget_sweep:
-        budgets = enumerated([shown(budget) for budget in config.budget_sweep])
-        stages = _stages(config, next(iter(config.budget_sweep.values())))
-        rows.append(("Budget sweep", f"as {config.methods['trqam'].label}, with a KL budget of {budgets}", stages))
+    for (key, method), names in groupby(config.sweeps, lambda name: config.sweeps[name][:2]):
+        swept = [*names]
+        values = enumerated([f"{config.sweeps[name].value:g}" for name in swept])
+        what = f"as {config.methods[method].label}, with {words(key)} {values}"
+        rows.append((config.methods[swept[0]].group, what, _stages(config, swept[0])))
     caption = f"Ablations and what they change, from {config.scale.methods_file} and {config.path}."
     return Grid(caption, f"l{WIDE}l", ("ablation", "what it changes", "stages"), tuple(rows))
 
