@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from trqam.config.load import domain_of, load, tasks_of
+from trqam.config.load import SWEPT, domain_of, load, tasks_of
 from trqam.config.reading import seal
 from trqam.maths.streams import stream
 from trqam.report.claims import statements
@@ -32,6 +32,8 @@ NOISE = 10.7  # points: std over seeds on a task, median of the QAM authors' cur
 BY_EPISODES = 1 / 3  # the part of its square that 50 episodes explain
 ORDER = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE)
 NO_METRICS = pd.DataFrame(columns=["method", "task", "seed", "stage", "step", "status"])
+
+SWEPT_OVERNIGHT = {key: getattr(load("config/overnight.yaml").scale, key) for key in SWEPT}
 
 Parts = tuple[pd.DataFrame, pd.DataFrame]  # final success and metrics, as `Evidence` has them
 Draw = Callable[[np.random.Generator, int], Parts]
@@ -65,10 +67,14 @@ def _scene(name: str) -> dict:
     """What the evidence of the claim ``name`` is, whatever was drawn."""
     config, stated, reported = paper()
     needs = stated.claims[name].needs
-    sweep = [config.budget_sweep[budget] for budget in sorted(config.budget_sweep)] if needs.budgets else []
+    if not {*needs.sweeps} <= {"budgets"}:  # the paper's scale has no sweep but that of budgets
+        config = load("config/paper.yaml", SWEPT_OVERNIGHT)
+    sweeps = tuple(config.swept(key, method) for key in needs.sweeps for method in SWEPT[key][1])
+    swept = dict.fromkeys(method for sweep in sweeps for method in sweep.values())
     tasks = needs.tasks if isinstance(needs.tasks, list) else config.tasks
     return {
-        "config": config, "tasks": tuple(tasks), "methods": (*needs.methods, *sweep), "stage": needs.stages[-1],
+        "config": config, "tasks": tuple(tasks), "methods": (*needs.methods, *swept), "sweeps": sweeps,
+        "stage": needs.stages[-1],
         "published": statements.published(name, stated, reported, config), "paper": statements.paper_scale(stated),
         "level": stated.interval.level, "resamples": RESAMPLES,
         "narrow_below": int(stated.interval.narrow_below.value),
@@ -172,7 +178,7 @@ def domains() -> Iterator[Truth]:
 def sweeps() -> Iterator[Truth]:
     """Sensitivity to the budget; a cliff is in one of two tasks."""
     scene = _scene("smooth")
-    budgets = np.array(sorted(scene["config"].budget_sweep))
+    budgets = np.array([*scene["sweeps"][0]])
     share = np.linspace(0, 1, len(budgets))
     log = np.log(budgets / budgets[0]) / np.log(budgets[-1] / budgets[0])
     steady, flat = 90 - 53 * share, np.full(len(budgets), 60.0)
@@ -193,6 +199,28 @@ def sweeps() -> Iterator[Truth]:
     for words, holds, *levels in shapes:
         by_method = {m: [usual(level[k]) for level in levels] for k, m in enumerate(scene["methods"])}
         yield Truth("smooth", words, holds, success(by_method, scene["tasks"]))
+
+
+def dependence() -> Iterator[Truth]:
+    """How success depends on TRQAM's budget and on QAM's temperature, and how both depend on the scale of rewards."""
+    for claim in ("temperature", "rewards"):
+        scene = _scene(claim)
+        ours, theirs = (np.linspace(-1, 1, len(sweep)) for sweep in scene["sweeps"])
+        for words, holds, own, others in (
+            ("TRQAM 60 everywhere, QAM 60 at best and 10 at the ends", True, 60 + 0 * ours, 60 - 50 * abs(theirs)),
+            ("TRQAM 60 to 40, QAM 60 to 10", True, 60 - 20 * abs(ours), 60 - 50 * abs(theirs)),
+            ("both 60 everywhere", False, 60 + 0 * ours, 60 + 0 * theirs),
+            ("both 60 to 10", False, 60 - 50 * abs(ours), 60 - 50 * abs(theirs)),
+            ("TRQAM 60 to 10, QAM 60 everywhere", False, 60 - 50 * abs(ours), 60 + 0 * theirs),
+        ):
+            levels = zip(scene["sweeps"], (own, others), strict=True)
+            means = {m: float(mean) for sweep, at in levels for m, mean in zip(sweep.values(), at, strict=True)}
+            yield Truth(
+                claim,
+                words,
+                holds,
+                success({m: [usual(v)] * len(scene["tasks"]) for m, v in means.items()}, scene["tasks"]),
+            )
 
 
 def gains() -> Iterator[Truth]:
@@ -285,7 +313,7 @@ def budgets() -> Iterator[Truth]:
 @cache
 def truths() -> tuple[Truth, ...]:
     """All of them, claim by claim."""
-    return tuple(t for made in (leads, domains, collapses, budgets, sweeps, gains) for t in made())
+    return tuple(t for made in (leads, domains, collapses, budgets, sweeps, gains, dependence) for t in made())
 
 
 def table(draws: int) -> Iterator[str]:

@@ -1,5 +1,8 @@
 """Agents as a whole, beyond what the reference numbers exercise."""
 
+from copy import copy
+
+import msgspec
 import pytest
 import torch
 
@@ -52,6 +55,17 @@ def test_trqam_with_multiplier_one_is_qam_at_temperature_one():
     for (name, ours), (_, theirs) in zip(state.named(), reference.named(), strict=True):
         if not name.startswith("dual/"):
             assert torch.equal(ours, theirs), name
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "behaviour_cloning"])
+def test_the_scale_of_rewards_multiplies_every_reward(name):
+    agent, replicas = make_learner(name, [0])
+    scaled = copy(agent)
+    scaled.run = msgspec.structs.replace(agent.run, reward_scale=10.0)
+    state, batch, noise = assemble(replicas), make_batch([0]), draw_noise(agent, [0], "noise", 0)
+    ten = {**batch, "rewards": 10 * batch["rewards"]}
+    assert torch.equal(scaled.td_target(state, batch, noise), agent.td_target(state, ten, noise))
+    assert not torch.equal(scaled.td_target(state, batch, noise), agent.td_target(state, batch, noise))
 
 
 @pytest.mark.parametrize("name", METHODS)

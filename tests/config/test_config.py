@@ -18,7 +18,7 @@ from trqam.config import load
 from trqam.config.errors import UserError
 from trqam.config.reading import parse_yaml
 
-SCALES = ["config/config.yaml", "config/paper.yaml", "config/cell.yaml", "tests/tiny.yaml"]
+SCALES = ["config/config.yaml", "config/overnight.yaml", "config/paper.yaml", "config/cell.yaml", "tests/tiny.yaml"]
 TASK = "pointmaze-medium-navigate-singletask-task2-v0"
 
 
@@ -86,6 +86,32 @@ def test_conda_users_get_the_same_pins():
     pinned = [line for line in Path("requirements.txt").read_text().splitlines() if not line.startswith("#")]
     assert conda == pinned
     assert all(re.fullmatch(r"[A-Za-z0-9-]+==[0-9.]+", line) for line in pinned)
+
+
+def test_sweeps_vary_one_thing_and_hold_the_methods_own_setting():
+    lists = {"budgets": [4.0], "inverse_temperatures": [0.3, 30.0], "reward_scales": [10.0]}
+    loaded = load.load("tests/tiny.yaml", {**lists, "ablation_tasks": [TASK]})
+    assert [*loaded.sweeps] == [
+        "trqam_budget_4", "qam_temperature_0.3", "qam_temperature_30", "trqam_rewards_10", "qam_rewards_10"
+    ]  # fmt: skip
+    for name, (key, method, value) in loaded.sweeps.items():
+        varied = {"budgets": "kl_budget", "inverse_temperatures": "inverse_temperature"}.get(key)
+        own, like = loaded.run(TASK, name), loaded.run(TASK, method)
+        assert own.reward_scale == (1.0 if varied else value)
+        assert own.parameters == ({**like.parameters, varied: value} if varied else like.parameters)
+        assert ("reward_scale" in own.resolved("offline")) == (key == "reward_scales")
+        assert own.resolved("pretrain") == like.resolved("pretrain")
+    assert loaded.swept("budgets", "trqam") == {0.3: "trqam", 4.0: "trqam_budget_4"}
+    assert loaded.swept("reward_scales", "qam") == {1.0: "qam", 10.0: "qam_rewards_10"}
+    assert load.load("tests/tiny.yaml").swept("budgets", "trqam") == {}
+    with pytest.raises(UserError, match=r"budgets: '4' is listed twice; remove one"):
+        load.load("tests/tiny.yaml", {"budgets": [4.0, 4.0]})
+
+
+def test_a_scale_may_set_one_discount():
+    domain = load.load("tests/tiny.yaml").run(TASK, "trqam").discount
+    assert domain == 0.99
+    assert load.load("tests/tiny.yaml", {"discount": 0.9}).run(TASK, "trqam").discount == 0.9
 
 
 def test_the_online_stage_may_have_another_budget(tmp_path):
@@ -189,6 +215,9 @@ GIVEN = {
     "baseline_tasks": ["[]", f"[{TASK}]"],
     "ablations": ["[]", "[constant_lambda]"],
     "budgets": ["[]", "[0.5, 1]", "[1e-05]", "[1e-5, .5]"],
+    "inverse_temperatures": ["[]", "[0.03, 30]"],
+    "reward_scales": ["[]", "[0.1, 10]"],
+    "discount": ["null", "0.97"],
     "ablation_tasks": ["[]", f"[{TASK}]"],
     "ablation_stages": ["[]", "[offline, online]"],
     "ablation_eval_interval": ["5", "1e1"],
