@@ -310,6 +310,9 @@ def test_a_run_that_has_begun_otherwise_is_said_before_anything_trains(finished,
     changed_rate = load_with(tiny_data, learning_rate=0.002, methods=["trqam"])
     assert "learning_rate: trained with 0.001" in verdict.refusal(changed_rate)
     assert verdict.refusal(finished) is None
+    line = verdict.refusal(load_with(tiny_data, data_seed=1))  # cleaning leaves the data, which are in the way
+    assert "data_seed: trained with 0" in line
+    assert line.endswith("such as scale=mine data_dir=data/mine")
     monkeypatch.setattr(verdict, "code_digest", lambda agent: "0123" if agent == "trqam" else "x")
     assert "what is left to train would have 0123" in verdict.refusal(finished)
 

@@ -30,6 +30,7 @@ from trqam.experiment.folder import Cell, cell_of, pretraining_cell  # noqa: F40
 from trqam.experiment.provenance import environment, provenance
 
 RESTORE = "restore it, or `trqam clean` the run to train it anew"
+OF_DATA = ("data_seed", "data_source", "transitions")  # other ones have no place in the same data_dir
 BELONGS = "put back what belongs here, or `trqam clean` this run to train it anew"
 
 Block = Annotated[list[Natural], msgspec.Meta(min_length=1)]
@@ -247,8 +248,11 @@ def check_same(record: dict[str, Any], run: Run, stage: str, where: Path, clean:
     for key, old, new in changes(record, run, stage):
         single = run.domain if stage == "pretrain" else f"{run.task} {run.method} --seed {record['seed']}"
         clean = clean or f"`python -m trqam clean {single}`"
+        fix = f"run {clean} to train anew"
+        if key in OF_DATA:
+            fix = "give other data a scale and data_dir of their own, such as scale=mine data_dir=data/mine"
         message = f"{where}: {key}: trained with {old!r}, the configuration now says {new!r}"
-        raise UserError(f"{message}; restore it, or run {clean} to train anew")
+        raise UserError(f"{message}; restore it, or {fix}")
 
 
 def check_place(record: dict[str, Any], cell: Cell, stage: str, where: Path, fix: str = BELONGS) -> None:
