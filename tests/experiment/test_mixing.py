@@ -17,6 +17,7 @@ from trqam.experiment.run import cell_of, pretraining_cell
 from trqam.report import figures, html
 from trqam.report.collect import collect
 from trqam.report.collected import Collected
+from trqam.report.facts import facts
 from trqam.report.latex import escape
 from trqam.report.tables import make
 from trqam.training import trainer
@@ -186,15 +187,19 @@ def test_every_table_of_results_marks_the_cell():
     for name in ("success", "aggregates", "improvement", "claims"):
         assert "¶" not in repr(make(name, plain))
         table = repr(make(name, mixed))
-        assert f"TRQAM on pointmaze-medium task 2 ({reason})" in table
+        assert "¶ mixed runs, listed" in table
         assert table.count("¶") > 1 or name == "claims"
+    told = facts(mixed)
+    assert f"data and configuration: TRQAM on pointmaze-medium task 2 ({reason})." in told["completeness"]
+    assert "the configuration that trained" in facts(plain)["settings"]
+    assert "today's configuration" in told["settings"]
     rows = {row.label: row for _, block in make("success", mixed).blocks for row in block}
     column = make("success", mixed).methods.index("TRQAM")
     assert "¶" in rows["pointmaze-medium task 2"].entries[column].marks
     assert "¶" not in rows["pointmaze-medium task 1"].entries[column].marks
     for name, caption in figures.captions(mixed).items():
         assert caption.startswith(figures.captions(plain)[name])
-        assert "¶ mixed: not all made by the same code, versions, data and configuration: TRQAM on" in caption
+        assert "¶ mixed runs, listed" in caption
     labels = html.run_list(mixed)["runs"]["columns"]["methodLabel"]["values"]
     assert {"TRQAM", "TRQAM¶", "QAM"} <= {*labels}
     assert escape("¶") == "\\textparagraph{}"

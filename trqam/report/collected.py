@@ -165,7 +165,12 @@ def mixed_mark(collected: Collected, tasks: list[str], method: str) -> str:
 
 
 def mixed_note(collected: Collected) -> str:
-    """What the mark means, and where; empty if nothing is mixed."""
+    """What the mark means, as captions say it; empty if nothing is mixed."""
+    return f" {MARK} mixed runs, listed where the runs are counted." if collected.mixed else ""
+
+
+def mixed_list(collected: Collected) -> str:
+    """What is mixed and why; empty if nothing is."""
     config, parts = collected.config, []
     for (task, method), reason in collected.mixed.items():
         parts.append(f"{method_label(config, method)} on {task_label(config, task)} ({reason})")

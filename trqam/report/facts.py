@@ -9,7 +9,7 @@ from trqam.config.wording import count, enumerated, shown, tasks_label, thousand
 from trqam.report import figures, latex, protocol
 from trqam.report.assumptions import assumptions
 from trqam.report.claims import judge, statements
-from trqam.report.collected import Collected
+from trqam.report.collected import Collected, mixed_list
 from trqam.report.measures import STAGES, Success, final_cell, final_step, shared_tasks
 from trqam.report.selection import FIGURES, compared, lists_single_tasks, tasks_run
 from trqam.report.statistics import round_half_up
@@ -46,7 +46,8 @@ def facts(collected: Collected) -> dict[str, str]:
         "data": _data(config, datasets),
         "versions": _versions(collected),
         "provenance": _provenance(collected.runs),
-        "completeness": _completeness(config, metrics),
+        "completeness": _completeness(config, metrics) + mixed_list(collected),
+        "settings": _settings(collected),
         "summary": " ".join(verdicts(metrics, config, stage)[0] for stage in STAGES),
         "verdictOffline": " ".join(verdicts(metrics, config, "offline")),
         "verdictOnline": " ".join(verdicts(metrics, config, "online")),
@@ -223,6 +224,13 @@ def _provenance(runs: pd.DataFrame) -> str:
         f"{count(len(runs), 'recorded run')} (a run is one stage of one seed), together {time} of wall time summed "
         f"over runs; processor: {processors}; source: git commit {commits}."
     )
+
+
+def _settings(collected: Collected) -> str:
+    """What the tables of settings are of."""
+    if collected.mixed:
+        return "Printed from today's configuration; the mixed runs may have trained with other values."
+    return "Printed from the configuration that trained."
 
 
 def _completeness(config: Config, metrics: pd.DataFrame) -> str:

@@ -1,6 +1,6 @@
 """The settings that trained, as tables: what all runs share, each domain, the trust region, baselines and ablations.
 
-They print the very configuration that trained; an assumed value carries an asterisk.
+They print the configuration that trained, where runs are mixed today's; an assumed value carries an asterisk.
 """
 
 from itertools import groupby
