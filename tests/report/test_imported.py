@@ -86,7 +86,7 @@ def test_a_method_of_another_grid_is_left_out_by_name(imported):
     assert set(table.method) == {"qam", "trqam", "sqam"}
     assert list(record["left_out"]) == ["RLPD", "MEAN", "FQL", "DSRL"]
     lines = [line for line in described(record) if line.startswith("left out: ")]
-    assert lines[0].startswith("left out: 'RLPD': 10 rows (evaluations), where the format has 30 or 31; give the step")
+    assert lines[0].startswith("left out: 'RLPD': 10 rows (evaluations), where the format has 30 or 31; put curves")
     assert "shape (30,)" in lines[1]
     assert "2 seeds where the method has 3" in lines[2]
     assert record["grids"] == {"30": [50_000, 1_500_000], "31": [0, 1_500_000]}
@@ -135,9 +135,10 @@ TASKS = tasks_of(CUBE)
 )
 def test_two_units_in_a_file_are_refused(imported, curves):
     with pytest.raises(
-        UserError, match=r"is in per cent, up to 80, and .* seems to be a fraction, up to 0.8; give one"
+        UserError, match=r"is in per cent, up to 80, and .* seems to be a fraction, up to 0.8; multiply that one by 100"
     ):
         imported(curves)
+    imported({key: 100 * values if values is FRACTIONS else values for key, values in curves.items()})
 
 
 def test_a_weak_method_in_per_cent_is_one(imported):

@@ -160,8 +160,11 @@ def _fitting(
     if every < 1 or (first or 0) < 0:
         raise UserError("--every must be positive and --steps-from not negative; count in steps, such as 50000")
     begins, where = {30: every, 31: 0}, "where the format has 30 or 31"
+    counts = Counter(len(values) for values in arrays.values() if values.ndim == 2)
+    fix = "give the step of the first evaluation as --steps-from, and --every"
+    if len(counts) > 1:
+        fix = "put curves of each number of rows into a file of their own, to be read with --steps-from and --every"
     if first is not None:
-        counts = Counter(len(values) for values in arrays.values() if values.ndim == 2)
         begins = {rows: first for rows in sorted(counts, key=lambda rows: (counts[rows], rows))[-1:]}
         where = f"where most arrays have {' or '.join(map(str, begins))}"
     seeds: dict[str, int] = {}
@@ -171,7 +174,6 @@ def _fitting(
         if values.ndim != 2 or not values.size:
             problem = f"{named(key)}: shape {values.shape}; give an array of (evaluations, seeds)"
         elif len(values) not in begins:
-            fix = "give the step of the first evaluation as --steps-from, and --every"
             problem = f"{len(values)} rows (evaluations), {where}; {fix}"
         elif seeds.setdefault(method, values.shape[1]) != values.shape[1]:
             problem = f"{named(key)}: {values.shape[1]} seeds where the method has {seeds[method]}; give the same"
@@ -239,7 +241,8 @@ def _unit(arrays: pd.DataFrame, path: str | Path) -> str:
         if parts.empty or small.mean < 0.1 * parts["mean"].mean():
             one = f"{arrays.high.idxmax()} is in per cent, up to {arrays.high.max():g}"
             other = f"{small.Index} seems to be a fraction, up to {small.high:g}"
-            raise UserError(f"{path}: {one}, and {other}; give one unit in a file, or say with --unit which it is")
+            fix = "multiply that one by 100, or say --unit per-cent if it is in per cent too"
+            raise UserError(f"{path}: {one}, and {other}; {fix}")
     return PER_CENT
 
 
