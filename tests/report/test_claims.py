@@ -850,7 +850,7 @@ def test_json_and_table_say_the_same(tmp_path):
     made = tables.make("claims", collected)
     assert [row.verdict for row in made.rows] == [verdict.verdict for verdict in verdicts]
     assert made.rows[0].printed == "68\u00a0% against 46\u00a0% (DSRL), a lead of 22 points"
-    assert made.rows[0].measured == ("--",)
+    assert made.rows[0].measured == ()
     rule = dict(made.rules)["Realised KL"]
     own = "greatest distance below the budget: 20 %; greatest distance above the budget: 50 %; change of a multiplier"
     assert f"Of our choosing: {own} that has settled: 5 %." in rule

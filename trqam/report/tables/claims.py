@@ -7,7 +7,6 @@ from trqam.report.claims.judge import Verdict
 from trqam.report.claims.statements import Interval
 from trqam.report.collected import Collected, mixed_note
 from trqam.report.selection import data_note
-from trqam.report.tables import MISSING
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ def rule(verdict: Verdict) -> str:
 
 def _row(verdict: Verdict) -> ShownClaim:
     measured = tuple(_unbroken(f"{estimate.what}: {estimate.text}") for estimate in verdict.measured)
-    title, claim, printed = map(_unbroken, (verdict.title, verdict.claim, verdict.printed or MISSING))
-    return ShownClaim(title, claim, printed, measured or (MISSING,), verdict.verdict, _unbroken(verdict.reason))
+    title, claim, printed = map(_unbroken, (verdict.title, verdict.claim, verdict.printed))
+    return ShownClaim(title, claim, printed, measured, verdict.verdict, _unbroken(verdict.reason))
 
 
 def _unbroken(text: str) -> str:
