@@ -52,11 +52,11 @@ class Progress:
 
     def advance(self) -> None:
         """One step further."""
-        self._bar.update()
         self._step += 1
         now = time.monotonic()
         if not self._first:
             self._first, self._began, self._noted = self._step, now, now
+            self._bar.unpause()  # so that its clock begins here, too
         elif now - self._noted > EVERY:
             self._noted = now
             pace = (now - self._began) / ((self._step - self._first) * len(self._directories))
@@ -64,6 +64,7 @@ class Progress:
                 with suppress(UserError):  # where the disk takes it: nothing depends on it
                     note = {"step": self._step, "pace": pace, "moment": time.time()}
                     write_json(directory / "progress.json", note)
+        self._bar.update()
 
     def report(self, records: list[dict[str, Any]], episodes_per_second: float | None = None) -> None:
         """Shows the newest row of every seed: means over the seeds that are training, and how fast they evaluated."""

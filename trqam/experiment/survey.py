@@ -148,7 +148,8 @@ def _unfinished(folder: RunFolder, waiting: Standing, holder: Holder | None) -> 
     if record := newest.record:
         timed = record.timing[-1] if record.timing else None  # of the last interval, which may end before `step`
         if timed and timed.step:
-            values["pace"] = timed.seconds / (timed.step * len(record.block))
+            start = 0.0 if record.timing[0].step else record.timing[0].seconds  # the untrained policy's evaluation
+            values["pace"] = (timed.seconds - start) / (timed.step * len(record.block))
         values["success"] = next((row.success for row in reversed(record.rows) if row.success is not None), None)
     if holder is None:
         return replace(waiting, **values)
