@@ -90,7 +90,7 @@ def parser() -> Parser:
     )
     added.add_argument("--episodes", type=whole(1, 10**6), default=10, metavar="N", help="default: %(default)s")
     added.add_argument("--seed", type=whole(0, SEEDS), default=0, help="of the episodes (default: %(default)s)")
-    added.add_argument("--data", **FOLDER, help="of the datasets; default: data/SCALE by the results")
+    added.add_argument("--data", **FOLDER, help="the dataset, or what holds it; default: the scale's data_dir")
     added.add_argument("--video", **FILE, help="film the first episodes as FILE.mp4 or FILE.gif")
     added.add_argument("--filmed", type=whole(1, MANY), default=3, metavar="N", help="how many (default: %(default)s)")
     added.add_argument("--json", action="store_true", help="print JSON, with every episode's outcome")

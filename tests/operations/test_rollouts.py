@@ -237,7 +237,12 @@ def test_a_run_of_other_settings_or_another_version_still_loads(here, run, tiny_
     resave(run, normalise_observations=True)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/tiny").symlink_to(tiny_data)  # beside results/tiny
-    assert saved_policy.load(run).policy.normaliser.mean.tolist() != [0, 0]
+    mean = saved_policy.load(run).policy.normaliser.mean.tolist()
+    assert mean != [0, 0]
+    assert saved_policy.load(run, data=tiny_data / policy.run.domain).policy.normaliser.mean.tolist() == mean
+    (tmp_path / "data/tiny").unlink()
+    options = ["--config", "tests/tiny.yaml", "--set", f"data_dir={tiny_data}", "--episodes", 1]
+    trqam("evaluate", run, *options)
 
 
 def test_a_diverged_run_says_so(here, run):

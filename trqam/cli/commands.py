@@ -201,7 +201,11 @@ def evaluate(arguments: Namespace) -> None:
 
     if flow_steps is None and arguments.task and (arguments.run / "run" / "pretrain").is_dir():
         flow_steps = configured(arguments).scale.flow_steps
-    policy = saved_policy.load(arguments.run, arguments.stage, arguments.task, flow_steps, arguments.data)
+    data = arguments.data
+    if data is None and Path(arguments.config).is_file():
+        scale = configured(arguments).scale
+        data = Path(scale.data_dir) if scale.scale in arguments.run.absolute().parts[-4:-2] else None
+    policy = saved_policy.load(arguments.run, arguments.stage, arguments.task, flow_steps, data)
     episodes = saved_policy.evaluate(policy, arguments.episodes, arguments.seed)
     summary = saved_policy.summary(policy, episodes, arguments.seed)
     print(json.dumps(summary, indent=1) if arguments.json else saved_policy.report(summary))

@@ -125,8 +125,8 @@ def load(
     """The newest checkpoint in a run's ``folder``; a UserError names what is missing, damaged or not a run.
 
     ``stage`` chooses another than the last. ``task`` and ``flow_steps`` (K) are for the cloned policy of a domain,
-    whose training knows neither. ``data`` is the folder that holds the domain's dataset (default: data/{scale}
-    beside the results); it is read only where observations are normalised.
+    whose training knows neither. ``data`` is the domain's dataset, or the folder that holds it (default:
+    data/{scale} beside the results); it is read only where observations are normalised.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -196,9 +196,10 @@ def _normaliser(run: Run, folder: Path, stage: str, data: Path | None) -> Normal
     if data is None:  # results/{scale}/pretrained/{domain} or results/{scale}/{task}/{method}/{seed}
         results = Path(os.path.abspath(folder / ("../.." if stage == "pretrain" else "../../..")))
         data = results.parents[1] / "data" / results.name
-    path = Path(data) / run.domain / "card.json"
+    own, path = Path(data) / "card.json", Path(data) / run.domain / "card.json"
+    path = own if own.is_file() else path
     if not path.is_file():
-        fix = "give the folder that holds it with --data"
+        fix = "give the dataset's folder with --data, or --config and --set of the run's scale"
         raise UserError(f"{path}: no dataset card, and observations are normalised by its mean and std; {fix}")
     card = read(path, run.domain, "give the folder of the dataset with --data, or make it again")
     made = {"seed": run.data_seed, "transitions": run.transitions} if run.data_source == "generated" else {}
