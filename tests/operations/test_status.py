@@ -19,6 +19,7 @@ from trqam.experiment.folder import cell_of, pretraining_cell
 from trqam.experiment.survey import DIVERGED, DONE, RUNNING, WAITING
 from trqam.operations import status as screen
 from trqam.operations.status import status
+from trqam.report.record import asked_for
 
 POINT = "pointmaze-medium-navigate-singletask-task2-v0"
 HOLD = """
@@ -163,6 +164,13 @@ def test_what_to_do_next(tiny):
     for path in [*drawn, paper]:
         path.parent.mkdir(exist_ok=True, parents=True)
         path.touch()
+    made = {"made_from": "", "files": {}}
+    write_json(drawn[0], made | {"asked_for": asked_for(tiny(seeds=1, methods=["trqam"], chosen="other words"))})
+    paper.touch()
+    assert "the paper is to be made" in text(loaded)
+    write_json(drawn[0], made | {"asked_for": asked_for(loaded)})
+    for path in [*drawn[1:], paper]:
+        path.touch()
     assert status(loaded)[-1].startswith(f"next      all is done: read {paper}")
     for path in drawn:  # copied without its time: Snakemake would draw what is older than what it is made from
         os.utime(path, (1e9, 1e9))
@@ -207,7 +215,7 @@ def test_lines_are_as_wide_as_the_screen(make, widths, tmp_path, monkeypatch):
     for width in widths:
         lines = status(loaded, width=width)
         assert max(map(len, lines)) <= width
-        assert len(lines) <= 60
+        assert len(lines) <= 61
         for method in [*loaded.compared[1:], *loaded.scale.ablations]:
             assert len(row(lines, loaded.methods[method].label)) == 6
 
@@ -250,3 +258,4 @@ def test_it_is_read_without_torch(tiny):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("results/tiny (tests/tiny.yaml), ")
+    assert not [line for line in done.stdout.splitlines() if line.startswith(" " * 10)]  # in a pipe a line an item

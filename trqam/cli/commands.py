@@ -152,7 +152,7 @@ def status(arguments: Namespace, config: Config) -> None:
     from trqam.operations.status import status
 
     width = min(max(shutil.get_terminal_size((100, 0)).columns, 80), 120)
-    print("\n".join(status(config, arguments.set, width)))
+    print("\n".join(status(config, arguments.set, width if sys.stdout.isatty() else 10**6)))  # a line an item, for grep
 
 
 def bench(arguments: Namespace, config: Config) -> None:

@@ -1,6 +1,6 @@
 """One screen on how a scale stands: what is done, running, waiting and diverged, how fast, until when, and what next.
 
-`trqam.experiment.survey` reads the files; here they become lines, none wider than asked for.
+`trqam.experiment.survey` reads the files; here they become lines, none wider than asked for but for a word that is.
 """
 
 import os
@@ -21,6 +21,7 @@ from trqam.config.wording import count, task_label, weight, words
 from trqam.experiment.survey import DIVERGED, DONE, RUNNING, WAITING, Standing, survey
 from trqam.experiment.verdict import refusal
 from trqam.operations import cleaning
+from trqam.report.record import made_for
 
 STATES = (DONE, RUNNING, WAITING, DIVERGED)
 SHOWN_JOBS, SHOWN_PROBLEMS = 12, 3
@@ -30,16 +31,18 @@ FAR = 1e11  # seconds since 1970: no calendar goes further
 
 
 def status(config: Config, overrides: Sequence[str] = (), width: int = 100) -> list[str]:
-    """The lines, at most ``width`` (at least 80) wide; ``overrides`` are the command line's KEY=VALUE."""
+    """The lines, between words broken at ``width`` (at least 80); ``overrides`` are the command line's KEY=VALUE."""
     now, runs, refused = time.time(), list(survey(config)), refusal(config)
     paces = Paces(runs)
     counts = Counter(standing.state for standing in runs)
     states = ", ".join([f"{counts[DONE]} of {len(runs)} done", *(f"{counts[s]} {s}" for s in STATES[1:] if counts[s])])
-    lines = [f"{config.results} ({config.path}), {clock(now, now)}: {states}", "", *_table(config, runs), ""]
 
     def wrapped(first: str, text: str, indent: int) -> list[str]:
-        return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * indent, break_on_hyphens=False)
+        wrapper = textwrap.TextWrapper(width, first, " " * indent, break_on_hyphens=False, break_long_words=False)
+        return wrapper.wrap(text)
 
+    lines = wrapped("", f"{config.results} ({config.path}), {clock(now, now)}: {states}", 4)
+    lines += ["", *_table(config, runs), ""]
     if jobs := _jobs(config, runs, paces, now):
         lines += ["running now", *(line for job in jobs for line in wrapped("  ", job, 6)), ""]
     for word, texts in (
@@ -52,7 +55,7 @@ def status(config: Config, overrides: Sequence[str] = (), width: int = 100) -> l
         ("next", [REFUSED if refused else _next(config, runs, overrides)]),
     ):
         lines += [line for text in texts for line in wrapped(f"{word:10}", text, 10)]
-    return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
+    return lines
 
 
 class Paces:
@@ -252,7 +255,7 @@ def _next(config: Config, runs: list[Standing], overrides: Sequence[str]) -> str
     if any(standing.state == WAITING for standing in runs):
         begun = any(standing.step for standing in runs)
         return f"{command}" + (" (what is done stays, what was interrupted goes on)" if begun else "")
-    if not _made_in_order(runs, paper):
+    if not _made_in_order(runs, paper) or not made_for(config, paper.parent):
         return f"{command} (all is trained; the paper is to be made)"
     return f"all is done: read {paper} and {paper.parent / 'report.html'}"
 

@@ -51,6 +51,14 @@ def check(config: Config, folder: Path) -> dict[str, bytes]:
     return contents
 
 
+def made_for(config: Config, folder: Path) -> bool:
+    """Whether what lies in ``folder`` was collected for this very configuration, as far as its record says."""
+    try:
+        return read_record(folder / RECORD, Record, AGAIN)["asked_for"] == asked_for(config)
+    except UserError:
+        return False
+
+
 def asked_for(config: Config) -> str:
     """A fingerprint of what a configuration asks results for: cells, stages, seeds, and all that decides a number; and
     of what it says about itself, which is printed."""
