@@ -271,7 +271,8 @@ def test_an_edited_hyper_parameter_stops_the_paper_and_whatever_rests_on_it(fini
     assert "dual_rate: 0.01" in content
     path.write_text(content.replace("dual_rate: 0.01", "dual_rate: 0.02", 1))
     try:
-        assert "trqam/seed0/offline.json: parameters: trained with" in refusal(finished, "paper", *TINY)
+        two = "trqam/seed0/offline.json: dual_rate: trained with 0.01, the configuration now says 0.02; "
+        assert two in refusal(finished, "paper", *TINY)
         qam = f"results/tiny/{POINT}/qam/seed0/online.csv"  # another cell's
         assert "Nothing to be done" in snakemake(finished, qam, *TINY, "-n")
     finally:

@@ -234,10 +234,16 @@ class Changed(NamedTuple):
 
 
 def changes(record: dict[str, Any], run: Run, stage: str) -> list[Changed]:
-    """Where a recorded configuration differs from ``run``."""
-    old, new = record["configuration"], run.resolved(stage)
+    """Where a recorded configuration differs from ``run``, each of the agent's parameters by itself."""
+    old, new = _flat(record["configuration"]), _flat(run.resolved(stage))
     keys = sorted(old.keys() | new.keys())
     return [Changed(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
+
+
+def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
+    own = configuration.get("parameters")
+    rest = {key: value for key, value in configuration.items() if key != "parameters"}
+    return rest | own if isinstance(own, dict) else configuration
 
 
 def check_same(record: dict[str, Any], run: Run, stage: str, where: Path, clean: str | None = None) -> None:
