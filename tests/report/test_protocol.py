@@ -73,6 +73,13 @@ def test_a_departure_anywhere_is_named_and_the_claim_is_not_run(departing, named
     assert named.partition(" of ")[0].rstrip(".") in protocol.notice(config, RECORD, STATED.paper_scale.beside)
 
 
+def test_another_obstacle_does_not_hide_that_the_scale_is_another():
+    config = scale(baselines=["fql"], eval_episodes=1, batch_size=1, critics=3)
+    reason = judged("headline", config, frame(config, published())).reason
+    assert "did not run through the offline stage. Not the paper's scale: eval episodes 1 instead of 50, " in reason
+    assert reason.endswith(" and other settings.")
+
+
 def test_what_decides_no_result_is_no_departure():
     other = {"eval_environments": 5, "env_workers": 0, "log_interval": 1000, "checkpoint_interval": 50000}
     other |= {"transitions": 7, "data_seed": 3, "device": "cpu", "data_dir": "elsewhere", "seeds_per_job": 1}

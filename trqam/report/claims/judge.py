@@ -14,7 +14,7 @@ import msgspec
 import pandas as pd
 
 from trqam.config.load import SWEPT, domain_of, expanded
-from trqam.config.wording import count, enumerated, first, method_label, task_label, tasks_label, words
+from trqam.config.wording import NAMED, count, enumerated, first, method_label, task_label, tasks_label, words
 from trqam.experiment.files import write_json
 from trqam.maths.streams import stream
 from trqam.report import protocol
@@ -181,6 +181,8 @@ def _outcome(
     """Verdict, reason, what was measured, and whether elsewhere than in the paper."""
     wanted, departures = _wanted(claim, collected), _departures(claim, stated, evidence, collected)
     if obstacle := _obstacle(claim, evidence, wanted, departures):
+        if departures and claim.needs.scope == "paper" and "paper's scale" not in obstacle:
+            obstacle += f". Not the paper's scale: {enumerated(_few(departures))}"
         return NOT_RUN, f"{obstacle}.", (), False
     try:
         finding = RULES[claim.rule](evidence, **{key: threshold.value for key, threshold in claim.thresholds.items()})
@@ -191,7 +193,7 @@ def _outcome(
     shown = _shown(claim, collected)
     if elsewhere := (shown is not None and set(evidence.tasks) - set(shown)) or departures:
         where = [tasks_label(evidence.config, list(evidence.tasks)), *departures]
-        sentences = [f"Not in the paper's setting, {claim.shown_on} (here {enumerated(first(where))})", finding.reason]
+        sentences = [f"Not in the paper's setting, {claim.shown_on} (here {enumerated(_few(where))})", finding.reason]
     elif shown is None:
         sentences.append("Whether these are the paper's tasks is not known")
     if n < claim.needs.seeds:
@@ -210,6 +212,11 @@ def _departures(claim: Claim, stated: Claims, evidence: Evidence, collected: Col
     judged = [cell for cell in judged if cell[0] in evidence.tasks] or judged
     mixed = [f"mixed runs ({collected.mixed[cell]})" for cell in judged if cell in collected.mixed]
     return [*mixed[:1], *protocol.departures(evidence.config, judged, evidence.paper, beside)]
+
+
+def _few(settings: list[str]) -> list[str]:
+    """Some of them, uncounted: the notice counts all of the run's, a claim has part of these."""
+    return settings if len(settings) <= NAMED else [*settings[:NAMED], "other settings"]
 
 
 def _assumed(evidence: Evidence) -> list[str]:
@@ -239,7 +246,7 @@ def _obstacle(claim: Claim, evidence: Evidence, wanted: list[str], departures: l
         return "" if evidence.tasks else "No task ran with all methods of the claim"
     ran = f"{len(evidence.tasks) or 'none'} of its {len(wanted)} tasks ran with all methods"
     enough = evidence.tasks if needs.tasks == "some" else set(wanted) == set(evidence.tasks)
-    parts = [*([] if enough else [ran]), *first(departures, "setting")]
+    parts = [*([] if enough else [ran]), *_few(departures)]
     return f"Not the paper's scale: {enumerated(parts)}" if parts else ""
 
 
