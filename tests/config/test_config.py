@@ -270,6 +270,8 @@ def kinds(loaded):
         ("online_start=20", "--config online_start: no update in"),
         ("tasks=[nowhere]", "--config tasks: unknown domain of 'nowhere-singletask-task1-v0'; "),
         ("sedes=3", "--config sedes=3: not a key of the scale file and its value; "),
+        ("pessimism=0.9", "--config pessimism: a key of domains.yaml, not of the scale file; "),
+        ("dual_rate=0.9", "--config dual_rate: a key of methods.yaml, not of the scale file; "),
         ("data_dir=$HOME/x", "--config data_dir: found '$HOME/x', and variables are not replaced; "),
         ("data_dir=a{b}", "--config data_dir: 'a{b}' has braces, wildcards to Snakemake; "),
     ],

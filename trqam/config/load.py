@@ -347,6 +347,10 @@ def _shade(share: float, light: tuple[int, ...], dark: tuple[int, ...]) -> str:
 def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
     """``key=value`` of the command line: text as it stands where the key wants text, and else read as YAML."""
     key, separator, value = text.partition("=")
+    for table, blocks in (("domains", [Domain]), ("methods", OF_AGENT.values())):
+        if key not in Scale.__struct_fields__ and any(key in block.__struct_fields__ for block in blocks):
+            fix = f"change it in a copy of {table}.yaml, and give {table}_file=COPY"
+            raise UserError(f"{option} {key}: a key of {table}.yaml, not of the scale file; {fix}")
     if not separator or key not in Scale.__struct_fields__:
         raise UserError(f"{option} {shown(text)}: not a key of the scale file and its value; write such as seeds=5")
     plain = key in schema.TEXTS and not value.startswith(("'", '"'))  # a name such as 2024, a path with a `#`
