@@ -22,7 +22,7 @@ from trqam.config.errors import UserError
 from trqam.config.parameters import OF_AGENT
 from trqam.config.reading import parse_yaml, read_yaml, shown
 from trqam.config.schema import Domain, Method, Name, Run, Scale
-from trqam.config.strict import Strict, at_home, check_key, convert
+from trqam.config.strict import Strict, at_home, check_key, convert, instead
 
 T = TypeVar("T")
 DEFAULT = "config/config.yaml"
@@ -134,9 +134,11 @@ class Config(msgspec.Struct, frozen=True):
     def run(self, task: str, method: str) -> Run:
         """The merged configuration of one cell: scale, then domain, then method and its override for the domain."""
         if task not in self.tasks:
-            raise UserError(f"{self.where('tasks')}: {task!r} is not one of this scale's tasks; add it there")
+            fix = instead(task, self.tasks, "add it there", domain_of(task) in self.domains)
+            raise UserError(f"{self.where('tasks')}: {task!r} is not one of this scale's tasks; {fix}")
         if method not in [*self.compared, *self.ablated]:
-            raise UserError(f"{self.where('methods')}: {method!r} is not one of this scale's methods; add it there")
+            fix = instead(method, [*self.compared, *self.ablated], "add it there", method in self.methods)
+            raise UserError(f"{self.where('methods')}: {method!r} is not one of this scale's methods; {fix}")
         if (task, method) not in self.cells:
             key = "ablation_tasks" if method in self.ablated else "baseline_tasks"
             raise UserError(f"{self.where(key)}: {task!r} is not listed, so {method} does not run there; add it")
@@ -145,7 +147,8 @@ class Config(msgspec.Struct, frozen=True):
     def pretraining(self, domain: str) -> Run:
         """The configuration of the behaviour cloning of one domain; its task is any of the domain's."""
         if domain not in self.task_domains:
-            raise UserError(f"{self.where('tasks')}: no task of {domain!r} is listed; add one there")
+            fix = instead(domain, self.task_domains, "add one there", domain in self.domains)
+            raise UserError(f"{self.where('tasks')}: no task of {domain!r} is listed; {fix}")
         task = next(task for task in self.tasks if domain_of(task) == domain)
         return self._merge(task, domain, "behaviour_cloning")
 
@@ -287,6 +290,7 @@ def _check_tasks(config: Config) -> None:
         domain = domain_of(task)
         if domain not in config.domains:
             fix = f"add a block {domain} to {config.scale.domains_file}, or use one of {', '.join(config.domains)}"
+            fix = instead(domain, config.domains, fix)
             raise UserError(f"{config.where('tasks')}: unknown domain of {task!r}; {fix}")
         if task not in tasks_of(domain):
             fix = f"write {domain}-singletask-task1-v0 .. task5-v0"
@@ -307,6 +311,7 @@ def _check_methods(config: Config) -> None:
     for name in ("behaviour_cloning", *config.compared, *config.ablated):
         if name not in config.methods:
             fix = f"add it, or use one of {', '.join(config.methods)}"
+            fix = instead(name, config.methods, fix)
             raise UserError(f"{config.where('methods')}: {name!r} has no block in {table}; {fix}")
     _check_once(config, "methods", [*config.compared, *config.ablated])
 

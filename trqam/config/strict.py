@@ -96,7 +96,9 @@ def _of_struct(values: dict, kind: inspect.StructType, key: str) -> str | None:
     fields = kind.cls.__struct_fields__
     unknown = [name for name in values if name not in fields] if kind.forbid_unknown_fields else []
     if unknown:
-        return f"{_joined(key, unknown[0])}: unknown key; {_instead(unknown[0], fields)}"
+        known = ", ".join(fields)
+        otherwise = f"known keys: {known}" if 0 < len(known) < 200 else "leave it out"
+        return f"{_joined(key, unknown[0])}: unknown key; {instead(unknown[0], fields, otherwise)}"
     if missing := [field.name for field in kind.fields if field.required and field.name not in values]:
         explained = " (config/config.yaml explains each key)" if kind.cls.__name__ == "Scale" else ""
         return f"{_joined(key, missing[0])}: missing; add it{explained}"
@@ -104,12 +106,10 @@ def _of_struct(values: dict, kind: inspect.StructType, key: str) -> str | None:
     return _first((values[name], hints[name], _joined(key, name)) for name in fields if name in values)
 
 
-def _instead(unknown: Any, fields: tuple[str, ...]) -> str:
-    """What may have been meant."""
-    if close := get_close_matches(str(unknown), fields, 1, 0.75):
-        return f"did you mean {close[0]}?"
-    known = ", ".join(fields)
-    return f"known keys: {known}" if 0 < len(known) < 200 else "leave it out"
+def instead(unknown: Any, known: Iterable[str], otherwise: str, spelt: bool = False) -> str:
+    """What may have been meant, or ``otherwise``, as where it is ``spelt`` right."""
+    close = [] if spelt else get_close_matches(str(unknown), list(known), 1, 0.75)
+    return f"did you mean {close[0]}?" if close else otherwise
 
 
 def _line(key: str, value: Any, wanted: Any) -> str:
