@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -62,6 +63,17 @@ class Config(msgspec.Struct, frozen=True):
     def where(self, key: str) -> str:
         """What a mistake in ``key`` is blamed on: `FILE: KEY`, or `--set KEY`."""
         return self.origins.get(key) or f"{self.path}: {key}"
+
+    def command(self, *words: str) -> str:
+        """A command line of ours for this very configuration, with what was changed of its file."""
+        given = msgspec.to_builtins(self.scale)
+        written = msgspec.to_builtins(convert(read_yaml(self.path), Scale, self.path))
+        path = os.path.relpath(self.path)
+        options = [] if path == DEFAULT else ["--config", path]
+        for key, value in given.items():
+            if value != written[key]:
+                options += ["--set", f"{key}={json.dumps(value)}"]
+        return f"`{shlex.join(['python', '-m', 'trqam', *options, *words])}`"
 
     @property
     def results(self) -> Path:
@@ -311,7 +323,7 @@ def _check_methods(config: Config) -> None:
     for name in ("behaviour_cloning", *config.compared, *config.ablated):
         if name not in config.methods:
             fix = f"add it, or use one of {', '.join(config.methods)}"
-            fix = instead(name, config.methods, fix)
+            fix = instead(name, config.methods, fix, name == "behaviour_cloning")
             raise UserError(f"{config.where('methods')}: {name!r} has no block in {table}; {fix}")
     _check_once(config, "methods", [*config.compared, *config.ablated])
 

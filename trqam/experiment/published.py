@@ -200,13 +200,13 @@ def load_base(config: Config, run: Run, shapes: dict[str, tuple[int, ...]]) -> t
 
     cell = pretraining_cell(config, run.domain)
     path, manifest = cell.path / "base.safetensors", cell.path / "pretrain.json"
-    again = f"run `python -m trqam pretrain {run.domain}` again"
+    again = f"run {config.command('pretrain', run.domain)} again"
     if not path.is_file():
         raise UserError(f"{path}: no behaviour-cloned policy here; {again}")
     said = read_manifest(cell, run, "pretrain")
     if said.get("base_sha256") != (found := sha256(path)):
         raise UserError(f"{path}: damaged (checksum differs from {manifest.name}); delete it and {again}")
-    check_same(said, run, "pretrain", manifest)
+    check_same(said, run, "pretrain", manifest, config.command("clean", run.domain))
     try:
         tensors = load_file(path)
     except safetensors.SafetensorError:

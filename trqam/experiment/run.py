@@ -253,7 +253,7 @@ def check_same(record: dict[str, Any], run: Run, stage: str, where: Path, clean:
     """
     for key, old, new in changes(record, run, stage):
         single = run.domain if stage == "pretrain" else f"{run.task} {run.method} --seed {record['seed']}"
-        clean = clean or f"`python -m trqam clean {single}`"
+        clean = clean or f"`python -m trqam clean {single}`, with the --config and --set given here,"
         fix = f"run {clean} to train anew"
         if key in OF_DATA:
             fix = "give other data a scale and data_dir of their own, such as scale=mine data_dir=data/mine"

@@ -14,9 +14,6 @@ bits.
 """
 
 import hashlib
-import json
-import os
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +23,9 @@ import msgspec
 
 from trqam.config.errors import UserError
 from trqam.config.load import Config, domain_of
-from trqam.config.reading import read_bytes, read_yaml
-from trqam.config.schema import Run, Scale
-from trqam.config.strict import convert, read_record
+from trqam.config.reading import read_bytes
+from trqam.config.schema import Run
+from trqam.config.strict import read_record
 from trqam.experiment.checkpoint import step_file
 from trqam.experiment.folder import Cell, cell_of, pretraining_cell
 from trqam.experiment.provenance import code_digest, data_sum, provenance
@@ -86,9 +83,9 @@ class Mixture:
         of_policy = "pretrain.json" in (self.where.name, self.than.name)
         cloning = of_policy and self.key != "base_sha256"  # there the run is what is older
         run = [domain_of(task)] if cloning else [task, method, "--seed", "N"]
-        one, every = command(config, "clean", *run), command(config, "clean", "--outdated")
+        one, every = config.command("clean", *run), config.command("clean", "--outdated")
         fix = f"train anew what is older ({one}, or {every} for all)"
-        told = f"accept and mark it: {command(config, 'collect', '--mixed')}, or `--config mixed=true` of snakemake"
+        told = f"accept and mark it: {config.command('collect', '--mixed')}, or `--config mixed=true` of snakemake"
         return f"{self.where}: {self.key}: trained under {_shown(self.one)}, {differs}; {fix}, or {told}"
 
 
@@ -199,7 +196,7 @@ def _changed(part: Part, accepted: bool) -> list[Changed]:
 def _check(config: Config, part: Part, accepted: bool) -> None:
     """A UserError if a part differs."""
     if _changed(part, accepted):
-        check_same(part.record, part.run, part.stage, part.where, command(config, "clean", "--outdated"))
+        check_same(part.record, part.run, part.stage, part.where, config.command("clean", "--outdated"))
 
 
 def _complete(config: Config, here: list[Part]) -> bool:
@@ -221,7 +218,7 @@ def check_pretraining(config: Config, domain: str) -> None:
     cell, run = pretraining_cell(config, domain), config.pretraining(domain)
     part, base = part_of(cell, run, "pretrain"), cell.path / "base.safetensors"
     if part and part.published and is_there(base):
-        fix = f"delete it and run {command(config, 'pretrain', domain)}"
+        fix = f"delete it and run {config.command('pretrain', domain)}"
         if hashlib.sha256(read_bytes(base, fix=fix)).hexdigest() == part.record.get("base_sha256"):
             return
         raise UserError(f"{base}: damaged (checksum differs from pretrain.json); {fix}")
@@ -323,15 +320,3 @@ def _outdated(here: list[Part], reasons: dict[Path, str]) -> Iterator[Outdated]:
         paths += [cell.diverged] if going[0].where == cell.diverged else []
     reason, steps = reasons[here[late[0]].where], sum(part.step for part in going)
     yield Outdated(cell, [part.stage for part in going], reason, steps, paths)
-
-
-def command(config: Config, *words: str) -> str:
-    """A command line of ours for this very configuration, with what was changed of its file."""
-    given = msgspec.to_builtins(config.scale)
-    written = msgspec.to_builtins(convert(read_yaml(config.path), Scale, config.path))
-    path = os.path.relpath(config.path)
-    options = [] if path == "config/config.yaml" else ["--config", path]
-    for key, value in given.items():
-        if value != written[key]:
-            options += ["--set", f"{key}={json.dumps(value)}"]
-    return f"`{shlex.join(['python', '-m', 'trqam', *options, *words])}`"

@@ -78,7 +78,7 @@ def clean_outdated(config: Config, yes: bool) -> None:
     print(f"{count(len(found), 'run')} to train anew, {steps} steps in all", flush=True)
     if not yes:
         if not sys.stdin.isatty():
-            again = verdict.command(config, "clean", "--outdated", "--yes")
+            again = config.command("clean", "--outdated", "--yes")
             raise UserError(f"{config.results}: nothing is deleted, as nobody can be asked here; run {again}")
         _ask()
     for run in found:

@@ -19,7 +19,7 @@ from trqam.experiment.files import write_json
 
 TABLES = ("metrics.csv", "runs.csv", "datasets.json", "manifests.json")
 RECORD = "collected.json"
-AGAIN = "run `trqam collect` again"
+AGAIN = "run `trqam collect` again, with the same --config and --set"
 
 
 class Record(msgspec.Struct):
@@ -39,14 +39,14 @@ def record(config: Config, folder: Path, made: str) -> None:
 def check(config: Config, folder: Path) -> dict[str, bytes]:
     """The tables in ``folder``; a UserError unless they are what `collect` wrote for this configuration."""
     if missing := [folder / name for name in (*TABLES, RECORD) if not (folder / name).is_file()]:
-        raise UserError(f"{missing[0]}: missing; run `trqam collect` first")
+        raise UserError(f"{missing[0]}: missing; {AGAIN}")
     said = read_record(folder / RECORD, Record, AGAIN)
     contents = {name: read_bytes(folder / name, fix=AGAIN) for name in TABLES}
     for name, content in contents.items():
         if said["files"].get(name) != hashlib.sha256(content).hexdigest():
             raise UserError(f"{folder / name}: not what `trqam collect` wrote (checksum); {AGAIN}")
     if said["asked_for"] != asked_for(config):
-        other = f"give the --config and --set that it was made with, or {AGAIN}"
+        other = "give the --config and --set that it was made with, or run `trqam collect` again"
         raise UserError(f"{folder / RECORD}: made for another configuration than {config.path} has now; {other}")
     return contents
 

@@ -73,19 +73,19 @@ def _train_block(
                     checkpoint.prune(folder.directory, step=-1, keep=0)
             Trainer(config, group, start, stop, profile).train()
         for folder in [RunFolder(old.cell, run, stage) if old in left else old for old in folders]:
-            _publish(folder)
+            _publish(config, folder)
         if config.scale.keep == "policy" and stage != "pretrain" and stage == config.stages(run.method)[-1]:
             for cell in cells:
                 _keep_policy(config, run, cell)
 
 
-def _publish(folder: RunFolder) -> None:
+def _publish(config: Config, folder: RunFolder) -> None:
     """The files of a stage that has ended; the older generation has then done its work."""
     cell, record = folder.cell, folder.finished
     assert record is not None
     if folder.stage == "pretrain":
         if folder.diverged:
-            fix = f"lower learning_rate and `trqam clean {folder.run.domain}`"
+            fix = f"lower learning_rate and run {config.command('clean', folder.run.domain)}"
             raise UserError(f"{cell.diverged}: behaviour cloning diverged; {fix}")
         record["base_sha256"] = publish_base(cell, folder.checkpoints.load(folder.total)[0])
     publish(cell, folder.run, folder.stage, record)

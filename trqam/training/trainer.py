@@ -105,12 +105,13 @@ class Trainer:
         """The learner and the record that the offline stage has left; a UserError if nothing can go on from them."""
         offline = RunFolder(cell, self.run, "offline")
         if offline.finished is None:
-            fix = f"train it first: python -m trqam train {self.run.task} {self.run.method} --stage offline"
-            raise UserError(f"{offline.directory}: the offline stage has not finished; {fix} --seeds {cell.seed}")
+            words = ("train", self.run.task, self.run.method, "--stage", "offline", "--seeds", str(cell.seed))
+            fix = f"train it first: {self.config.command(*words)}"
+            raise UserError(f"{offline.directory}: the offline stage has not finished; {fix}")
         tensors, record = offline.checkpoints.load(offline.total)
         if record.get("kept") == "policy":
-            clean = f"python -m trqam clean {self.run.task} {self.run.method} --seed {cell.seed}"
-            why = f"only the policy was kept (keep: policy); run `{clean}` to train anew"
+            clean = self.config.command("clean", self.run.task, self.run.method, "--seed", str(cell.seed))
+            why = f"only the policy was kept (keep: policy); run {clean} to train anew"
             raise UserError(f"{offline.directory}: {why}")
         return tensors, record
 

@@ -71,7 +71,7 @@ def _row(config: Config, task: str, method: str, rendered: bool) -> Played:
     if not cell.diverged.is_file():
         kept = load(cell.path, stage, data=Path(config.scale.data_dir))
         check_place(kept.record, cell, stage, cell.directory(stage))
-        check_same(kept.record, run, stage, cell.directory(stage))
+        check_same(kept.record, run, stage, cell.directory(stage), config.command("clean", task, method))
         episode = evaluate(kept, EPISODE + 1, SEED)[EPISODE]
         if rendered:  # moments from the first state to the last, evenly spaced in the episode's own time
             moments = set(np.linspace(0, episode.length, FRAMES).round().astype(int).tolist())
