@@ -75,7 +75,7 @@ def _scene(name: str) -> dict:
     return {
         "config": config, "tasks": tuple(tasks), "methods": (*needs.methods, *swept), "sweeps": sweeps,
         "stage": needs.stages[-1],
-        "published": statements.published(name, stated, reported, config), "paper": statements.paper_scale(stated),
+        "published": statements.published(name, stated, reported, config), "paper": statements.paper_scale(),
         "level": stated.interval.level, "resamples": RESAMPLES,
         "narrow_below": int(stated.interval.narrow_below.value),
     }  # fmt: skip

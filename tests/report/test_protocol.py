@@ -13,7 +13,7 @@ from trqam.report.record import asked_for
 from trqam.report.selection import PAPER
 
 STATED = statements.load()
-RECORD = statements.paper_scale(STATED)
+RECORD = statements.paper_scale()
 
 
 def test_the_record_is_of_the_files_that_are_here():

@@ -145,9 +145,8 @@ def _camel(key: str) -> str:
 
 
 def _scale_notice(collected: Collected) -> str:
-    stated = statements.load(collected.claims)
-    paper = statements.paper_scale(stated, collected.claims.parents[1])
-    return protocol.notice(collected.config, paper, stated.paper_scale.beside)
+    beside = statements.load(collected.claims).paper_scale.beside
+    return protocol.notice(collected.config, statements.paper_scale(collected.claims.parents[1]), beside)
 
 
 def _published_notice(config: Config) -> str:

@@ -150,7 +150,7 @@ def _evidence(name: str, claim: Claim, stated: Claims, collected: Collected, num
         sweeps=sweeps,
         stage=claim.needs.stages[-1],
         published=numbers,
-        paper=paper_scale(stated, collected.claims.parents[1]),
+        paper=paper_scale(collected.claims.parents[1]),
         rng=stream(0, f"claims/{name}"),  # its own, so that no claim's interval depends on another claim
         level=interval.level,
         resamples=interval.resamples,

@@ -83,19 +83,9 @@ class Claim(Strict):
     needs: Needs
 
 
-Inside = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z",
-        description="the path of a file inside the project, such as paper/protocol.json",
-    ),
-]
-
-
 class PaperScale(Strict):
-    """The record of the paper's settings, and which a run need not share: never, or unless it is judged online."""
+    """Which of the paper's settings a run need not share: never, or unless it is judged online."""
 
-    file: Inside
     beside: list[str]
     online: list[str]
 
@@ -135,9 +125,9 @@ def load(path: str | Path = CLAIMS) -> Claims:
     return claims
 
 
-def paper_scale(claims: Claims, root: Path = CLAIMS.parents[1]) -> Protocol:
-    """The record of the paper's settings, which the claims name relative to ``root``."""
-    return protocol.read(root / claims.paper_scale.file)
+def paper_scale(root: Path = CLAIMS.parents[1]) -> Protocol:
+    """The record of the paper's settings below ``root``."""
+    return protocol.read(root / "paper" / "protocol.json")
 
 
 def published(name: str, claims: Claims, reported: pd.DataFrame, config: Config) -> Published:
