@@ -12,7 +12,7 @@ from trqam.config.load import Config
 from trqam.config.wording import count
 from trqam.experiment.files import write_atomically
 from trqam.report.collected import Collected
-from trqam.report.measures import Estimate, final_step, interval, shared_tasks
+from trqam.report.measures import Bracketed, final_step, interval, shared_tasks
 from trqam.report.statistics import mean_and_std, pooled, round_half_up
 
 LAST = 3  # evaluations
@@ -24,7 +24,7 @@ class Summary:
     """Over ``n`` seeds, in per cent: the mean of their means over tasks with its interval, and their sample ``std``."""
 
     n: int
-    estimate: Estimate
+    estimate: Bracketed
     std: float
 
 
@@ -40,7 +40,7 @@ def summaries(collected: Collected, tasks: list[str], method: str, stage: str) -
         purpose = f"{name}/{'/'.join(tasks)}/{method}/{stage}"
         low, high = interval(strata, pooled(lambda scores: scores.mean(axis=-1)), purpose)
         mean, std = mean_and_std(table.mean(axis=1))
-        found[name] = Summary(len(table), Estimate(mean, float(low), float(high)), std)
+        found[name] = Summary(len(table), Bracketed(mean, float(low), float(high)), std)
     return found
 
 

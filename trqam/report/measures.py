@@ -125,7 +125,7 @@ def kl_budget(config: Config, task: str, method: str) -> float:
 
 
 @dataclass(frozen=True)
-class Runs:
+class FinalRuns:
     """Final success in per cent, an array of seeds a task that has any; how many runs were asked for, and diverged."""
 
     scores: dict[str, np.ndarray]
@@ -139,7 +139,7 @@ class Runs:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Bracketed:
     """A value in per cent and the ends of its 95 % interval, nan where no task has two seeds to resample."""
 
     value: float
@@ -161,7 +161,7 @@ def ours(config: Config) -> str | None:
     return next((m for m in compared(config) if config.methods[m].agent == "trqam"), None)
 
 
-def final_runs(collected: Collected, method: str, stage: str) -> Runs:
+def final_runs(collected: Collected, method: str, stage: str) -> FinalRuns:
     """The runs of ``method`` that reached the last evaluation of ``stage``."""
     config, metrics, tasks = collected.config, collected.metrics, shared_tasks(collected.config)
     rows = metrics[(metrics.step == final_step(config, method, stage)) & metrics.success.notna()]
@@ -171,10 +171,10 @@ def final_runs(collected: Collected, method: str, stage: str) -> Runs:
     scores = {task: by_task[task].round(9) for task in tasks if task in by_task}  # 9: equal successes are equal numbers
     asked = len(tasks) * config.scale.seeds if stage in config.stages(method) else 0
     diverged = (rows.status == "DIVERGED") & rows.task.isin(tasks)
-    return Runs(scores, asked, int(diverged.sum()))
+    return FinalRuns(scores, asked, int(diverged.sum()))
 
 
-def interquartile(collected: Collected, method: str, stage: str) -> Estimate | None:
+def interquartile(collected: Collected, method: str, stage: str) -> Bracketed | None:
     """Interquartile mean over all runs; None where there is no run."""
     scores = [*final_runs(collected, method, stage).scores.values()]
     return _estimate(scores, pooled(interquartile_mean), f"interquartile mean/{method}/{stage}")
@@ -192,7 +192,7 @@ def profile(
     return 100 * shares(scores), 100 * low, 100 * high
 
 
-def improvement(collected: Collected, method: str, other: str, stage: str) -> Estimate | None:
+def improvement(collected: Collected, method: str, other: str, stage: str) -> Bracketed | None:
     """Probability that a run of ``method`` succeeds more than one of ``other``, over the tasks where both have runs."""
     left, right = (final_runs(collected, name, stage).scores for name in (method, other))
     tasks = [task for task in left if task in right]
@@ -204,11 +204,11 @@ def improvement(collected: Collected, method: str, other: str, stage: str) -> Es
     return _estimate(scores, above, f"improvement/{method}/{other}/{stage}")
 
 
-def _estimate(scores: list[np.ndarray], statistic: Callable, purpose: str) -> Estimate | None:
+def _estimate(scores: list[np.ndarray], statistic: Callable, purpose: str) -> Bracketed | None:
     if not scores:
         return None
     low, high = interval(scores, statistic, purpose)
-    return Estimate(float(statistic(scores)), float(low), float(high))
+    return Bracketed(float(statistic(scores)), float(low), float(high))
 
 
 def interval(scores: list[np.ndarray], statistic: Callable, purpose: str) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from trqam.report.measures import (
     FEW,
     RESAMPLES,
     STAGES,
-    Estimate,
+    Bracketed,
     final_runs,
     interquartile,
     is_pretraining,
@@ -95,7 +95,7 @@ def _means(axes: Axes, collected: Collected, methods: list[str]) -> None:
     axes.legend(handles=stages, loc="lower left", bbox_to_anchor=(0, 1.01), **look)
 
 
-def _mean(axes: Axes, row: float, estimate: Estimate, colour: str, stage: str) -> None:
+def _mean(axes: Axes, row: float, estimate: Bracketed, colour: str, stage: str) -> None:
     """One interval with its marker."""
     if np.isfinite(estimate.low):
         axes.plot([estimate.low, estimate.high], [row, row], color=colour, solid_capstyle="butt")

@@ -10,7 +10,7 @@ from trqam.report.measures import (
     FEW,
     RESAMPLES,
     STAGES,
-    Runs,
+    FinalRuns,
     final_cell,
     final_runs,
     improvement,
@@ -60,7 +60,7 @@ def aggregates_table(collected: Collected) -> Grid:
     return _grid(collected, "method", compared(config), ("mean ± std", "IQM [95 %]", "n"), "rrl", cells, text, more)
 
 
-def _n(config: Config, runs: Runs, complete: int, tasks: int) -> str:
+def _n(config: Config, runs: FinalRuns, complete: int, tasks: int) -> str:
     """`3`; `2 of 3 (5 of 6 runs), 1 DIVERGED` where runs are missing and have diverged."""
     text = str(complete)
     if runs.number < runs.asked:
