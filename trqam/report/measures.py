@@ -102,17 +102,23 @@ def late(metrics: pd.DataFrame, config: Config) -> pd.DataFrame:
 
 
 def realised_kl(
-    metrics: pd.DataFrame, config: Config, tasks: list[str], method: str, relative: bool = False
+    metrics: pd.DataFrame,
+    config: Config,
+    tasks: list[str],
+    method: str,
+    relative: bool = False,
+    column: str = "path_kl",
 ) -> pd.Series:
-    """Per-seed path KL over the last fifth of the offline stage, the mean over its logged values and over ``tasks``.
+    """Per-seed path KL over the last fifth of the offline stage, the mean over its logged values and over ``tasks``:
+    realised, or the ``column`` kl_ema.
 
     ``relative`` divides by the budget of each task first. A seed without every task is left out.
     """
     rows = late(metrics, config)
-    rows = rows[(rows.method == method) & rows.path_kl.notna()]
+    rows = rows[(rows.method == method) & rows[column].notna()]
     if not tasks:
         return pd.Series(dtype=float)
-    table = rows.pivot_table(index="seed", columns="task", values="path_kl").reindex(columns=tasks).dropna()
+    table = rows.pivot_table(index="seed", columns="task", values=column).reindex(columns=tasks).dropna()
     if relative:
         table = table / [kl_budget(config, task, method) for task in tasks]
     return table.mean(axis=1)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from trqam.config.load import Config
 from trqam.config.wording import task_label
-from trqam.report.measures import final_step, kl_budget, late
+from trqam.report.measures import final_step, late, realised_kl
 from trqam.report.protocol import Protocol
 from trqam.report.statistics import round_half_up, stratified_bootstrap
 
@@ -123,8 +123,8 @@ class Evidence:
 
     def kl_share(self, method: str, task: str, column: str = "path_kl") -> Scores:
         """Per-seed path KL over the budget in the last fifth: realised, or the ``column`` kl_ema; NoResult without."""
-        means = self.late(method, task, column).mean(axis=1).to_numpy(float)
-        return [self._found(means / kl_budget(self.config, task, method), "path-KL", method, task)]
+        shares = realised_kl(self.metrics, self.config, [task], method, relative=True, column=column)
+        return [self._found(shares.to_numpy(float), "path-KL", method, task)]
 
     def _found(self, values: np.ndarray, what: str, method: str, task: str) -> np.ndarray:
         if not values.size:
