@@ -91,9 +91,7 @@ def finding(truth: Truth, n: int, number: int) -> Finding:
 
 
 def verdicts(truth: Truth, n: int, draws: int) -> Counter:
-    """How many of ``draws`` come out which way; all inconclusive below the seeds that the claim needs."""
-    if n < paper()[1].claims[truth.claim].needs.seeds:
-        return Counter({INCONCLUSIVE: draws})
+    """How many of ``draws`` come out which way."""
     return Counter(finding(truth, n, number).verdict for number in range(draws))
 
 
@@ -321,7 +319,8 @@ def table(draws: int) -> Iterator[str]:
     _, stated, _ = paper()
     yield f"Digest of rules and thresholds: `{digest()}`; {draws} draws a cell."
     for name in dict.fromkeys(truth.claim for truth in truths()):
-        seeds = SEEDS + MORE.get(name, ())
+        least = stated.claims[name].needs.seeds  # with fewer all is inconclusive
+        seeds = [n for n in SEEDS + MORE.get(name, ()) if n >= least]
         yield from ("", f"**{stated.claims[name].title}**", "")
         yield f"| truth | claim is | {' | '.join(f'n = {n}' for n in seeds)} |"
         yield "|---" * (2 + len(seeds)) + "|"
