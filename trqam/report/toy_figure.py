@@ -59,7 +59,7 @@ def write(folder: str | Path) -> None:
     measured = measure()
     save(partial(_figure, measured), Path(folder) / "figures" / "toy.pdf")
     write_atomically(Path(folder) / ROWS, measured.rows.to_csv(index=False, float_format="%.6g"))
-    text = f"% Written by `trqam render toy`.\n\\newcommand{{\\factCaptionToy}}{{{escape(_caption(measured.rows))}}}\n"
+    text = f"% Written by `trqam render toy`.\n\\newcommand{{\\factCaptionToy}}{{{escape(caption(Path(folder)))}}}\n"
     write_atomically(Path(folder) / "toy_facts.tex", text)
 
 
@@ -67,15 +67,11 @@ def caption(folder: Path) -> str:
     """What the figure in ``folder`` shows, in the numbers of its toy.csv; UserError if that is not there."""
     try:
         rows = pd.read_csv(io.BytesIO(read_bytes(folder / ROWS, fix=AGAIN)))
-        return _caption(rows)
+        means = rows.groupby(["method", "setting"])[["return", "path_kl"]].mean()
+        qam, ours = means.loc["qam"], means.loc["trqam"]
+        seeds, cloned = count(rows.seed.nunique(), "seed"), _number(means.loc["cloning", "return"].item())
     except (ValueError, KeyError):  # pandas's own are of these
         raise UserError(f"{folder / ROWS}: damaged, not what `trqam render toy` wrote; {AGAIN}") from None
-
-
-def _caption(rows: pd.DataFrame) -> str:
-    means = rows.groupby(["method", "setting"])[["return", "path_kl"]].mean()
-    qam, ours = means.loc["qam"], means.loc["trqam"]
-    seeds, cloned = count(rows.seed.nunique(), "seed"), _number(means.loc["cloning", "return"].item())
     return (
         f"The idea where it can be looked at: a bandit with actions in a plane, {seeds}, with the real agents and "
         f"networks. The critic has seen {REWARDED} actions with noisy rewards (standard deviation {NOISE:g}). Above, "
