@@ -540,7 +540,8 @@ def test_sixteen_methods_are_printed_in_seven_points_or_more(config, tmp_path):
     curves = {(domain, method): curve(seeds=6, seed=n) for domain in domains for n, method in enumerate(methods)}
     imported = frame(curves, config, tmp_path)
     tables.render("imported", fake_results.collected(config, imported=imported), tmp_path / "table.tex")
-    preamble = (PAPER / "main.tex").read_text().split(r"\begin{document}")[0].replace(r"\input{facts}", "")
+    preamble = (PAPER / "main.tex").read_text().split(r"\begin{document}")[0]
+    preamble = re.sub(r"\\input\{.*facts\}", "", preamble)
     fitted = r"\def\fitted#1{\setbox0\hbox{#1}\typeout{\the\wd0, \the\linewidth, \f@size}}"
     text = rf"{preamble}\makeatletter{fitted}\begin{{document}}\input{{table}}\end{{document}}"
     (tmp_path / "main.tex").write_text(text)

@@ -43,6 +43,11 @@ def render(collected, folder):
     for name in TABLES:
         tables.render(name, collected, folder / "tables" / f"{name}.tex")
     facts.render(collected, folder / "facts.tex")
+    Image.new("RGB", (610, 420), "grey").save(folder / "figures" / "theory.pdf")
+    Image.new("RGB", (610, 500), "grey").save(folder / "figures" / "toy.pdf")
+    (folder / "toy_facts.tex").write_text(f"\\newcommand{{\\factCaptionToy}}{{{'A long caption. ' * 60}}}")
+    macros = set(re.findall(r"\\fact(?:Theory|CaptionTheory)\w*", (PAPER / "theory.tex").read_text()))
+    (folder / "theory_facts.tex").write_text("".join(f"\\newcommand{{{macro}}}{{7}}\n" for macro in sorted(macros)))
 
 
 @pytest.fixture
@@ -79,11 +84,6 @@ def test_paper_builds_with_the_same_bytes_anywhere(find, rendered, tmp_path, mon
 
 @pytest.mark.skipif(not pages.found, reason=f"no {pages.RASTERISER} on PATH, of poppler")
 def test_pages_are_full_and_figures_near_their_text(build, tmp_path):
-    Image.new("RGB", (610, 420), "grey").save(build / "figures" / "theory.pdf")
-    Image.new("RGB", (610, 500), "grey").save(build / "figures" / "toy.pdf")
-    (build / "toy_facts.tex").write_text(f"\\newcommand{{\\factCaptionToy}}{{{'A long caption. ' * 60}}}")
-    macros = set(re.findall(r"\\fact(?:Theory|CaptionTheory)\w*", (PAPER / "theory.tex").read_text()))
-    (build / "theory_facts.tex").write_text("".join(f"\\newcommand{{{macro}}}{{7}}\n" for macro in sorted(macros)))
     latex.compile_pdf(PAPER, build, tmp_path / "out.pdf")
     blank = pages.blank(tmp_path / "out.pdf", tmp_path)
     assert len(blank) > 10
