@@ -79,6 +79,13 @@ def test_those_of_a_living_one_are_not(locked, words, tmp_path_factory):
     assert doctor.snakemake(locked, clear=False).verdict == WARN
 
 
+def test_a_second_snakemake_is_told_of_the_first(locked, capsys):
+    with lock.held([locked / cleaning.GUARD]):
+        cleaning.guard(locked)
+    assert f"Snakemake, process {os.getpid()} on " in capsys.readouterr().err
+    assert left(locked) == 2
+
+
 @pytest.mark.parametrize(("age", "cleared"), [(0, False), (2 * lock.STALE, True)])
 def test_those_of_another_host_stay_while_it_gives_signs_of_life(locked, age, cleared):
     holder = {"host": "node17", "machine": "another", "pid": os.getpid(), "started": 1, "since": 1.0, "token": "x"}

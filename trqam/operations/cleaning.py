@@ -143,7 +143,9 @@ def guard(folder: Path) -> None:
             note = "what it had started may still be at work, as `python -m trqam status` shows"
             print(f"trqam: {stale[0].parent}: left by a Snakemake that was killed; removed ({note})", file=sys.stderr)
     except (UserError, OSError):  # somebody else's turn, or not ours to write: Snakemake itself says what is wrong
-        return
+        with suppress(UserError, OSError):
+            if holder := snakemake_holder(folder):
+                print(f"trqam: {holder}, is at work here; if a LockException follows, wait for it", file=sys.stderr)
 
 
 def snakemake_locks(folder: Path) -> list[Path]:
