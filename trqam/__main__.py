@@ -101,7 +101,7 @@ def parser() -> Parser:
     added.add_argument("--mixed", action="store_true", help="accept and mark runs that do not belong together")
     added.add_argument("--folder", type=path, help="default: results/SCALE/paper")
     added = command(commands.render)
-    kinds = ("figure", "table", "claims", "per_task", "facts", "theory", "toy", "pdf", "html")
+    kinds = ("figure", "table", "claims", "per_task", "curves", "compute", "facts", "theory", "toy", "pdf", "html")
     added.add_argument("what", choices=kinds)
     added.add_argument("name", nargs="?", help="of the figure or table")
     added.add_argument("--folder", type=path, help="where `trqam collect` wrote to (default: results/SCALE/paper)")

@@ -129,6 +129,7 @@ def runs(frame: pd.DataFrame) -> pd.DataFrame:
         status="OK", digest="0123456789abcdef", environment="fedcba9876543210",
         wall_time_s=61.5, updates_per_s=88.25, git_commit="abcdef1234567890",
         cpu="A CPU & more @ 2.20GHz", command="snakemake " + folder + "/" + cells.stage + ".csv",
+        train="python -m trqam train " + cells.task + " " + cells.method + " --stage " + cells.stage + " --seeds 0 1",
     )  # fmt: skip
 
 

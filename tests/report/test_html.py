@@ -305,7 +305,10 @@ def test_a_run_unfolds_to_its_manifest_and_its_command(opened, collected):
     run = collected.config.run(STRIP, "trqam")
     assert run.digest("online") in found
     assert "abcdef1234567890" in found  # the commit
-    assert texts(opened, "td.details code.command") == [f"snakemake results/small/{STRIP}/trqam/seed1/online.csv"]
+    assert texts(opened, "td.details code.command") == [
+        f"snakemake results/small/{STRIP}/trqam/seed1/online.csv",
+        f"python -m trqam train {STRIP} trqam --stage online --seeds 0 1",
+    ]
     pairs = dict(zip(texts(opened, "td.details dt"), texts(opened, "td.details dd"), strict=True))
     assert pairs["dual rate"] == str(run.parameters["dual_rate"])
     assert pairs["online steps"] == str(run.online_steps)

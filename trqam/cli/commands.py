@@ -246,7 +246,7 @@ def collect(arguments: Namespace, config: Config) -> None:
 
 
 def render(arguments: Namespace, config: Config) -> None:
-    """Draw a figure, or write a table, the verdicts, per_task.csv, the facts, the PDF or the HTML report."""
+    """Draw a figure, or write a table, the verdicts, a csv of results, the facts, the PDF or the HTML report."""
     from trqam.report.build import Build
 
     _refuse_foreign(arguments)

@@ -66,14 +66,25 @@ class Config(msgspec.Struct, frozen=True):
 
     def command(self, *words: str) -> str:
         """A command line of ours for this very configuration, with what was changed of its file."""
+        path, changes = self._named()
+        options = ["--config", path] * bool(path) + [word for change in changes for word in ("--set", change)]
+        return f"`{shlex.join(['python', '-m', 'trqam', *options, *words])}`"
+
+    def snakemake(self, target: str) -> str:
+        """The same of Snakemake's."""
+        path, changes = self._named()
+        options = ["--configfile", path] * bool(path) + ["--config"] * bool(changes) + changes
+        return shlex.join(["snakemake", "--cores", "all", target, *options])
+
+    def _named(self) -> tuple[str, list[str]]:
+        """The file, empty if it is the default, and what was changed of it, each as KEY=VALUE."""
         given = msgspec.to_builtins(self.scale)
         written = msgspec.to_builtins(convert(read_yaml(self.path), Scale, self.path))
         path = os.path.relpath(self.path)
-        options = [] if path == DEFAULT else ["--config", path]
-        for key, value in given.items():
-            if value != written[key]:
-                options += ["--set", f"{key}={json.dumps(value)}"]
-        return f"`{shlex.join(['python', '-m', 'trqam', *options, *words])}`"
+        changed = {key: value for key, value in given.items() if value != written[key]}
+        plain = {key: shlex.quote(value) == value for key, value in changed.items() if isinstance(value, str)}
+        said = [f"{key}={value if plain.get(key) else json.dumps(value)}" for key, value in changed.items()]
+        return "" if path == DEFAULT else path, said
 
     @property
     def results(self) -> Path:

@@ -10,10 +10,11 @@ from pathlib import Path
 from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.environments.processes import cores
-from trqam.report import conventions, facts, figures, html, latex, record, tables
+from trqam.report import conventions, curves, facts, figures, html, latex, record, tables
 from trqam.report.claims import judge as claims
 from trqam.report.collected import Collected
 from trqam.report.selection import TABLES
+from trqam.report.tables import compute
 
 FACTS = ("facts.tex", "theory_facts.tex", "toy_facts.tex")
 
@@ -49,8 +50,16 @@ class Build:
         claims.write(self.collected, self.folder / "claims.json")
 
     def per_task(self) -> None:
-        """per_task.csv: every task's success, read in three ways."""
+        """per_task.csv and .json: every task's success, read in three ways."""
         conventions.write(self.collected, self.folder / "per_task.csv")
+
+    def curves(self) -> None:
+        """curves.csv: every task's success and trust region over training."""
+        curves.write(self.collected, self.folder / "curves.csv")
+
+    def compute(self) -> None:
+        """compute.csv: core hours by method and stage."""
+        compute.write(self.collected, self.folder / "compute.csv")
 
     def theory(self) -> None:
         """figures/theory.pdf and .png and theory_facts.tex."""
@@ -92,7 +101,8 @@ class Build:
                 self.figure(name)
             for name in TABLES:
                 self.table(name)
-            for part in (self.claims, self.per_task, self.facts, theory, toy, self.html, self.pdf):
+            data = (self.claims, self.per_task, self.curves, self.compute)
+            for part in (*data, self.facts, theory, toy, self.html, self.pdf):
                 part()
 
 

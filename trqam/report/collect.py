@@ -31,7 +31,8 @@ def collect(config: Config, out: Path, mixed: bool = False) -> None:
     """Writes ``metrics.csv`` (tidy), ``runs.csv`` (a line a run), ``datasets.json`` (the cards) and ``manifests.json``.
 
     The last holds what manifests share, each once: the configurations by their digest, and the environments (commit,
-    versions, hardware, data, cloned policy) by theirs, both of which a line of runs.csv names.
+    versions, hardware, data, cloned policy) by theirs, both of which a line of runs.csv names; and the seconds that the
+    behaviour cloning of each domain took.
 
     Raises UserError if a file is not what was published in its place, a run was trained with another configuration than
     today's, or the runs of a cell by different code, versions or data; with ``mixed`` the last two are accepted where
@@ -42,7 +43,8 @@ def collect(config: Config, out: Path, mixed: bool = False) -> None:
 
     tables, runs, lacking = [], [], []
     parts: list[Part] = []
-    manifests: dict[str, Any] = {"configurations": {}, "environments": {}, "mixed": []}
+    manifests: dict[str, Any] = {"configurations": {}, "environments": {}, "mixed": [], "pretrained": {}}
+    manifests["command"] = config.snakemake("paper")
     for domain in config.task_domains:
         verdict.check_pretraining(config, domain)
     for task, method in config.cells:
@@ -59,13 +61,15 @@ def collect(config: Config, out: Path, mixed: bool = False) -> None:
         lines = [_line(config, part, manifests) for part in here]
         if "pretrain" in config.methods[method].stages:
             begun_from = verdict.part_of(pretraining_cell(config, run.domain), run, "pretrain")
-            here += [begun_from] if begun_from and begun_from.published else []
+            if begun_from and begun_from.published:
+                here.append(begun_from)
+                manifests["pretrained"][run.domain] = begun_from.record["seconds"]
         if reason := verdict.mixed_because(config, here, mixed, ahead=False):
             manifests["mixed"].append({"task": task, "method": method, "reason": reason})
         runs += [{**line, "mixed": reason} for line in lines]
         parts += here
     if not tables:
-        fix = f"run `snakemake --cores all paper --configfile {config.path}`"
+        fix = f"run `{config.snakemake('paper')}`"
         raise UserError(f"{config.results}: no run of {config.path} has ended; {fix}")
     if silent := unknown([(part.where, part.record) for part in parts]):
         first, keys = next(iter(silent.items()))
@@ -121,8 +125,17 @@ def _line(config: Config, part: Part, manifests: dict[str, Any]) -> dict[str, An
         "updates_per_s": manifest["updates_per_second"],
         "git_commit": manifest["git_commit"],
         "cpu": manifest["hardware"]["cpu"],
-        "command": f"snakemake --cores all {part.cell.path}/{part.stage}.csv --configfile {config.path}",
+        "command": config.snakemake(f"{part.cell.path}/{part.stage}.csv"),  # trains its stack of seeds
+        "train": config.command("train", part.run.task, part.run.method, *_stack(config, part)).strip("`"),
     }
+
+
+def _stack(config: Config, part: Part) -> list[str]:
+    """The stage and the seeds that one job trains."""
+    size = config.scale.seeds_per_job
+    first = part.cell.seed // size * size
+    seeds = range(first, min(first + size, config.scale.seeds))
+    return ["--stage", part.stage, "--seeds", *map(str, seeds)]
 
 
 def _card(config: Config, domain: str) -> dict[str, Any]:

@@ -28,8 +28,8 @@ METRICS = RUN | {"domain", "step", "total_step", "success"}
 NUMBERS = {"seed", "step", "total_step", "success", "mean", "std", "n_seeds"}
 WRITTEN = (
     "metrics.csv", "runs.csv", "datasets.json", "manifests.json", "collected.json", "claims.json", "facts.tex",
-    "theory_facts.tex", "toy_facts.tex", "toy.csv", "per_task.csv", "paper.pdf", "report.html", "figures", "tables",
-    "latex",
+    "theory_facts.tex", "toy_facts.tex", "toy.csv", "per_task.csv", "per_task.json", "curves.csv", "compute.csv",
+    "paper.pdf", "report.html", "figures", "tables", "latex",
 )  # fmt: skip
 MARK = "¶"  # of cells whose runs do not belong together (`trqam.experiment.verdict`)
 T = TypeVar("T")
@@ -41,6 +41,8 @@ class Manifests(msgspec.Struct):
     configurations: dict[str, dict[str, Any]]
     environments: dict[str, dict[str, Any]]
     mixed: list[dict[str, str]] = []
+    pretrained: dict[str, float] = {}
+    command: str = ""  # that makes the paper
 
 
 @dataclass(frozen=True, eq=False)  # by identity, so that what is computed of it can be remembered

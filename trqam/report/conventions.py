@@ -1,5 +1,5 @@
 """Success read in three ways: at the last evaluation, as the paper does and every other table here; the mean of a run's
-last evaluations; and the best of a run's evaluations. And per_task.csv, which has all three for every task.
+last evaluations; and the best of a run's evaluations. And per_task.csv and .json, which have all three for every task.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ import pandas as pd
 
 from trqam.config.load import Config
 from trqam.config.wording import count
-from trqam.experiment.files import write_atomically
+from trqam.experiment.files import write_atomically, write_json
 from trqam.report.collected import Collected
-from trqam.report.measures import Bracketed, final_step, interval, shared_tasks
+from trqam.report.measures import RESAMPLES, Bracketed, final_step, interval, shared_tasks
 from trqam.report.statistics import mean_and_std, pooled, round_half_up
 
 LAST = 3  # evaluations
@@ -37,28 +37,40 @@ def summaries(collected: Collected, tasks: list[str], method: str, stage: str) -
         if table.empty:
             continue
         strata = [table[task].to_numpy() for task in tasks]
-        purpose = f"{name}/{'/'.join(tasks)}/{method}/{stage}"
-        low, high = interval(strata, pooled(lambda scores: scores.mean(axis=-1)), purpose)
+        mean_of = pooled(lambda scores: scores.mean(axis=-1))
+        low, high = interval(strata, mean_of, purpose(name, tasks, method, stage))
         mean, std = mean_and_std(table.mean(axis=1))
         found[name] = Summary(len(table), Bracketed(mean, float(low), float(high)), std)
     return found
 
 
-def _by_seed(collected: Collected, task: str, method: str, stage: str) -> pd.DataFrame:
-    """Per-seed success in per cent on one task, a column a convention; nan where the stage has too few evaluations.
+def purpose(name: str, tasks: list[str], method: str, stage: str) -> str:
+    """Which random numbers an interval is made of."""
+    return f"{name}/{'/'.join(tasks)}/{method}/{stage}"
 
-    The untrained policy, which is evaluated at step 0 of the offline stage, counts for none; of behaviour cloning it
-    is the only evaluation. A seed that diverged has success 0 at each evaluation that it did not live to see.
+
+def evaluations(collected: Collected, task: str, method: str, stage: str, untrained: bool = False) -> pd.DataFrame:
+    """Success in per cent of the seeds that finished the stage (rows), by the steps of its evaluations, last first.
+
+    The ``untrained`` policy, which is evaluated at step 0 of the offline stage, counts only if asked for; of behaviour
+    cloning it is the only evaluation. A seed that diverged has success 0 at each evaluation that it did not live to
+    see.
     """
     config, rows = collected.config, collected.cells.get((task, method), collected.metrics.iloc[:0])
     end, every = final_step(config, method, stage), config.run(task, method).eval_interval
-    steps = [*range(end, 0, -every)] or [end]
+    steps = [*range(end, -1 if untrained and stage == "offline" else 0, -every)] or [end]
     rows = rows[(rows.stage == stage) & rows.step.isin(steps) & rows.success.notna()]
     table = 100 * rows.pivot_table(index="seed", columns="step", values="success", aggfunc="last")
     table = table.reindex(columns=steps).astype(float)
-    table = table[table[end].notna()]
-    last = table[steps[:LAST]].mean(axis=1, skipna=False) if len(steps) >= LAST else np.nan
-    return pd.DataFrame(dict(zip(CONVENTIONS, (table[end], last, table.max(axis=1)), strict=True)), index=table.index)
+    return table[table[end].notna()]
+
+
+def _by_seed(collected: Collected, task: str, method: str, stage: str) -> pd.DataFrame:
+    """Per-seed success in per cent on one task, a column a convention; nan where the stage has too few evaluations."""
+    table = evaluations(collected, task, method, stage)
+    last = table.iloc[:, :LAST].mean(axis=1, skipna=False) if table.shape[1] >= LAST else np.nan
+    values = table.iloc[:, 0], last, table.max(axis=1)
+    return pd.DataFrame(dict(zip(CONVENTIONS, values, strict=True)), index=table.index)
 
 
 def evaluation_noise(config: Config) -> str:
@@ -76,7 +88,9 @@ def _points(episodes: int) -> str:
 
 
 def write(collected: Collected, out: Path) -> None:
-    """per_task.csv: task, method, stage, convention, n, mean, std, low, high, in per cent; empty where nothing is."""
+    """``out`` as csv and json: task, method, stage, convention, n, mean, std, low, high, in per cent to four decimals;
+    empty in the one and null in the other where nothing is.
+    """
     config, lines = collected.config, []
     for task, method in config.cells:
         for stage in config.stages(method):
@@ -88,4 +102,9 @@ def write(collected: Collected, out: Path) -> None:
                     line |= {"n": summary.n, "mean": summary.estimate.value, "std": summary.std, **ends}
                 lines.append(line)
     columns = ["task", "method", "stage", "convention", "n", "mean", "std", "low", "high"]
-    write_atomically(out, pd.DataFrame(lines, columns=columns).to_csv(index=False, float_format="%.4f"))
+    table = pd.DataFrame(lines, columns=columns)
+    write_atomically(out, table.to_csv(index=False, float_format="%.4f"))
+    rows = table.round(4).astype(object).where(table.notna(), None).to_dict("records")
+    made = f"low and high: percentiles of {RESAMPLES} bootstrap resamples of the n seeds, 95 %; null for fewer than two"
+    about = {"scale": config.scale.scale, "unit": "success in per cent", "interval": made}
+    write_json(out.with_suffix(".json"), {**about, "rows": rows})

@@ -42,6 +42,7 @@ MEASURED = ("wall_time_s", "updates_per_s")  # shown to three digits at most
 SECTIONS = {
     "claims": "Claims",
     "results": "Results",
+    "others": "Reported and re-run",
     "figures": "Figures",
     "policies": "What the policies do",
     "made": "How it was made",
@@ -54,7 +55,7 @@ def render(collected: Collected, folder: str | Path, out: str | Path) -> None:
     config, folder = collected.config, Path(folder)
     pictures = _figures(collected, folder / "figures")
     judged, stated = judge.claims(collected), statements.load(collected.claims)
-    made = _tables(collected)
+    made = {part["name"]: part for part in _tables(collected)}
     text = ENVIRONMENT.get_template("report.html.j2").render(
         sections=SECTIONS.items(),
         paper=stated.paper,
@@ -62,12 +63,14 @@ def render(collected: Collected, folder: str | Path, out: str | Path) -> None:
         facts=facts.facts(collected),
         claims=judged,
         tally=[(kind, sum(verdict.verdict == kind for verdict in judged)) for kind in judge.VERDICTS],
-        results=[part for part in made if not part["name"].startswith("settings_")],
-        settings=[part for part in made if part["name"].startswith("settings_")],
+        others=made.pop("others"),
+        compute=made.pop("compute", None),
+        results=[part for name, part in made.items() if not name.startswith("settings_")],
+        settings=[part for name, part in made.items() if name.startswith("settings_")],
         figures=pictures,
         rollouts=_rollouts(folder / "rollouts", rollout_tasks(config)),
         generated=config.scale.data_source == "generated",
-        rebuild=f"snakemake --cores all paper --configfile {config.path}",
+        rebuild=collected.manifests.get("command") or f"snakemake --cores all paper --configfile {config.path}",
         runs=Markup(json.dumps(run_list(collected), separators=(",", ":")).replace("<", "\\u003c")),  # no `<` ends it
     )
     write_atomically(out, text)
@@ -166,7 +169,7 @@ def packed(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _run(collected: Collected, row: dict[str, Any]) -> dict[str, Any]:
-    """A row of runs.csv; in the command, what only repeats the run's identity is written `{cell}`."""
+    """A row of runs.csv; in the commands, what only repeats the run's identity is written `{cell}` and `{trained}`."""
     config, task, method = collected.config, str(row["task"]), str(row["method"])
     return {
         **{key: None if pd.isna(row[key]) else row[key] for key in KEPT},
@@ -174,6 +177,7 @@ def _run(collected: Collected, row: dict[str, Any]) -> dict[str, Any]:
         "label": task_label(config, task) if task in config.tasks else task,
         "methodLabel": method_label(config, method) + mixed_mark(collected, [task], method),
         "command": str(row["command"]).replace(f"{task}/{method}/seed{row['seed']}/{row['stage']}", "{cell}"),
+        "train": str(row.get("train", "")).replace(f"{task} {method} --stage {row['stage']}", "{trained}"),
     }
 
 

@@ -98,8 +98,8 @@ FIGURES = {  # in the text, in its order, and the module of trqam.report.figures
 TABLES = {  # and of each the function of trqam.report.tables that makes it, and the template that prints it
     "success": ("success.success", "success"), "aggregates": ("comparison.aggregates_table", "grid"),
     "improvement": ("comparison.improvement_table", "grid"), "conventions": ("comparison.conventions_table", "grid"),
-    "success_tasks": ("success.success_tasks", "success"), "published": ("success.published", "grid"),
-    "context": ("success.context", "grid"), "imported": ("imported.table", "success"),
+    "success_tasks": ("success.success_tasks", "success"), "imported": ("imported.table", "success"),
+    "others": ("others.table", "success"), "compute": ("compute.table", "grid"),
     "settings_common": ("settings.common", "grid"),
     "settings_domains": ("settings.domains", "grid"), "settings_trust_region": ("settings.trust_region", "grid"),
     "settings_baselines": ("settings.baselines", "grid"), "settings_ablations": ("settings.ablations", "grid"),

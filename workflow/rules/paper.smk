@@ -57,7 +57,7 @@ PARTS |= {
         [
             RESULTS_READ,
             templates(f"{TABLES[name][1]}.tex"),
-            {"claims": CLAIMS, "context": [CONTEXT]}.get(name, []),
+            {"claims": CLAIMS, "others": [CONTEXT]}.get(name, []),
         ],
         [shown(f"{PAPER}/tables/{name}.tex", "Tables", "table", table=name)],
     )
@@ -86,7 +86,22 @@ PARTS |= {
         "per_task",
         ["trqam.report.conventions"],
         [RESULTS_READ],
-        [shown(f"{PAPER}/per_task.csv", "Results", "per_task", file="per_task.csv")],
+        [
+            shown(f"{PAPER}/{name}", "Results", "per_task", file=name)
+            for name in ("per_task.csv", "per_task.json")
+        ],
+    ),
+    "curves": (
+        "curves",
+        ["trqam.report.curves"],
+        [RESULTS_READ],
+        [shown(f"{PAPER}/curves.csv", "Results", "curves", file="curves.csv")],
+    ),
+    "compute": (
+        "compute",
+        ["trqam.report.tables.compute"],
+        [RESULTS_READ],
+        [shown(f"{PAPER}/compute.csv", "Results", "compute", file="compute.csv")],
     ),
     "facts": (  # captions, too
         "facts",
@@ -185,6 +200,8 @@ rule paper:
         f"{PAPER}/paper.pdf",
         f"{PAPER}/report.html",
         f"{PAPER}/claims.json",
-        f"{PAPER}/per_task.csv",
+        [f"{PAPER}/per_task.{kind}" for kind in ("csv", "json")],
+        f"{PAPER}/curves.csv",
+        f"{PAPER}/compute.csv",
         COLLECTED,  # named here too, as the metrics are: Snakemake restores what a target names, not what lies between
         published(),

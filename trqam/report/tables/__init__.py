@@ -32,7 +32,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """``kind`` is domain, task, method, all or published (the paper's numbers, for the row above)."""
+    """``kind`` is domain, task, method, all or published (others' numbers, for the row above); a row without entries
+    says of them why."""
 
     label: str
     kind: str
@@ -57,16 +58,12 @@ class SuccessTable:
 
 @dataclass(frozen=True)
 class Grid:
-    """A plain table: ``columns`` is LaTeX's column specification, ``groups`` are (title, columns) above the header.
-
-    A row of one cell is the head of those below it, which are then not sorted among others.
-    """
+    """A plain table: ``columns`` is LaTeX's column specification, ``groups`` are (title, columns) above the header."""
 
     caption: str
     columns: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    lead: str = ""
     groups: tuple[tuple[str, int], ...] = ()
 
 

@@ -19,6 +19,10 @@ from trqam.report.tables import MISSING, Entry, Row, SuccessTable
 from trqam.report.tables.success import mark_best, mean_of_domains
 
 LOOSE = "*"  # a mean without a spread
+LOOSELY = (
+    "the mean of the five tasks; the file has no curve of the domain, and seeds of different tasks cannot be matched, "
+    "so the spread is not known"
+)
 ROWS = 20  # methods, at most, whose two stages share a page
 OF_MEANS = "†"  # of a method without an `all` of its own, where others have one
 
@@ -58,7 +62,7 @@ def _block(
     parts = []
     for domain in columns:
         if domain != ALL and (curves.domain == domain).any():
-            entries = [_entry(own.get((domain, method), last.iloc[:0]), domain) for method in methods]
+            entries = [entry(own.get((domain, method), last.iloc[:0]), domain) for method in methods]
             parts.append(Row(domain, "domain", tuple(mark_best(entries))))
     if ALL in columns and len(curves):
         parts.append(_all(parts, [own.get((ALL, method), last.iloc[:0]) for method in methods], own_all))
@@ -72,7 +76,7 @@ def _block(
     return f"{title}{step or ': no evaluation'}", rows if len(last) else ()
 
 
-def _entry(last: pd.DataFrame, domain: str) -> Entry:
+def entry(last: pd.DataFrame, domain: str) -> Entry:
     """Of one method at one step: from the domain's own row of seeds, else from all five tasks, without a spread."""
     own = last[last.task == ""]
     success = 100 * (own.success if len(own) else _mean_of_tasks(last, domain)).dropna()
@@ -119,8 +123,7 @@ def _notes(blocks: list[tuple[str, tuple[Row, ...]]], own_all: bool, has_all: bo
         notes.append(f"all: the file's own curve of everything{lacking}." if own_all else f"all: {means}.")
     more = {
         "Bold: best printed mean of the column, with its ties.": any(entry.best for entry in entries),
-        f"{LOOSE}: the mean of the five tasks; the file has no curve of the domain, and seeds of different tasks "
-        "cannot be matched, so the spread is not known.": LOOSE in marks,
+        f"{LOOSE}: {LOOSELY}.": LOOSE in marks,
         "n=k: only k seeds were evaluated.": bool(marks - {LOOSE, OF_MEANS}),
         f"{MISSING}: no curve.": any(entry.text == MISSING for entry in entries),
     }

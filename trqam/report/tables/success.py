@@ -1,6 +1,6 @@
 """The paper's Table 1: domains by methods, mean and sample standard deviation over seeds, the best of a row marked.
 
-Published numbers stand beneath a domain wherever there are any, and the authors' own table by itself.
+Published numbers stand beneath a domain wherever there are any.
 """
 
 from itertools import groupby
@@ -9,11 +9,11 @@ import pandas as pd
 
 from trqam.config.load import Config, domain_of
 from trqam.config.wording import count, enumerated, task_label, tasks_label, thousands
-from trqam.report.collected import Collected, mixed_mark, mixed_note, read_context
+from trqam.report.collected import Collected, mixed_mark, mixed_note
 from trqam.report.measures import STAGES, Success, final_cell, is_pretraining
 from trqam.report.selection import BEYOND, data_note, lists_single_tasks, tasks_run
 from trqam.report.statistics import round_half_up
-from trqam.report.tables import MISSING, Entry, Grid, Row, SuccessTable, by_group, printed
+from trqam.report.tables import MISSING, Entry, Row, SuccessTable, by_group, printed
 
 
 def success(collected: Collected) -> SuccessTable:
@@ -60,54 +60,18 @@ def _table(collected: Collected, caption: str, every_task: bool = False) -> Succ
     return SuccessTable(caption, labels, tuple(groups), tuple(blocks), tuple(notes), together)
 
 
-def published(collected: Collected) -> Grid:
-    """The authors' Table 1 as they print it, every row of the file."""
-    reported = collected.reported
-    methods, domains = list(dict.fromkeys(reported.method)), list(dict.fromkeys(reported.domain))
-    cells = reported.set_index(["domain", "method"])
-    rows = [
-        (d, *(printed(cells.loc[(d, m)]).text if (d, m) in cells.index else MISSING for m in methods)) for d in domains
-    ]
-    overall = [f"{row.method} {round_half_up(row.mean)} %" for row in reported[reported.domain == "all"].itertuples()]
-    sources = [f"{', '.join(dict.fromkeys(part.method))}: {source}" for source, part in reported.groupby("source")]
-    seeds = ", ".join(str(n) for n in sorted(reported.n_seeds.unique()))
-    caption = f"Published offline success in per cent, mean ± standard deviation over {seeds} seeds; no result of "
-    caption += f"this run. {'; '.join(sources)}."
-    lead = f"Over all domains the published success is {', '.join(overall)}." if overall else ""
-    return Grid(caption, "l" + "r" * len(methods), ("domain", *methods), tuple(rows), lead)
-
-
-def context(collected: Collected) -> Grid:
-    """What others report, a group a protocol: nothing is marked as best, and no group is compared with another."""
-    reported = collected.reported[collected.reported.domain == "all"].to_dict("records")
-    overall = {line["method"]: line for line in reported}
-    rows: list[tuple[str, ...]] = []
-    for protocol, lines in read_context().groupby("protocol", sort=False):
-        rows.append((str(protocol),))
-        for line in lines.to_dict("records"):
-            known = overall[line["method"]] if pd.isna(line["mean"]) else line
-            mean, std, seeds = (f"{known[key]:g}" for key in ("mean", "std", "n_seeds"))
-            source = known["source"] + (f"; {line['note']}" if pd.notna(line["note"]) else "")
-            success = mean if std == "nan" else f"{mean} ± {std}"
-            rows.append((line["method"], success, seeds.replace("nan", MISSING), line["where"], source))
-    caption = "Success in per cent that others report, as context; no result of this run. The groups have different "
-    caption += "protocols and are never ranked together. What a group lacks was not run or "
-    caption += f"not found: missing is not zero. {MISSING}: not stated."
-    columns = r"lrrl>{\raggedright\arraybackslash}p{0.4\linewidth}"
-    return Grid(caption, columns, ("method", "success", "seeds", "of", "source"), tuple(rows))
-
-
 def _row(
     collected: Collected, label: str, kind: str, methods: list[str], tasks: list[str], cells: list[Success | None]
 ) -> Row:
     entries = [
-        _entry(collected.config, method, cell, mixed_mark(collected, tasks, method))
+        entry_of(collected.config, method, cell, mixed_mark(collected, tasks, method))
         for method, cell in zip(methods, cells, strict=True)
     ]
     return Row(label, kind, tuple(mark_best(entries)))
 
 
-def _entry(config: Config, method: str, cell: Success | None, mixed: str) -> Entry:
+def entry_of(config: Config, method: str, cell: Success | None, mixed: str) -> Entry:
+    """A cell as printed, with its marks."""
     if cell is None:
         return Entry(MISSING)
     mean = round_half_up(cell.mean)
@@ -147,23 +111,9 @@ def mean_of_domains(rows: list[Row]) -> Row:
 def _notes(config: Config, methods: list[str], blocks, reported: pd.DataFrame) -> list[str]:
     """The sentences that this table needs, and no other."""
     entries = [entry for _, rows in blocks for row in rows for entry in row.entries]
-    marks = {mark[0] for entry in entries for mark in entry.marks}
-    seeds = config.scale.seeds
-    spread = "mean ± sample standard deviation over" if seeds > 1 else "values of"
-    notes = [f"Success in per cent at the stage's last evaluation: {spread} {count(seeds, 'seed')} (n = {seeds})."]
-    notes[0] += f" {count(config.scale.eval_episodes, 'episode')} a task and seed.{data_note(config)}"
+    notes = basic_notes(config, methods, entries)
     if any(entry.best for entry in entries):
         notes.append("Bold: best printed mean of the row, with its ties.")
-    if "‡" in marks:
-        label = next(config.methods[m].label for m in methods if is_pretraining(config, m))
-        notes.append(
-            f"‡ {label} has one training seed; its ± is an evaluation spread, over the evaluation streams of each "
-            "seed, not a spread over training runs."
-        )
-    if "†" in marks:
-        notes.append("†k: k seeds diverged; they count with success 0 from then on.")
-    if "n" in marks:
-        notes.append("n=k: only k seeds have finished every task of the row.")
     if any(row.kind == "published" for _, rows in blocks for row in rows):
         notes.append("published: the numbers that the authors print, at their own scale.")
     for method in (m for m in methods if config.methods[m].group == BEYOND):
@@ -175,6 +125,26 @@ def _notes(config: Config, methods: list[str], blocks, reported: pd.DataFrame) -
     for tasks, labels in _partial(config, methods).items():
         where = tasks_label(config, [*tasks]) or "no task"
         notes.append(f"{labels} run on {where} alone, and a row with other tasks has no entry for them.")
+    return notes
+
+
+def basic_notes(config: Config, methods: list[str], entries: list[Entry]) -> list[str]:
+    """What a cell of ours is, and what its marks mean, as far as there are any."""
+    marks = {mark[0] for entry in entries for mark in entry.marks}
+    seeds = config.scale.seeds
+    spread = "mean ± sample standard deviation over" if seeds > 1 else "values of"
+    notes = [f"Success in per cent at the stage's last evaluation: {spread} {count(seeds, 'seed')} (n = {seeds})."]
+    notes[0] += f" {count(config.scale.eval_episodes, 'episode')} a task and seed.{data_note(config)}"
+    if "‡" in marks:
+        label = next(config.methods[m].label for m in methods if is_pretraining(config, m))
+        notes.append(
+            f"‡ {label} has one training seed; its ± is an evaluation spread, over the evaluation streams of each "
+            "seed, not a spread over training runs."
+        )
+    if "†" in marks:
+        notes.append("†k: k seeds diverged; they count with success 0 from then on.")
+    if "n" in marks:
+        notes.append("n=k: only k seeds have finished every task of the row.")
     return notes
 
 

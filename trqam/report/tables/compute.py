@@ -1,0 +1,63 @@
+"""What the recorded runs took, in core hours, by method and stage; and compute.csv, which has the same."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from trqam.config.wording import count, thousands
+from trqam.experiment.files import write_atomically
+from trqam.report.collected import Collected
+from trqam.report.measures import STAGES
+from trqam.report.statistics import round_half_up
+from trqam.report.tables import MISSING, Grid, by_group
+
+CLONING = "pretrain"
+
+
+def core_hours(collected: Collected) -> pd.DataFrame:
+    """``method``, ``stage``, ``runs`` and ``core_hours``, a row for each method and stage that has recorded runs.
+
+    Wall time of the jobs times the cores that each holds. A run has its share of the job's time (`trqam collect`), so
+    what is stacked counts once; so does the cloning of a domain, which all of its methods begin from.
+    """
+    runs, cores = collected.runs, _cores(collected)
+    known = runs[runs.wall_time_s.notna()].groupby(["method", "stage"]).wall_time_s.agg(["size", "sum"])
+    spent = {place: (number, seconds) for place, number, seconds in known.itertuples()}
+    if cloned := collected.manifests.get("pretrained"):
+        spent["behaviour_cloning", CLONING] = len(cloned), sum(cloned.values())
+    order = dict.fromkeys(["behaviour_cloning", *by_group(collected.config), *collected.config.ablated])
+    places = [(method, stage) for method in order for stage in (CLONING, *STAGES) if (method, stage) in spent]
+    rows = [(*place, spent[place][0], spent[place][1] * cores / 3600) for place in places]
+    return pd.DataFrame(rows, columns=["method", "stage", "runs", "core_hours"])
+
+
+def _cores(collected: Collected) -> int:
+    """That a job holds: those which step environments, while the trainer waits; as Snakemake reserves them."""
+    return max(1, collected.config.scale.env_workers)
+
+
+def table(collected: Collected) -> Grid:
+    """A row a method, a column a stage, and their sums."""
+    config, spent = collected.config, core_hours(collected)
+    digits = 3 if spent.core_hours.sum() < 10 else 1
+
+    def row(label: str, part: pd.DataFrame) -> tuple[str, ...]:
+        by_stage = part.groupby("stage").core_hours.sum()
+        hours = [round_half_up(by_stage[s], digits) if s in by_stage else MISSING for s in (CLONING, *STAGES)]
+        return label, thousands(int(part.runs.sum())), *hours, round_half_up(part.core_hours.sum(), digits)
+
+    rows = [row(config.methods[method].label, part) for method, part in spent.groupby("method", sort=False)]
+    caption = "Compute of the recorded runs in core hours. A run is one stage of one seed. Seeds that trained together "
+    caption += "share the wall time of their job, evaluation and all, and behaviour cloning is trained once a domain. "
+    caption += f"A job holds {count(_cores(collected), 'core')}"
+    caption += "" if config.scale.device == "cpu" else ", and a GPU where there is one"
+    caption += f". Data, figures, and what was lost when a job was killed are not counted. {MISSING}: no recorded run."
+    if (collected.runs.status == "DIVERGED").any():
+        caption += " A seed that diverged has its share until then."
+    header = ("method", "runs", "cloning", *STAGES, "total")
+    return Grid(caption, "lrrrrr", header, (*rows, row("all", spent)) if rows else ())
+
+
+def write(collected: Collected, out: Path) -> None:
+    """compute.csv: `core_hours`."""
+    write_atomically(out, core_hours(collected).to_csv(index=False, float_format="%.6g"))
