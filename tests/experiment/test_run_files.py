@@ -1,7 +1,9 @@
 """Whatever is done to a file of a finished run, it is refused in one line that names a file, or changes no result."""
 
+import csv
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.training.test_training import POINT
-from trqam.__main__ import main
+from trqam.__main__ import main, parsed
 from trqam.config import load as config
 from trqam.config.errors import UserError
 from trqam.config.reading import read_json, seal
@@ -266,6 +268,50 @@ def test_results_are_drawn_for_their_own_configuration(key, finished, tiny_data)
         Collected.load(other, PAPER)
     same = load_with(tiny_data, device="auto", env_workers=1, checkpoint_interval=10, mixed=True, seeds_per_job=1)
     Collected.load(same, PAPER)
+
+
+def test_the_commands_of_a_run_mean_its_very_configuration_and_stack(made, monkeypatch):
+    monkeypatch.chdir(made)
+    lines = {(r["method"], r["seed"], r["stage"]): r for r in csv.DictReader((PAPER / "runs.csv").open())}
+    line = lines["trqam", "1", "online"]
+    loaded = load_with(read_json(PAPER / "manifests.json")["command"].partition("data_dir=")[2].split()[0])
+    words = shlex.split(line["command"])
+    assert words[:4] == ["snakemake", "--cores", "all", f"results/tiny/{POINT}/trqam/seed1/online.csv"]
+    assert words[4:6] == ["--configfile", "tests/tiny.yaml"]
+    assert words[6] == "--config"
+    assert config.from_snakemake(["tests/tiny.yaml"], words[7:])[0].scale == loaded.scale
+    asked = parsed(shlex.split(line["train"])[3:])
+    assert (asked.task, asked.method, asked.stage, asked.seeds) == (POINT, "trqam", "online", [0, 1])
+    assert config.from_command(asked.config, asked.set).scale == loaded.scale
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [],
+        ["scale=x", "learning_rate=0.001"],
+        ["scale=2024", "chosen=of: odd 'words' é", "methods=[behaviour_cloning, trqam]", "keep=all"],
+    ],
+)
+def test_a_command_of_a_variant_names_what_was_changed(entries):
+    variant = config.from_snakemake([], entries)[0]
+    words = shlex.split(verdict.snakemake(variant, "paper"))
+    assert words[:4] == ["snakemake", "--cores", "all", "paper"]
+    assert words[4:5] == ["--config"] * bool(entries)
+    assert config.from_snakemake([], words[5:])[0].scale == variant.scale
+    asked = parsed(shlex.split(verdict.command(variant, "status").strip("`"))[3:])
+    assert config.from_command(asked.config, asked.set).scale == variant.scale
+
+
+def test_time_is_shared_by_a_stack_and_cloning_is_recorded_once(made, monkeypatch):
+    monkeypatch.chdir(made)
+    for line in csv.DictReader((PAPER / "runs.csv").open()):
+        folder = Path("results/tiny") / line["task"] / line["method"] / f"seed{line['seed']}"
+        manifest = read_json(folder / f"{line['stage']}.json")
+        assert manifest["block"] == [0, 1]
+        assert float(line["wall_time_s"]) == manifest["seconds"] / 2
+    seconds = read_json(f"results/tiny/pretrained/{DOMAIN}/pretrain.json")["seconds"]
+    assert read_json(PAPER / "manifests.json")["pretrained"] == {DOMAIN: seconds}
 
 
 def test_the_fingerprint_asks_for_collecting_again_only_where_it_would_differ(finished, tiny_data):

@@ -40,7 +40,7 @@ PLACES = (
 INSIDE = (
     *("toy_facts.tex", "toy.csv", "figures/toy.pdf"),
     *("metrics.csv", "runs.csv", "datasets.json", "manifests.json", "collected.json", "claims.json", "facts.tex"),
-    "per_task.csv",
+    *("per_task.csv", "per_task.json", "curves.csv", "compute.csv"),
     *("theory_facts.tex", "paper.pdf", "report.html", "figures/theory.pdf", "figures/theory.png", "MANIFEST.json"),
     *("figures/overall_bars.pdf", "tables/success.tex", "latex/main.tex", "rollouts/<TASK>.png"),
     *("rollouts/<TASK>.json", "offline.csv", "offline.json", "timing.csv", "REBUILT.json", "base.safetensors"),

@@ -455,7 +455,14 @@ def test_a_rebuild_has_the_bytes_of_the_workflow(config, tmp_path):
     expected = files(made / "paper")
     assert found.keys() == expected.keys()
     assert [name for name in found if found[name] != expected[name]] == []
-    assert {"paper.pdf", "report.html", "claims.json", "per_task.csv", "figures/theory.pdf"} <= found.keys()
+    assert {
+        "paper.pdf",
+        "report.html",
+        "claims.json",
+        "per_task.csv",
+        "per_task.json",
+        "figures/theory.pdf",
+    } <= found.keys()
     assert "tables/imported.tex" in found
     assert done.stdout.split() == [f"results/small-rebuilt/paper/{name}" for name in ("paper.pdf", "report.html")]
 

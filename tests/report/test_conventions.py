@@ -1,12 +1,15 @@
 """Success read in three ways, against numbers worked out by hand."""
 
 import csv
+import json
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tests.helpers import fake_results
 from tests.helpers.fake_results import TASK, collected, small_config
-from trqam.report import conventions, tables
+from trqam.report import conventions, curves, tables
 
 FOUR = {0: 1.0, 1000: 0.1, 2000: 0.2, 3000: 0.9, 4000: 0.3}  # success by step; at 0 nothing is trained yet
 
@@ -78,3 +81,39 @@ def test_per_task_has_a_line_for_each_task_method_stage_and_convention(tmp_path)
         ("mean of last 3", "2", "46.6667", "0.0000"),
         ("best", "2", "90.0000", "0.0000"),
     ]
+    written = json.loads((tmp_path / "per_task.json").read_text())
+    assert (written["scale"], written["unit"]) == ("small", "success in per cent")
+    assert "2000 bootstrap resamples" in written["interval"]
+    assert [{key: "" if v is None else v for key, v in row.items()} for row in written["rows"]] == [
+        {
+            key: float(v) if v and key in ("mean", "std", "low", "high") else v
+            for key, v in (line | {"n": int(line["n"])}).items()
+        }
+        for line in lines
+    ]
+    assert any(row["n"] == 0 and row["mean"] is None for row in written["rows"])
+
+
+def test_curves_end_where_per_task_does_and_have_the_trust_region_between(tmp_path):
+    config = small_config(seeds=3)
+    frame = fake_results.diverged(fake_results.metrics(config), config, TASK, "trqam", 1, step=2600)
+    results = collected(config, frame)
+    curves.write(results, tmp_path / "curves.csv")
+    written = pd.read_csv(tmp_path / "curves.csv").set_index(["task", "method", "stage", "step"]).sort_index()
+    assert written.index.is_unique
+    for stage, end in (("offline", 4000), ("online", 2000)):
+        final = conventions.summaries(results, [TASK], "trqam", stage)["final"]
+        row = written.loc[TASK, "trqam", stage, end]
+        expected = [final.n, final.estimate.value, final.std, final.estimate.low, final.estimate.high]
+        assert [row[name] for name in ("n", "mean", "std", "low", "high")] == pytest.approx(expected, rel=1e-5)
+    own = frame[(frame.task == TASK) & (frame.method == "trqam") & (frame.stage == "offline")]
+    for step, seeds in ((2400, 3), (2800, 2)):
+        row = written.loc[TASK, "trqam", "offline", step]
+        assert (row["n"], row["n_logged"]) == (0, seeds)
+        assert np.isnan(row["mean"])
+        assert row["path_kl"] == pytest.approx(own[own.step == step].path_kl.mean(), rel=1e-5)
+        assert row["multiplier"] == pytest.approx(own[own.step == step].multiplier.mean(), rel=1e-5)
+    assert written.loc[TASK, "trqam", "offline", 3000]["n"] == 3  # a diverged seed is a success of 0
+    assert written.loc[TASK, "qam"].multiplier.isna().all()
+    online = written.loc[TASK, "trqam", "online"]
+    assert online[online.n > 0].index.tolist() == [1000, 2000]  # where a diverged seed began again is none

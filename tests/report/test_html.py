@@ -227,18 +227,26 @@ def test_what_is_missing_sorts_last_either_way(opened):
         assert [row[2] == "--" for row in domains(offline(opened, fql))] == [False, True, True, True]
 
 
-def test_a_plain_table_sorts_and_its_mean_stays_last(opened):
-    before = texts(opened, "#published tbody td:last-child")
-    opened.click("#published thead th:last-child button")
-    found = texts(opened, "#published tbody td:last-child")
+def test_a_plain_table_sorts_and_its_sum_stays_last(opened):
+    before = texts(opened, "#compute tbody td:nth-child(2)")
+    opened.click("#compute thead th:nth-child(2) button")
+    found = texts(opened, "#compute tbody td:nth-child(2)")
     assert values([("", "", text) for text in found[:-1]]) == sorted(values([("", "", text) for text in before[:-1]]))
     assert found[-1] == before[-1]
-    assert texts(opened, "#published tbody td:first-child")[-1] == "all"
+    assert texts(opened, "#compute tbody td:first-child")[-1] == "all"
 
 
-def test_what_others_report_under_other_protocols_cannot_be_sorted(opened):
-    assert len(texts(opened, "#context tr.block td")) == 3
-    assert texts(opened, "#context button") == []
+def test_whose_numbers_there_are_has_a_section_whose_rows_stay_with_their_place(opened):
+    def rows():
+        return [text.split(":")[0] for text in texts(opened, "#others tbody td:first-child")]
+
+    before = rows()
+    at = before.index("scene")
+    assert before[at + 1 : at + 3] == ["the paper prints", "others"]
+    opened.click("#others thead tr:last-child th:nth-child(3) button")
+    assert rows() != before, "an order that shows nothing"
+    at = rows().index("scene")
+    assert rows()[at + 1 : at + 3] == ["the paper prints", "others"]
 
 
 def test_single_tasks_sort_by_themselves(opened):

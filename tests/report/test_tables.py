@@ -1,15 +1,18 @@
 """What the tables say, above all where something is missing, diverged, tied or not ours."""
 
+import re
+
 import msgspec
 import pandas as pd
 import pytest
 
-from tests.helpers.fake_results import collected, full_config, small_config
+from tests.helpers.fake_results import TASK, collected, full_config, paper_config, small_config
 from tests.helpers.fake_results import metrics as fake_metrics
 from trqam.config.errors import UserError
 from trqam.report import tables
 from trqam.report.collected import read_reported
 from trqam.report.selection import TABLES
+from trqam.report.tables import compute
 
 
 def success(config, metrics, every_task=False):
@@ -129,22 +132,89 @@ def test_best_is_marked_among_those_present():
     assert [labels[i] for i, entry in enumerate(ran.entries) if entry.best] == ["FQL"]
 
 
-def test_what_others_report_stands_by_protocol_and_unranked(tmp_path):
-    results = collected(small_config())
-    made = tables.make("context", results)
-    heads = [place for place, row in enumerate(made.rows) if len(row) == 1]
-    groups = [made.rows[first + 1 : last] for first, last in zip(heads, [*heads[1:], None], strict=True)]
-    found = [{(row[0], row[3]): row[1] for row in group} for group in groups]
-    everywhere = "50 tasks, offline"
-    assert [group.get(("QAM", everywhere)) for group in found] == ["44", "35", None]
-    assert found[1][("SQAM", everywhere)] == "75"  # of paper/reported.csv, where it stands once
-    assert found[2][("QAM", "humanoidmaze-medium task 1, offline")] == "27.5 ± 26"
-    assert "never ranked together" in made.caption
-    assert "missing is not zero" in made.caption
-    tables.render("context", results, tmp_path / "context.tex")
-    text = (tmp_path / "context.tex").read_text()
-    assert text.count(r"\multicolumn{5}{l}{\textbf{") == len(heads) == 3
-    assert text.count(r"\textbf") == 3  # of the heads: no number is marked
+def rows_of(made, place):
+    """Of a place in the first block that has it: by whose the row is, its texts and marks by method."""
+    rows = next(rows for _, rows in made.blocks if any(row.label.startswith(place) for row in rows))
+    first = next(number for number, row in enumerate(rows) if row.label.startswith(place))
+    last = next((n for n, row in enumerate(rows) if n > first and row.kind == "domain"), len(rows))
+    labels = [rows[first].label.removeprefix(f"{place}: "), *(row.label for row in rows[first + 1 : last])]
+    cells = [
+        {m: (e.text, *e.marks) for m, e in zip(made.methods, row.entries, strict=bool(row.entries))}
+        for row in rows[first:last]
+    ]
+    return dict(zip(labels, cells, strict=True))
+
+
+def test_reported_reproduced_and_re_run_stand_apart_with_the_reason_of_what_is_missing():
+    made = tables.make("others", collected(small_config(tasks=["scene-play", TASK])))
+    scene, everything, alone = (rows_of(made, place) for place in ("scene", "all 50 tasks", "cube-triple task 2"))
+    assert list(scene) == ["this run", "the paper prints", "others: -- (nobody, as far as we know)"]
+    assert re.fullmatch(r"\d+ ± \d+", scene["this run"]["TRQAM"][0])
+    assert scene["this run"]["FQL"] == ("--", "h")
+    assert scene["the paper prints"]["TRQAM"] == ("79 ± 1",)
+    assert scene["the paper prints"]["Behaviour cloning"] == ("--", "r")
+    assert everything["the paper prints"]["SQAM"] == ("75",)
+    assert [everything[f"others, {letter}"]["QAM"] for letter in "AB"] == [("--", "o"), ("44",)]
+    assert alone["others, C"]["QAM"] == ("12.5 ± 8.6",)
+    assert set(alone["the paper prints"].values()) == {("--", "r")}
+    task = rows_of(made, "pointmaze-medium task 2")
+    assert list(task) == ["this run", "the paper prints: -- (not reported); others: -- (nobody, as far as we know)"]
+    assert not any(entry.best for _, rows in made.blocks for row in rows for entry in row.entries)
+    notes = " ".join(made.notes)
+    for text in ("The paper prints: TRQAM's protocol", "Others, B: QAM's protocol", "r: not reported", "n = 4"):
+        assert text in notes
+
+
+def test_all_of_the_papers_tasks_are_one_place_and_a_run_that_is_missing_is_not_finished():
+    config = paper_config(seeds=2)
+    metrics = fake_metrics(config)
+    gone = (metrics.method == "qam") & (metrics.domain == "scene-play") & (metrics.stage == "offline")
+    results = collected(config, metrics[~gone])
+    made, success_table = tables.make("others", results), tables.make("success", results)
+    ours = rows_of(made, "all 50 tasks")["this run"]
+    printed = [entry.text for entry in row(success_table, 0, "all").entries]
+    assert [ours[label.rstrip("§")][0] for label in success_table.methods] == printed
+    assert ours["QAM"] == rows_of(made, "scene")["this run"]["QAM"] == ("--", "f")
+    assert "Not run here" not in " ".join(title for title, _ in made.blocks)
+
+
+def test_imported_curves_are_others_under_their_own_protocol():
+    about = {"method": "trqam", "stage": "offline", "status": "OK", "source": "authors", "protocol": "sparse rewards"}
+    rows = [
+        {
+            **about,
+            "task": task,
+            "domain": "scene-play",
+            "seed": seed,
+            "step": step,
+            "total_step": step,
+            "success": value,
+        }
+        for task in ("", TASK.replace("pointmaze-medium-navigate", "scene-play"))
+        for seed, ends in enumerate(((0.1, 0.4), (0.1, 0.6)))
+        for step, value in zip((50, 100), ends, strict=True)
+    ]
+    made = tables.make("others", collected(small_config(tasks=["scene-play"]), imported=pd.DataFrame(rows)))
+    assert rows_of(made, "scene")["others, D"]["TRQAM"] == ("50 ± 14",)
+    assert "Others, D: protocol: sparse rewards; imported curves, authors." in made.notes
+
+
+def test_hours_are_counted_once_and_by_stage(tmp_path):
+    config = small_config(seeds=2)
+    results = collected(config)
+    assert compute.core_hours(results).core_hours.sum() == pytest.approx(len(results.runs) * 61.5 / 3600)
+    results.manifests["pretrained"] = {"pointmaze-medium-navigate": 7200.0}
+    made = {row[0]: row[1:] for row in tables.make("compute", results).rows}
+    assert made["Behaviour cloning"] == ("5", "2.000", "0.068", "--", "2.068")  # 4 evaluations of one cloned policy
+    assert made["TRQAM"] == ("8", "--", "0.068", "0.068", "0.137")
+    assert made["all"] == ("21", "2.000", "0.205", "0.137", "2.342")
+    many = tables.make("compute", collected(small_config(seeds=2, env_workers=4, device="auto")))
+    assert dict((row[0], row[2]) for row in many.rows)["TRQAM"] == "--"
+    assert "holds 4 cores, that of a cloning one, and a GPU where there is one" in many.caption
+    assert next(row[3] for row in many.rows if row[0] == "TRQAM") == "0.273"
+    compute.write(results, tmp_path / "compute.csv")
+    lines = (tmp_path / "compute.csv").read_text().splitlines()
+    assert lines[:2] == ["method,stage,runs,core_hours", "behaviour_cloning,pretrain,1,2"]
 
 
 def test_every_table_renders_and_labels_stay_text(tmp_path):

@@ -83,6 +83,7 @@ def test_snakemakes_own_report_shows_page_verdicts_figures_tables_and_results_wi
     entry = r'"results/tiny/paper/([^"]+)": \{"name": [^{]*\{[^}]*\}, [^{}]*"caption": "<p>\w'
     captioned = set(re.findall(entry, shown))
     results = {"paper.pdf", "report.html", "claims.json", "metrics.csv", "runs.csv", "per_task.csv"}
+    results |= {"per_task.json", "curves.csv", "compute.csv"}
     drawn = {str(path.relative_to(paper)) for path in [*paper.glob("figures/*.pdf"), *paper.glob("tables/*.tex")]}
     assert len(drawn) > 10
     assert captioned >= results | drawn
@@ -225,7 +226,8 @@ def test_every_module_of_the_report_is_an_input_of_all_that_it_draws_and_of_noth
     modules |= {f"table_{name}": [table_module(name)] for name in TABLES}
     modules |= {name: [f"trqam.report.{name}"] for name in ("theory_figure", "toy_figure", "facts", "html")}
     modules |= {"claims": ["trqam.report.claims.judge"], "pdf": ["trqam.report.latex"]}
-    modules |= {"per_task": ["trqam.report.conventions"]}
+    modules |= {"per_task": ["trqam.report.conventions"], "curves": ["trqam.report.curves"]}
+    modules |= {"compute": ["trqam.report.tables.compute"]}
     modules["facts"] += captions
     modules["html"] += [*captions, *printed]
 

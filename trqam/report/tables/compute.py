@@ -17,17 +17,18 @@ CLONING = "pretrain"
 def core_hours(collected: Collected) -> pd.DataFrame:
     """``method``, ``stage``, ``runs`` and ``core_hours``, a row for each method and stage that has recorded runs.
 
-    Wall time of the jobs times the cores that each holds. A run has its share of the job's time (`trqam collect`), so
-    what is stacked counts once; so does the cloning of a domain, which all of its methods begin from.
+    Wall time of the jobs times the cores that each holds (cloning one). A run has its share of the job's time (`trqam
+    collect`), so what is stacked counts once; so does the cloning of a domain, which all of its methods begin from.
     """
-    runs, cores = collected.runs, _cores(collected)
+    runs = collected.runs
     known = runs[runs.wall_time_s.notna()].groupby(["method", "stage"]).wall_time_s.agg(["size", "sum"])
     spent = {place: (number, seconds) for place, number, seconds in known.itertuples()}
     if cloned := collected.manifests.get("pretrained"):
         spent["behaviour_cloning", CLONING] = len(cloned), sum(cloned.values())
     order = dict.fromkeys(["behaviour_cloning", *by_group(collected.config), *collected.config.ablated])
     places = [(method, stage) for method in order for stage in (CLONING, *STAGES) if (method, stage) in spent]
-    rows = [(*place, spent[place][0], spent[place][1] * cores / 3600) for place in places]
+    cores = {CLONING: 1, **dict.fromkeys(STAGES, _cores(collected))}
+    rows = [(*place, spent[place][0], spent[place][1] * cores[place[1]] / 3600) for place in places]
     return pd.DataFrame(rows, columns=["method", "stage", "runs", "core_hours"])
 
 
@@ -49,7 +50,8 @@ def table(collected: Collected) -> Grid:
     rows = [row(config.methods[method].label, part) for method, part in spent.groupby("method", sort=False)]
     caption = "Compute of the recorded runs in core hours. A run is one stage of one seed. Seeds that trained together "
     caption += "share the wall time of their job, evaluation and all, and behaviour cloning is trained once a domain. "
-    caption += f"A job holds {count(_cores(collected), 'core')}"
+    cores = _cores(collected)
+    caption += f"A job holds {count(cores, 'core')}{', that of a cloning one' * (cores > 1)}"
     caption += "" if config.scale.device == "cpu" else ", and a GPU where there is one"
     caption += f". Data, figures, and what was lost when a job was killed are not counted. {MISSING}: no recorded run."
     if (collected.runs.status == "DIVERGED").any():

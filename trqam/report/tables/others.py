@@ -67,10 +67,8 @@ def table(collected: Collected) -> SuccessTable:
         elsewhere = [place for place in reported if place in known and place not in here]
         blocks.append((f"Not run here, {stage}", tuple(row for place in elsewhere for row in rows(place, stage))))
     blocks = [(title, made) for title, made in blocks if made]
-    caption = (
-        "Reported, reproduced, re-run by others: whose success there is of each domain or task. Nothing is ranked "
-    )
-    caption += "or averaged across rows, which differ in protocol, steps and data."
+    caption = "Whose success there is of each domain or task: this run's, the paper's and others'. Rows differ in "
+    caption += "protocol, steps and data, so that nothing is ranked or averaged across them."
     together = 1 if sum(len(made) for _, made in blocks) > ROWS else len(blocks)
     return SuccessTable(caption, tuple(methods), groups, tuple(blocks), _notes(collected, blocks, sources), together)
 
