@@ -162,7 +162,7 @@ EDITED = {
     "trqam/maths/sde.py": {"theory_figure", "toy_figure", "pdf", "html", "paper"},
     "trqam/training/blocks.py": set(),
     "paper/main.tex": {"pdf", "paper"},
-    "paper/context.csv": {"table_context", "pdf", "html", "paper"},
+    "paper/context.csv": {"table_others", "pdf", "html", "paper"},
     "paper/templates/facts.tex.j2": {"facts", "pdf", "paper"},
     "config/methods.yaml": None,
 }
