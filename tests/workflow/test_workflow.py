@@ -157,7 +157,7 @@ def test_elsewhere_is_refused_in_one_line(finished, tmp_path):
 
 EDITED = {
     "trqam/report/figures/profiles.py": {"figure_profiles", "facts", "pdf", "html", "paper"},
-    "trqam/report/tables/imported.py": {"table_imported", "pdf", "html", "paper"},
+    "trqam/report/tables/imported.py": {"table_imported", "table_others", "pdf", "html", "paper"},
     "trqam/report/html.py": {"html", "paper"},
     "trqam/maths/sde.py": {"theory_figure", "toy_figure", "pdf", "html", "paper"},
     "trqam/training/blocks.py": set(),
