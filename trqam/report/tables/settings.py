@@ -60,6 +60,11 @@ METHOD = {
     "multiplier_min": "least multiplier",
     "multiplier_max": "greatest multiplier",
 }
+VARIED = {
+    "budgets": "a KL budget of",
+    "inverse_temperatures": "an inverse temperature of",
+    "reward_scales": "all rewards multiplied by",
+}
 ASSUMED = " *: assumed, since the authors do not publish it"
 WIDE = ">{\\raggedright\\arraybackslash}p{0.55\\linewidth}"
 
@@ -141,7 +146,7 @@ def ablations(collected: Collected) -> Grid:
     for (key, method), names in groupby(config.sweeps, lambda name: config.sweeps[name][:2]):
         swept = [*names]
         values = enumerated([f"{config.sweeps[name].value:g}" for name in swept])
-        what = f"as {config.methods[method].label}, with {words(key)} {values}"
+        what = f"as {config.methods[method].label}, with {VARIED[key]} {values}"
         rows.append((config.methods[swept[0]].group, what, _stages(config, swept[0])))
     caption = f"Ablations and what they change, from {config.scale.methods_file} and {config.path}."
     return Grid(caption, f"l{WIDE}l", ("ablation", "what it changes", "stages"), tuple(rows))
