@@ -31,7 +31,7 @@ EPISODES, RESAMPLES = 50, 500
 NOISE = 10.7  # points: std over seeds on a task, median of the QAM authors' curves where the mean is 10 to 90 %
 BY_EPISODES = 1 / 3  # the part of its square that 50 episodes explain
 ORDER = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE)
-NO_METRICS = pd.DataFrame(columns=["method", "task", "seed", "stage", "step", "status"])
+NO_METRICS = pd.DataFrame(columns=["method", "task", "seed", "stage", "step", "status", "multiplier"])
 
 SWEPT_OVERNIGHT = {key: getattr(load("config/overnight.yaml").scale, key) for key in SWEPT}
 

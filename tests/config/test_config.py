@@ -108,12 +108,6 @@ def test_sweeps_vary_one_thing_and_hold_the_methods_own_setting():
         load.load("tests/tiny.yaml", {"budgets": [4.0, 4.0]})
 
 
-def test_a_scale_may_set_one_discount():
-    domain = load.load("tests/tiny.yaml").run(TASK, "trqam").discount
-    assert domain == 0.99
-    assert load.load("tests/tiny.yaml", {"discount": 0.9}).run(TASK, "trqam").discount == 0.9
-
-
 def test_the_online_stage_may_have_another_budget(tmp_path):
     path = edited(tmp_path, "label: pointmaze-medium, (.*\n.*)kl_budget_online: null",
                   r"label: pointmaze-medium, \1kl_budget_online: 7.0", "config/domains.yaml")  # fmt: skip
@@ -217,7 +211,6 @@ GIVEN = {
     "budgets": ["[]", "[0.5, 1]", "[1e-05]", "[1e-5, .5]"],
     "inverse_temperatures": ["[]", "[0.03, 30]"],
     "reward_scales": ["[]", "[0.1, 10]"],
-    "discount": ["null", "0.97"],
     "ablation_tasks": ["[]", f"[{TASK}]"],
     "ablation_stages": ["[]", "[offline, online]"],
     "ablation_eval_interval": ["5", "1e1"],

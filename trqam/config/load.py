@@ -184,7 +184,7 @@ class Config(msgspec.Struct, frozen=True):
             values["eval_interval"] = scale.ablation_eval_interval
         if "offline" not in method.stages:  # the policy that pretraining leaves, evaluated once
             values["offline_steps"] = 0
-        for field in ("hidden_width", "hidden_layers", "discount"):  # a scale's null means the domain's value
+        for field in ("hidden_width", "hidden_layers"):  # a scale's null means the domain's value
             values[field] = getattr(scale, field) or getattr(domain, field)
         parameters = agent_parameters(
             method.agent,

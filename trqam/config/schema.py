@@ -15,7 +15,6 @@ Natural = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300, description="a finite number")]
-Discount = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 NAME = r"[a-z0-9][a-z0-9_.-]{0,99}"
 Name = Annotated[
@@ -48,7 +47,7 @@ class Domain(Strict):
     hidden_width: Width
     hidden_layers: Layers
     actor_layer_norm: bool
-    discount: Discount
+    discount: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     pessimism: NotNegative
     kl_budget: Positive
     kl_budget_online: Positive | None
@@ -124,7 +123,6 @@ class Scale(Training, kw_only=True):
     data_dir: FilePath
     hidden_width: Width | None
     hidden_layers: Layers | None
-    discount: Discount | None
     env_workers: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 
 

@@ -337,7 +337,7 @@ def _more_gained(evidence: Evidence, what: str, ours: tuple[Scores, Scores], oth
 def steadier(evidence: Evidence, *, margin: float, span: float, floor: float) -> Finding:
     """How much less TRQAM's success depends on what its sweep varies than the other method's on what that one's does.
 
-    A sweep's spread is its best mean minus its worst, in the kindest of its windows that span the factor ``span``.
+    A sweep's spread is its best mean minus its worst, averaged over all of its windows that span the factor ``span``.
     """
     label = [_varied_label(evidence, sweep) for sweep in evidence.sweeps]
     sides = [[evidence.success(method) for method in sweep.values()] for sweep in evidence.sweeps]
@@ -392,10 +392,10 @@ def _windows(values: Sequence[float], span: float) -> list[slice]:
 
 
 def _spread(high: np.ndarray, low: np.ndarray, windows: Sequence[slice]) -> np.ndarray:
-    """Of (..., values, tasks): the greatest of ``high`` minus the least of ``low``, at least 0, in the window where it
-    is smallest, as a mean over tasks (...)."""
+    """Of (..., values, tasks): the greatest of ``high`` minus the least of ``low``, at least 0, as a mean over windows
+    and tasks (...)."""
     each = [high[..., w, :].max(axis=-2) - low[..., w, :].min(axis=-2) for w in windows]
-    return np.maximum(np.min(each, axis=0), 0).mean(axis=-1)
+    return np.maximum(each, 0).mean(axis=(0, -1))
 
 
 def follows(evidence: Evidence, *, margin: float, span: float, floor: float) -> Finding:

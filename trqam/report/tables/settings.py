@@ -33,7 +33,6 @@ SHARED = {  # in the table's order
     "critics": "critics in the ensemble",
     "hidden_width": "hidden width, in place of the domain's",
     "hidden_layers": "hidden layers, in place of the domain's",
-    "discount": "discount, in place of the domain's",
     "eval_interval": "evaluation interval (steps)",
     "ablation_eval_interval": "evaluation interval of ablations (steps)",
     "eval_episodes": "episodes an evaluation, task and seed",
