@@ -24,7 +24,7 @@ COLUMNS = [
 TASK = "pointmaze-medium-navigate-singletask-task2-v0"
 BARE = {
     "methods": ["behaviour_cloning", "qam", "trqam"], "baselines": [], "baseline_tasks": [], "ablations": [],
-    "budgets": [], "ablation_tasks": [],
+    "budgets": [], "inverse_temperatures": [], "reward_scales": [], "ablation_tasks": [],
 }  # fmt: skip
 SMALL = {
     "tasks": [TASK, TASK.replace("task2", "task1")], "seeds": 3, "offline_steps": 4000, "online_steps": 2000,
@@ -38,7 +38,7 @@ EVERYTHING = {
         "external_kl", "external_kl_fast", "constant_lambda", "qam_from_scratch", "qam_e_from_scratch",
         "trqam_from_scratch",
     ],
-    "budgets": [0.3, 1.0, 3.0], "ablation_tasks": [TASK],
+    "budgets": [0.3, 1.0, 3.0], "inverse_temperatures": [0.1, 30.0], "reward_scales": [10.0], "ablation_tasks": [TASK],
 }  # fmt: skip
 
 

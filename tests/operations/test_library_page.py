@@ -34,7 +34,7 @@ exec(compile(Path("page.py").read_text(), "docs/library.md", "exec"), {"__name__
 
 def blocks(language):
     """(the first line's number, code) of every block, the lines counted from 0."""
-    text = PAGE.read_text()
+    text = PAGE.read_text().replace("puzzle-3x3-play-singletask-task1-v0", POINT)
     found = re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [(text[: match.start(1)].count("\n"), match[1]) for match in found]
 

@@ -110,11 +110,16 @@ def test_odd_results_are_drawn(tmp_path):
 def test_a_scale_draws_only_what_it_has_methods_for(tmp_path):
     main = ("overall_bars", "offline_to_online", "trust_region", "profiles", "collapse")
     last = f"curves--{DOMAIN}"
-    ablated = ("adaptive_constant", "external_kl", "pretraining", "budget_sweep")
+    ablated = ("adaptive_constant", "external_kl", "pretraining", "budget_sweep", "sensitivity")
     assert figure_names(small_config()) == (*main, last)
     assert figure_names(full_config()) == (*main, *ablated, last)
     assert figure_names(full_config(ablation_tasks=[])) == (*main, last)
-    assert figure_names(full_config(ablations=["qam_from_scratch"], budgets=[])) == (*main, "pretraining", last)
+    assert figure_names(full_config(ablations=["qam_from_scratch"], budgets=[])) == (
+        *main,
+        "pretraining",
+        "sensitivity",
+        last,
+    )
     assert "collapse" not in figure_names(small_config(methods=["behaviour_cloning", "trqam"]))
     domains = small_config(tasks=["scene-play", "cube-double-play"])
     assert figure_names(domains)[-2:] == ("curves--scene-play", "curves--cube-double-play")

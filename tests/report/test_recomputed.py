@@ -27,10 +27,14 @@ from trqam.report.collected import Collected
 LOST = ("pointmaze-medium-navigate-singletask-task1-v0", "trqam", 2, "online")  # is not finished
 DIVERGED = ("pointmaze-medium-navigate-singletask-task2-v0", "qam", 1)  # at step 2600 of the offline stage
 LEVELS, RESAMPLES = (0.025, 0.975), 2000
-BARE = {"baselines": [], "baseline_tasks": [], "ablations": [], "budgets": [], "ablation_tasks": []}
+BARE = {**fake_results.BARE, **fake_results.SMALL}
 
 
-@pytest.fixture(scope="module", params=[{}, BARE], ids=["as it is", "every method on both tasks"])
+@pytest.fixture(
+    scope="module",
+    params=[{**BARE, **fake_results.EVERYTHING, "inverse_temperatures": [], "reward_scales": []}, BARE],
+    ids=["baselines on one", "every method on both tasks"],
+)
 def scale(request, tiny_data, tmp_path_factory):
     """The small scale's configuration, its invented per-seed files, and what the package made of them."""
     folder = tmp_path_factory.mktemp("small")

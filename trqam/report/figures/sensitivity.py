@@ -21,8 +21,8 @@ from trqam.report.runs import Runs
 
 AXES = {
     "budgets": "KL budget (nats)",
-    "inverse_temperatures": "inverse temperature",
-    "reward_scales": "rewards multiplied by",
+    "inverse_temperatures": "inverse temperature (1 / Q)",
+    "reward_scales": "rewards (times the task's)",
 }
 
 
