@@ -75,6 +75,6 @@ def test_methods_of_a_figure_have_markers_of_their_own(together):
 @pytest.mark.parametrize("vision", VISION)
 def test_budgets_darken_in_steps_that_can_be_seen(vision):
     config = full_config(budgets=[n / 2 for n in range(1, 9)])
-    colours = [config.methods[method].colour for method in config.swept("budgets", "trqam").values()]
+    colours = [config.methods[method].colour for method in config.sweeps if config.sweeps[method].key == "budgets"]
     lightness = [cielab(colour, vision)[0] for colour in colours]
     assert all(above - below > 5 for above, below in pairwise(lightness))
