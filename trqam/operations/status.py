@@ -17,7 +17,7 @@ from pathlib import Path
 
 from trqam.config.errors import UserError
 from trqam.config.load import STAGES, Config
-from trqam.config.wording import count, task_label, weight, words
+from trqam.config.wording import count, task_label, weight
 from trqam.experiment.survey import DIVERGED, DONE, RUNNING, WAITING, Standing, survey
 from trqam.experiment.verdict import refusal
 from trqam.operations import cleaning
@@ -26,6 +26,7 @@ from trqam.report.record import made_for
 STATES = (DONE, RUNNING, WAITING, DIVERGED)
 SHOWN_JOBS, SHOWN_PROBLEMS = 12, 3
 REFUSED = "see the first problem: snakemake and `trqam collect` go on once it is solved"
+SWEEPS = "sweeps"  # their methods, in one row
 ROW = "{:28.28}{:>6}{:>9}{:>9}{:>10}{:>9}{:>9}"
 FAR = 1e11  # seconds since 1970: no calendar goes further
 
@@ -93,16 +94,13 @@ class Paces:
 
 
 def _table(config: Config, runs: list[Standing]) -> list[str]:
-    """A row for each stage and method that has begun; the others of a stage, and all values of a sweep, share one."""
+    """A row for each stage and method that has begun; the others of a stage, and all sweeps, share one."""
     groups: dict[tuple[str, str], list[Standing]] = defaultdict(list)
-    sweeps = {name: f"{sweep.key} of {sweep.method}" for name, sweep in config.sweeps.items()}
     for standing in runs:
         method = standing.run.method
-        groups[standing.stage, sweeps.get(method, method)].append(standing)
+        groups[standing.stage, SWEEPS if method in config.sweeps else method].append(standing)
     labels = {name: config.methods[name].label for name in [*config.compared, *config.scale.ablations]}
-    for row in sweeps.values():
-        key, _, method = row.partition(" of ")
-        labels[row] = f"{config.methods[method].label}, {count(list(sweeps.values()).count(row), words(key)[:-1])}"
+    labels[SWEEPS] = f"Sweeps, {count(len(config.sweeps), 'setting')}"
     lines = [ROW.format("runs (seeds in a stage)", *STATES, "steps/s", "success")]
     lines.append(_row("Pretraining", groups.pop(("pretrain", "behaviour_cloning"))))
     for stage in STAGES[1:]:
