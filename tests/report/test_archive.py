@@ -12,6 +12,8 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tests.helpers import fake_results
@@ -20,6 +22,7 @@ from trqam.experiment.files import write_atomically, write_json
 from trqam.report import archive
 from trqam.report.archive import rebuild
 from trqam.report.build import Build
+from trqam.report.statistics import round_half_up
 
 ROOT = Path(__file__).parents[2]
 TASK = fake_results.TASK
@@ -330,6 +333,25 @@ def test_an_archive_that_the_disk_does_not_give_is_named(packed, tmp_path, refus
 
     monkeypatch.setattr(zipfile.ZipExtFile, "read", read)
     refuse(packed, rf"^{packed}: cannot be read \(Input/output error\); give a file that")
+
+
+def test_the_archive_in_the_repository_makes_the_paper_that_the_docs_show(tmp_path, monkeypatch):
+    pdf, page = rebuild(ROOT / "archives/small.zip", tmp_path / "out")
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert "puzzle-3x3 task 1" in page.read_text()
+    success, curves = (pd.read_csv(pdf.with_name(name)) for name in ("per_task.csv", "curves.csv"))
+    final = success[success.convention == "final"].set_index(["method", "stage"])
+    last = curves[curves.stage == "offline"].sort_values("step").groupby("method").path_kl.last()
+    config = archive.configuration_in(tmp_path / "out", archive.read(ROOT / "archives/small.zip")[0])
+    page = (ROOT / "docs/small.md").read_text()
+    for method in dict.fromkeys(success.method):
+        cells = []
+        for stage in ("offline", "online"):
+            found = final.loc[[(method, stage)]].iloc[0] if (method, stage) in final.index else None
+            cells += [""] if found is None else [f"{round_half_up(found['mean'])} ± {round_half_up(found['std'])}"]
+        kl = last.get(method, np.nan)
+        expected = [config.methods[method].label, *cells, "" if np.isnan(kl) else f"{kl:.3g}"]
+        assert f"| {' | '.join(expected)} |".replace("|  ", "| ") in page, expected
 
 
 @pytest.fixture

@@ -359,7 +359,7 @@ def _add_sweeps(config: Config) -> None:
             changes = {"parameters": parameters, "domains": {}, "label": f"{like.label}, budget {value:g}"}
         elif key == "inverse_temperatures":
             parameters = {**like.parameters, "inverse_temperature": value}
-            changes = {"parameters": parameters, "domains": {}, "label": f"{like.label}, temperature {value:g}"}
+            changes = {"parameters": parameters, "domains": {}, "label": f"{like.label}, inverse temperature {value:g}"}
         colour = _shade(values.index(value) / max(len(values) - 1, 1), *SHADES[method])
         config.methods[name] = msgspec.structs.replace(like, group=GROUPS[key], colour=colour, **changes)
 
