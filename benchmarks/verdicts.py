@@ -208,17 +208,17 @@ def dependence() -> Iterator[Truth]:
             ("TRQAM 60 everywhere, QAM 60 at best and 10 at the ends", True, 60 + 0 * ours, 60 - 50 * abs(theirs)),
             ("TRQAM 60 to 40, QAM 60 to 10", True, 60 - 20 * abs(ours), 60 - 50 * abs(theirs)),
             ("both 60 everywhere", False, 60 + 0 * ours, 60 + 0 * theirs),
+            ("TRQAM 100 everywhere, QAM 50 everywhere", False, 100 + 0 * ours, 50 + 0 * theirs),
+            ("TRQAM 100 everywhere, QAM 60 with a deviation of 30", False, 100 + 0 * ours, 60 + 0 * theirs),
             ("both 60 to 10", False, 60 - 50 * abs(ours), 60 - 50 * abs(theirs)),
             ("TRQAM 60 to 10, QAM 60 everywhere", False, 60 - 50 * abs(ours), 60 + 0 * theirs),
         ):
-            levels = zip(scene["sweeps"], (own, others), strict=True)
-            means = {m: float(mean) for sweep, at in levels for m, mean in zip(sweep.values(), at, strict=True)}
-            yield Truth(
-                claim,
-                words,
-                holds,
-                success({m: [usual(v)] * len(scene["tasks"]) for m, v in means.items()}, scene["tasks"]),
-            )
+            levels = {}
+            for sweep, means, loud in zip(scene["sweeps"], (own, others), (False, "of 30" in words), strict=True):
+                pairs = zip(sweep.values(), map(float, means), strict=True)
+                levels |= {method: (mean, 30.0) if loud else usual(mean) for method, mean in pairs}
+            drawn = success({m: [level] * len(scene["tasks"]) for m, level in levels.items()}, scene["tasks"])
+            yield Truth(claim, words, holds, drawn)
 
 
 def gains() -> Iterator[Truth]:

@@ -295,11 +295,11 @@ def test_the_commands_of_a_run_mean_its_very_configuration_and_stack(made, monke
 )
 def test_a_command_of_a_variant_names_what_was_changed(entries):
     variant = config.from_snakemake([], entries)[0]
-    words = shlex.split(verdict.snakemake(variant, "paper"))
+    words = shlex.split(variant.snakemake("paper"))
     assert words[:4] == ["snakemake", "--cores", "all", "paper"]
     assert words[4:5] == ["--config"] * bool(entries)
     assert config.from_snakemake([], words[5:])[0].scale == variant.scale
-    asked = parsed(shlex.split(verdict.command(variant, "status").strip("`"))[3:])
+    asked = parsed(shlex.split(variant.command("status").strip("`"))[3:])
     assert config.from_command(asked.config, asked.set).scale == variant.scale
 
 

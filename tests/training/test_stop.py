@@ -116,7 +116,10 @@ def test_time_limits(text, seconds):
     ],
 )
 def test_what_is_no_time_limit(text, capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["trqam", "train", POINT, "trqam", "--stage", "offline", f"--time-limit={text}"])
+    monkeypatch.setattr(
+        "sys.argv",
+        ["trqam", "--config", "tests/tiny.yaml", "train", POINT, "trqam", "--stage", "offline", f"--time-limit={text}"],
+    )
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2

@@ -217,10 +217,10 @@ class ActorCritic(Agent):
     @torch.no_grad()
     def td_target(self, state: State, batch: Tensors, noise: Tensors) -> Tensor:
         """The critic's target y [R, B]."""
-        value = self.next_value(state, batch["next_observations"], noise)
-        return td_target(
-            self.run.reward_scale * batch["rewards"], batch["masks"], value, self.run.discount, self.run.horizon
-        )
+        value, rewards = self.next_value(state, batch["next_observations"], noise), batch["rewards"]
+        if self.run.reward_scale != 1:
+            rewards = self.run.reward_scale * rewards
+        return td_target(rewards, batch["masks"], value, self.run.discount, self.run.horizon)
 
     def next_value(self, state: State, s: Tensor, noise: Tensors) -> Tensor:
         """The value [R, B] of what follows: the target critics' of the policy's action, with pessimism."""

@@ -226,6 +226,7 @@ class Golden:
             "target_rate": c["tau"],
             "flow_steps": c["flow_steps"],
             "critics": c["num_qs"],
+            "reward_scale": 1.0,
         }
         run = Run(**{**dict.fromkeys(Run.__struct_fields__), **known})  # an update reads nothing else
         switches = {ours: read(c[theirs]) for theirs, (ours, read) in SWITCHES.items() if theirs in c}

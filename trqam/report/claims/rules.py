@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 from trqam.config.load import domain_of
 from trqam.config.wording import count, enumerated, task_label
@@ -335,48 +336,40 @@ def _more_gained(evidence: Evidence, what: str, ours: tuple[Scores, Scores], oth
 
 
 def steadier(evidence: Evidence, *, margin: float, span: float, floor: float) -> Finding:
-    """How much less TRQAM's success depends on what its sweep varies than the other method's on what that one's does.
+    """How much less TRQAM's success varies over its sweep than the other method's over its own, noise of seeds apart.
 
-    A sweep's spread is its best mean minus its worst, averaged over all of its windows that span the factor ``span``.
+    The best of noisy means less the worst would grow with the noise, which is another's for each method. So each sweep
+    has the variance over its settings less what its seeds explain (`_variance`), with a jackknife's interval.
     """
     label = [_varied_label(evidence, sweep) for sweep in evidence.sweeps]
     sides = [[evidence.success(method) for method in sweep.values()] for sweep in evidence.sweeps]
     windows = [_windows([*sweep], span) for sweep in evidence.sweeps]
-    scores = [task for side in sides for value in side for task in value]
-    best = [max(np.mean([seeds.mean() for seeds in value]) for value in side) for side in sides]
-
-    def split(means: np.ndarray) -> list[np.ndarray]:
-        """Each side's (..., values, tasks) of (..., strata)."""
-        at = len(sides[0]) * len(evidence.tasks)
-        return [part.reshape(*part.shape[:-1], -1, len(evidence.tasks)) for part in np.split(means, [at], axis=-1)]
-
-    def spreads(means: np.ndarray) -> list[np.ndarray]:
-        return [_spread(part, part, own) for part, own in zip(split(means), windows, strict=True)]
-
     if lacking := [name for name, own in zip(label, windows, strict=True) if not own]:
-        raise NoResult(f"The sweep of {enumerated(lacking)} spans less than a factor of {span:g}")
-    ours = evidence.estimate(f"{label[0]}'s spread", "points", scores, statistic=lambda m: spreads(m)[0])
-    other = evidence.estimate(f"{label[1]}'s spread", "points", scores, statistic=lambda m: spreads(m)[1])
-    less = evidence.estimate(
-        "difference of the spreads", "points", scores, statistic=lambda m: np.subtract(*spreads(m)[::-1])
-    )
-    if less.n < evidence.narrow_below:  # a spread rises and falls in its parts, so that its range is found by itself
-        low, high = (split(np.array([end(seeds) for seeds in scores])) for end in (np.min, np.max))
-        least = [float(_spread(a, b, own)) for a, b, own in zip(low, high, windows, strict=True)]
-        most = [float(_spread(b, a, own)) for a, b, own in zip(low, high, windows, strict=True)]
-        ours, other, less = (
-            replace(estimate, least=min(estimate.low, first), most=max(estimate.high, last))
-            for estimate, first, last in zip(
-                (ours, other, less), (*least, least[1] - most[0]), (*most, most[1] - least[0]), strict=True
-            )
-        )
-    measured = (ours, other, less)
+        raise NoResult(f"The sweep of {enumerated(lacking)} has no part that spans a factor of {span:g}")
+    n = min(len(seeds) for side in sides for value in side for seeds in value)
+    if n < 2:
+        raise NoResult("A setting has fewer than 2 seeds")
+    parts = [_jackknife(side, own) for side, own in zip(sides, windows, strict=True)]
+    quantile = float(scipy.stats.t.ppf((1 + evidence.level) / 2, n - 1))
+
+    def estimate(what: str, unit: str, value: float, error: float) -> Estimate:
+        ends = value, value - quantile * error, value + quantile * error
+        value, low, high = ends if unit == SQUARED else (max(end, 0) ** 0.5 for end in ends)
+        return Estimate(what, unit, value, low, high, low, high, n)
+
+    (ours, our_error), (theirs, their_error) = parts
+    less = estimate("the other's squared less TRQAM's", SQUARED, theirs - ours, np.hypot(our_error, their_error))
+    each = [estimate(f"{name} over its settings", "points", *part) for name, part in zip(label, parts, strict=True)]
+    best = [max(np.mean([seeds.mean() for seeds in value]) for value in side) for side in sides]
     if poor := [name for name, success in zip(label, best, strict=True) if success < floor]:
-        return Finding(INCONCLUSIVE, f"{enumerated(poor)} nowhere reaches {floor:g} % success", measured)
-    answer = above(less, margin)
-    words = {True: "depends less", False: "does not depend less", None: "may or may not depend less"}
-    reason = f"{label[0]}'s success {words[answer]} on its setting than {label[1]}'s, by more than {margin:g} points"
-    return Finding(decided([answer]), reason, measured)
+        return Finding(INCONCLUSIVE, f"{enumerated(poor)} nowhere reaches {floor:g} % success", (*each, less))
+    answer = above(less, margin**2)
+    words = {True: "varies less", False: "does not vary much less", None: "may or may not vary less"}
+    reason = f"{label[0]}'s success {words[answer]} over its sweep than {label[1]}'s over its own"
+    return Finding(decided([answer]), reason + _moving(evidence), (*each, less))
+
+
+SQUARED = "points squared"
 
 
 def _varied_label(evidence: Evidence, sweep: dict[float, str]) -> str:
@@ -386,36 +379,61 @@ def _varied_label(evidence: Evidence, sweep: dict[float, str]) -> str:
 
 
 def _windows(values: Sequence[float], span: float) -> list[slice]:
-    """The shortest runs of ``values``, which rise, that span the factor ``span``."""
+    """The shortest runs of ``values``, which rise, that span the factor ``span``, and no more than twice that."""
     ends = [next((j for j, b in enumerate(values) if b >= a * span * (1 - 1e-9)), None) for a in values]
-    return [slice(first, last + 1) for first, last in enumerate(ends) if last is not None]
+    runs = [(first, last) for first, last in enumerate(ends) if last is not None]
+    return [slice(a, b + 1) for a, b in runs if values[b] <= 2 * span * values[a] * (1 + 1e-9)]
 
 
-def _spread(high: np.ndarray, low: np.ndarray, windows: Sequence[slice]) -> np.ndarray:
-    """Of (..., values, tasks): the greatest of ``high`` minus the least of ``low``, at least 0, as a mean over windows
-    and tasks (...)."""
-    each = [high[..., w, :].max(axis=-2) - low[..., w, :].min(axis=-2) for w in windows]
-    return np.maximum(each, 0).mean(axis=(0, -1))
+def _variance(side: Sequence[Scores], windows: Sequence[slice]) -> float:
+    """The variance of success over settings less the noise of their means, a mean over windows and tasks (points^2).
+
+    ``side`` has an array of seeds for each setting and task. Without noise this is the sample variance of the settings'
+    true means, and it is unbiased for that whatever the noise: E var(means) = var(truths) + mean(std^2 / n).
+    """
+    means = np.array([[seeds.mean() for seeds in value] for value in side])
+    noise = np.array([[seeds.var(ddof=1) / len(seeds) for seeds in value] for value in side])
+    return float(np.mean([means[own].var(axis=0, ddof=1) - noise[own].mean(axis=0) for own in windows]))
+
+
+def _jackknife(side: Sequence[Scores], windows: Sequence[slice]) -> tuple[float, float]:
+    """`_variance` and its standard error: seeds left out one by one, within each setting and task."""
+    squared = 0.0
+    for v, value in enumerate(side):
+        for t, seeds in enumerate(value):
+            rest = [
+                [*value[:t], np.delete(seeds, s), *value[t + 1 :]] for s in range(len(seeds) if len(seeds) > 2 else 0)
+            ]
+            left = np.array([_variance([*side[:v], other, *side[v + 1 :]], windows) for other in rest])
+            squared += (len(seeds) - 1) / len(seeds) * ((left - left.mean()) ** 2).sum() if len(left) else np.inf
+    return _variance(side, windows), float(np.sqrt(squared))
+
+
+def _moving(evidence: Evidence) -> str:
+    """Which of TRQAM's settings had a multiplier that still moved, so that its success may be of another KL."""
+    sweep = evidence.sweeps[0]
+    cells = [(value, method, task) for value, method in sweep.items() for task in evidence.tasks]
+    moving = [f"{value:g}" for value, method, task in cells if _unsettled(evidence, method, task, STILL)]
+    return f". The multiplier had not settled at {enumerated(moving)}" if moving else ""
+
+
+STILL = (
+    0.05  # share that a multiplier changes by between the halves of the last fifth, as `settled` of the budget's claim
+)
 
 
 def follows(evidence: Evidence, *, margin: float, span: float, floor: float) -> Finding:
     """`steadier`, and how many times TRQAM's multiplier grows over its sweep, which is printed and not judged."""
     finding, sweep = steadier(evidence, margin=margin, span=span, floor=floor), evidence.sweeps[0]
-    ends = [
-        evidence.late(method, task, "multiplier").mean(axis=1).to_numpy(float)
-        for method in (sweep[max(sweep)], sweep[min(sweep)])
-        for task in evidence.tasks
-    ]
+    cells = [(sweep[end], task) for end in (max(sweep), min(sweep)) for task in evidence.tasks]
+    ends = [evidence.late(*cell, "multiplier").mean(axis=1).to_numpy(float) for cell in cells]
     if not all(map(len, ends)):
         return finding
-    half, grown = (
-        len(evidence.tasks),
-        f"{evidence.label(evidence.methods[0])}'s multiplier at {max(sweep):g} over that at {min(sweep):g}",
-    )
+    half, what = len(evidence.tasks), f"TRQAM's multiplier at {max(sweep):g} over that at {min(sweep):g}"
     ratio = evidence.estimate(
-        grown, "times", ends[:half], ends[half:], lambda m: (m[..., :half] / m[..., half:]).mean(axis=-1)
+        what, "times", ends[:half], ends[half:], lambda m: (m[..., :half] / m[..., half:]).mean(-1)
     )
-    return replace(finding, measured=(*finding.measured, ratio))
+    return replace(finding, measured=(*finding.measured, replace(ratio, n=finding.measured[0].n)))
 
 
 def _mean(means: np.ndarray) -> np.ndarray:
