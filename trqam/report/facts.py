@@ -228,8 +228,8 @@ def _provenance(runs: pd.DataFrame) -> str:
 def _settings(collected: Collected) -> str:
     """What the tables of settings are of."""
     if collected.mixed:
-        return "Printed from today's configuration; the mixed runs may have trained with other values."
-    return "Printed from the configuration that trained."
+        return "The other tables are printed from today's configuration; the mixed runs may have trained with other values."
+    return "The other tables are printed from the configuration that trained."
 
 
 def _completeness(config: Config, metrics: pd.DataFrame) -> str:
