@@ -228,7 +228,7 @@ def _provenance(runs: pd.DataFrame) -> str:
 def _settings(collected: Collected) -> str:
     """What the tables of settings are of."""
     if collected.mixed:
-        return "The other tables are printed from today's configuration; the mixed runs may have trained with other values."
+        return "The other tables are printed from today's configuration; mixed runs may have trained with others."
     return "The other tables are printed from the configuration that trained."
 
 
