@@ -79,7 +79,8 @@ class Config(msgspec.Struct, frozen=True):
     def _named(self) -> tuple[str, list[str]]:
         """The file, empty if it is the default, and what was changed of it, each as KEY=VALUE."""
         given = msgspec.to_builtins(self.scale)
-        written = msgspec.to_builtins(convert(read_yaml(self.path), Scale, self.path))
+        there = os.path.exists(self.path)  # from where this process is now
+        written = msgspec.to_builtins(convert(read_yaml(self.path), Scale, self.path)) if there else given
         path = os.path.relpath(self.path)
         changed = {key: value for key, value in given.items() if value != written[key]}
         plain = {key: shlex.quote(value) == value for key, value in changed.items() if isinstance(value, str)}
