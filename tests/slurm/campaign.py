@@ -104,8 +104,8 @@ class Campaign:
         """A finished run's last checkpoint is written once: the run is doubled if it ever changes."""
         for cell, stage in (run for grid in self.grids for run in grid.runs()):
             if (self.folder / cell / f"{stage}.json").exists() or cell / stage in self.finals:
-                files = sorted((self.folder / cell / "run" / stage).glob("*.safetensors"))
-                found = tuple((file.name, file.stat().st_ino, file.stat().st_mtime_ns) for file in files)
+                last = max((self.folder / cell / "run" / stage).glob("*.safetensors"))  # the older one goes any moment
+                found = last.name, last.stat().st_ino, last.stat().st_mtime_ns
                 if self.finals.setdefault(cell / stage, found) != found:
                     self.doubled.add(cell / stage)
 
