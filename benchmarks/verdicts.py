@@ -17,8 +17,9 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from trqam.config.load import SWEPT, domain_of, load, tasks_of
+from trqam.config.load import domain_of, load, tasks_of
 from trqam.config.reading import seal
+from trqam.config.sweeps import SWEEPS
 from trqam.maths.streams import stream
 from trqam.report.claims import statements
 from trqam.report.claims.evidence import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Evidence, Finding
@@ -33,7 +34,7 @@ BY_EPISODES = 1 / 3  # the part of its square that 50 episodes explain
 ORDER = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE)
 NO_METRICS = pd.DataFrame(columns=["method", "task", "seed", "stage", "step", "status", "multiplier"])
 
-SWEPT_OVERNIGHT = {key: getattr(load("config/overnight.yaml").scale, key) for key in SWEPT}
+SWEPT_OVERNIGHT = {key: getattr(load("config/overnight.yaml").scale, key) for key in SWEEPS}
 
 Parts = tuple[pd.DataFrame, pd.DataFrame]  # final success and metrics, as `Evidence` has them
 Draw = Callable[[np.random.Generator, int], Parts]
@@ -69,7 +70,7 @@ def _scene(name: str) -> dict:
     needs = stated.claims[name].needs
     if not {*needs.sweeps} <= {"budgets"}:  # the paper's scale has no sweep but that of budgets
         config = load("config/paper.yaml", SWEPT_OVERNIGHT)
-    sweeps = tuple(config.swept(key, method) for key in needs.sweeps for method in SWEPT[key][1])
+    sweeps = tuple(config.swept(key, method) for key in needs.sweeps for method in SWEEPS[key].methods)
     swept = dict.fromkeys(method for sweep in sweeps for method in sweep.values())
     tasks = needs.tasks if isinstance(needs.tasks, list) else config.tasks
     return {

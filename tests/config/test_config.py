@@ -108,6 +108,15 @@ def test_sweeps_vary_one_thing_and_hold_the_methods_own_setting():
         load.load("tests/tiny.yaml", {"budgets": [4.0, 4.0]})
 
 
+def test_a_variant_keeps_what_its_method_sets_by_domain_but_for_what_is_swept(tmp_path):
+    table = yaml.safe_load(Path("config/methods.yaml").read_text())
+    table["trqam"]["domains"] = {"pointmaze-medium-navigate": {"kl_budget": 9.0, "dual_rate": 0.25}}
+    (tmp_path / "methods.yaml").write_text(yaml.safe_dump(table))
+    changes = {"methods_file": str(tmp_path / "methods.yaml"), "budgets": [0.5], "ablation_tasks": [TASK]}
+    run = load.load("tests/tiny.yaml", changes).run(TASK, "trqam_budget_0.5")
+    assert (run.parameters["kl_budget"], run.parameters["dual_rate"]) == (0.5, 0.25)
+
+
 def test_the_online_stage_may_have_another_budget(tmp_path):
     path = edited(tmp_path, "label: pointmaze-medium, (.*\n.*)kl_budget_online: null",
                   r"label: pointmaze-medium, \1kl_budget_online: 7.0", "config/domains.yaml")  # fmt: skip

@@ -14,7 +14,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ from trqam.config.parameters import OF_AGENT
 from trqam.config.reading import parse_yaml, read_yaml, shown
 from trqam.config.schema import Domain, Method, Name, Run, Scale
 from trqam.config.strict import Strict, at_home, check_key, convert, instead
+from trqam.config.sweeps import SWEEPS, Variant, shade
 
 T = TypeVar("T")
 DEFAULT = "config/config.yaml"
@@ -36,29 +37,18 @@ RISING = (  # parameters of agents, of which the second must not be below the fi
 )
 
 
-SWEPT = {  # keys of a scale: the word in the names of the methods that they add, and what these vary
-    "budgets": ("budget", ("trqam",)),
-    "inverse_temperatures": ("temperature", ("qam",)),
-    "reward_scales": ("rewards", ("trqam", "qam")),
-}
-
-
-class Sweep(NamedTuple):
-    """A method of a sweep: ``method`` with another ``value`` of what ``key`` of the scale lists."""
-
-    key: str
-    method: str
-    value: float
-
-
 class Config(msgspec.Struct, frozen=True):
-    """A validated scale with its domains and methods; ``origins``: where keys come from that ``path`` does not give."""
+    """A validated scale with its domains and methods; ``origins``: where keys come from that ``path`` does not give.
+
+    ``sweeps`` are those of ``methods`` that the scale's sweeps add.
+    """
 
     path: str
     scale: Scale
     domains: dict[str, Domain]
     methods: dict[str, Method]
     origins: dict[str, str] = {}
+    sweeps: dict[str, Variant] = {}
 
     def where(self, key: str) -> str:
         """What a mistake in ``key`` is blamed on: `FILE: KEY`, or `--set KEY`."""
@@ -112,19 +102,8 @@ class Config(msgspec.Struct, frozen=True):
         return dict(sorted(found.items()))
 
     def _own(self, key: str, task: str, method: str) -> float:
-        run = self._merge(task, domain_of(task), method)
-        parameter = {"budgets": "kl_budget", "inverse_temperatures": "inverse_temperature"}.get(key)
-        return float(run.parameters[parameter]) if parameter else run.reward_scale
-
-    @property
-    def sweeps(self) -> dict[str, Sweep]:
-        """The methods that the scale's sweeps add, by name."""
-        return {
-            f"{method}_{word}_{value:g}": Sweep(key, method, value)
-            for key, (word, methods) in SWEPT.items()
-            for method in methods
-            for value in getattr(self.scale, key)
-        }
+        run, setting = self._merge(task, domain_of(task), method), SWEEPS[key].setting
+        return float(run.parameters[setting] if setting in run.parameters else getattr(run, setting))
 
     @property
     def ablated(self) -> list[str]:
@@ -347,30 +326,16 @@ def _check_once(config: Config, key: str, listed: list[str]) -> None:
 
 def _add_sweeps(config: Config) -> None:
     """Adds one method a value of each sweep, from a light to a dark shade."""
-    for key, (_, varied) in SWEPT.items():
+    for key, sweep in SWEEPS.items():
         values = getattr(config.scale, key)
         _check_once(config, key, [f"{value:g}" for value in values])
-        if absent := [method for method in varied if values and method not in config.methods]:
-            raise UserError(f"{config.scale.methods_file}: {absent[0]}: missing; {key} of {config.path} vary it")
-    for name, (key, method, value) in config.sweeps.items():
-        values, like = getattr(config.scale, key), config.methods[method]
-        changes: dict[str, Any] = {"reward_scale": value, "label": f"{like.label}, rewards times {value:g}"}
-        if key == "budgets":
-            parameters = {**like.parameters, "kl_budget": value}
-            changes = {"parameters": parameters, "domains": {}, "label": f"{like.label}, budget {value:g}"}
-        elif key == "inverse_temperatures":
-            parameters = {**like.parameters, "inverse_temperature": value}
-            changes = {"parameters": parameters, "domains": {}, "label": f"{like.label}, inverse temperature {value:g}"}
-        colour = _shade(values.index(value) / max(len(values) - 1, 1), *SHADES[method])
-        config.methods[name] = msgspec.structs.replace(like, group=GROUPS[key], colour=colour, **changes)
-
-
-GROUPS = {"budgets": "Budget sweep", "inverse_temperatures": "Temperature sweep", "reward_scales": "Scale of rewards"}
-SHADES = {"trqam": ((255, 170, 60), (40, 10, 70)), "qam": ((120, 200, 240), (10, 20, 90))}  # RGB of the ends
-
-
-def _shade(share: float, light: tuple[int, ...], dark: tuple[int, ...]) -> str:
-    return "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in zip(light, dark, strict=True))
+        for method in sweep.methods if values else ():
+            if method not in config.methods:
+                raise UserError(f"{config.scale.methods_file}: {method}: missing; {key} of {config.path} vary it")
+            for place, value in enumerate(values):
+                name, colour = sweep.name.format(method, value), shade(method, place / max(len(values) - 1, 1))
+                config.methods[name] = sweep.variant(config.methods[method], value, colour)
+                config.sweeps[name] = Variant(key, method, value)
 
 
 def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:

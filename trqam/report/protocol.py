@@ -13,17 +13,13 @@ import msgspec
 
 from trqam.config.load import Config, domain_of, expanded, load
 from trqam.config.strict import Strict, read_record
+from trqam.config.sweeps import SWEEPS
 from trqam.config.wording import count, enumerated, first, shown, words
 from trqam.experiment.files import write_json
 from trqam.report.selection import PAPER
 
 NAMES = ("task", "domain", "method")  # of a cell; no settings
 FIRST = ("offline_steps", "data_source", "online_steps", "eval_episodes")  # named before other departures
-VARIED = {  # by a sweep
-    "budgets": ("kl_budget", "kl_budget_online"),
-    "inverse_temperatures": ("inverse_temperature",),
-    "reward_scales": ("reward_scale",),
-}
 Settings = dict[str, Any]
 
 
@@ -110,7 +106,8 @@ def departures(config: Config, cells: Sequence[tuple[str, str]], paper: Protocol
     compared = {(domain_of(task), method): task for task, method in cells if method != "behaviour_cloning"}
     for (domain, method), task in compared.items():
         swept = config.sweeps.get(method)
-        like, varied = (swept.method, VARIED[swept.key]) if swept else (method, ())
+        like, sweep = (swept.method, SWEEPS[swept.key]) if swept else (method, None)
+        varied = (sweep.setting, *sweep.domain) if sweep else ()
         own, wanted = settings(config, task, method), paper.settings(domain, like)
         varied += ("sampling",) * (own["data_source"] == "generated")
         whole = domain in paper.domains and like in paper.methods

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from trqam.config.load import SWEPT, domain_of, expanded
+from trqam.config.load import domain_of, expanded
+from trqam.config.sweeps import SWEEPS
 from trqam.config.wording import NAMED, count, enumerated, first, method_label, task_label, tasks_label, words
 from trqam.experiment.files import write_json
 from trqam.maths.streams import stream
@@ -135,7 +136,7 @@ def judge(name: str, stated: Claims, collected: Collected, where: str = str(CLAI
 def _evidence(name: str, claim: Claim, stated: Claims, collected: Collected, numbers: Published) -> Evidence:
     """What the rule may look at; its tasks are those that all methods of the claim run on."""
     config, interval = collected.config, stated.interval
-    sweeps = tuple(config.swept(key, method) for key in claim.needs.sweeps for method in SWEPT[key][1])
+    sweeps = tuple(config.swept(key, method) for key in claim.needs.sweeps for method in SWEEPS[key].methods)
     methods = list(dict.fromkeys([*claim.needs.methods, *(name for sweep in sweeps for name in sweep.values())]))
     tasks, wanted = tasks_run(config, *methods) if methods else [], _wanted(claim, collected)
     if claim.needs.scope == "paper" or set(wanted) <= set(tasks):
@@ -233,7 +234,7 @@ def _obstacle(claim: Claim, evidence: Evidence, wanted: list[str], departures: l
     """Why the claim is not run at this scale, if it is not."""
     config, needs = evidence.config, claim.needs
     for key, least in needs.sweeps.items():
-        values = min(len(config.swept(key, method)) for method in SWEPT[key][1])
+        values = min(len(config.swept(key, method)) for method in SWEEPS[key].methods)
         if values < least:
             return f"Needs {count(least, words(key)[:-1])}, and the sweep has {values or 'none'}"
     trained = {method for _, method in config.cells}

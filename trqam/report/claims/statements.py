@@ -13,6 +13,7 @@ from trqam.config.load import Config
 from trqam.config.reading import read_yaml
 from trqam.config.schema import Count, Name, Run
 from trqam.config.strict import Strict, convert, shown
+from trqam.config.sweeps import SWEEPS
 from trqam.config.wording import enumerated
 from trqam.report import protocol
 from trqam.report.claims.rules import RULES, pooled_std
@@ -62,9 +63,7 @@ class Needs(Strict):
     methods: list[Name]
     stages: Annotated[list[Literal["offline", "online"]], msgspec.Meta(min_length=1)]
     seeds: Count
-    sweeps: dict[Literal["budgets", "inverse_temperatures", "reward_scales"], Count] = msgspec.field(
-        default_factory=dict
-    )
+    sweeps: dict[Literal[tuple(SWEEPS)], Count] = msgspec.field(default_factory=dict)  # type: ignore[valid-type]
 
 
 class Claim(Strict):

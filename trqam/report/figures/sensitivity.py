@@ -10,7 +10,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from trqam.config.load import SWEPT, Config, expanded
+from trqam.config.load import Config, expanded
+from trqam.config.sweeps import SWEEPS
 from trqam.config.wording import enumerated, tasks_label
 from trqam.report import panels
 from trqam.report.collected import Collected
@@ -19,16 +20,10 @@ from trqam.report.figures import Drawing
 from trqam.report.measures import final_success, realised_kl
 from trqam.report.runs import Runs
 
-AXES = {
-    "budgets": "KL budget (nats)",
-    "inverse_temperatures": "inverse temperature (1 / Q)",
-    "reward_scales": "rewards (times the task's)",
-}
-
 
 def _sweeps(config: Config) -> dict[str, dict[str, dict[float, str]]]:
     """By key and method, value to the method that has it, of the sweeps that the scale has."""
-    found = {key: {m: sweep for m in methods if (sweep := config.swept(key, m))} for key, (_, methods) in SWEPT.items()}
+    found = {key: {m: values for m in s.methods if (values := config.swept(key, m))} for key, s in SWEEPS.items()}
     return {key: sweeps for key, sweeps in found.items() if sweeps}
 
 
@@ -64,7 +59,7 @@ def _draw(runs: Runs) -> Figure:
         grid[2 * number, 0].set_ylabel(panels.SUCCESS if len(places) == 1 else f"{label}\n{panels.SUCCESS}")
         grid[2 * number + 1, 0].set_ylabel(panels.PATH_KL)
     for axes, key in zip(grid[-1], sweeps, strict=True):
-        axes.set_xlabel(AXES[key])
+        axes.set_xlabel(f"{SWEEPS[key].quantity} ({SWEEPS[key].unit})")
     figure.align_ylabels()
     shown = dict.fromkeys(method for sides in sweeps.values() for method in sides)
     lines = [
@@ -91,7 +86,7 @@ def _line(axes, rows: pd.DataFrame, colour: str, method: str) -> None:
 
 def _caption(runs: Runs) -> str:
     sweeps = _sweeps(runs.config)
-    varied = enumerated([AXES[key].partition(" (")[0] for key in sweeps])
+    varied = enumerated([SWEEPS[key].quantity for key in sweeps])
     return (
         f"What the result depends on, on {tasks_label(runs.config, runs.tasks)}: {varied}. Above: success at the end "
         "of the offline stage; look for a line that stays high. Below: path KL over the last fifth of "

@@ -8,6 +8,7 @@ from typing import Any
 
 from trqam.config.load import Config, domain_of
 from trqam.config.schema import Method, Run
+from trqam.config.sweeps import SWEEPS
 from trqam.config.wording import enumerated, shown, words
 from trqam.report.collected import Collected
 from trqam.report.latex import heading, symbol
@@ -58,11 +59,6 @@ METHOD = {
     "kl_clip": "a KL estimate counts for at most (budgets)",
     "multiplier_min": "least multiplier",
     "multiplier_max": "greatest multiplier",
-}
-VARIED = {
-    "budgets": "a KL budget of",
-    "inverse_temperatures": "an inverse temperature of",
-    "reward_scales": "all rewards multiplied by",
 }
 ASSUMED = " *: assumed, since the authors do not publish it"
 WIDE = ">{\\raggedright\\arraybackslash}p{0.55\\linewidth}"
@@ -145,7 +141,7 @@ def ablations(collected: Collected) -> Grid:
     for (key, method), names in groupby(config.sweeps, lambda name: config.sweeps[name][:2]):
         swept = [*names]
         values = enumerated([f"{config.sweeps[name].value:g}" for name in swept])
-        what = f"as {config.methods[method].label}, with {VARIED[key]} {values}"
+        what = f"as {config.methods[method].label}, with {SWEEPS[key].words} {values}"
         rows.append((config.methods[swept[0]].group, what, _stages(config, swept[0])))
     caption = f"Ablations and what they change, from {config.scale.methods_file} and {config.path}."
     return Grid(caption, f"l{WIDE}l", ("ablation", "what it changes", "stages"), tuple(rows))
