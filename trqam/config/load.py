@@ -38,9 +38,10 @@ RISING = (  # parameters of agents, of which the second must not be below the fi
 
 
 class Config(msgspec.Struct, frozen=True):
-    """A validated scale with its domains and methods; ``origins``: where keys come from that ``path`` does not give.
+    """A validated scale with its domains and methods.
 
-    ``sweeps`` are those of ``methods`` that the scale's sweeps add.
+    ``changes`` are the keys whose values are not those of the file ``path``, and ``origins`` says where such a key comes
+    from; ``sweeps`` are those of ``methods`` that the scale's sweeps add.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Config(msgspec.Struct, frozen=True):
     domains: dict[str, Domain]
     methods: dict[str, Method]
     origins: dict[str, str] = {}
+    changes: dict[str, Any] = {}
     sweeps: dict[str, Variant] = {}
 
     def where(self, key: str) -> str:
@@ -68,13 +70,9 @@ class Config(msgspec.Struct, frozen=True):
 
     def _named(self) -> tuple[str, list[str]]:
         """The file, empty if it is the default, and what was changed of it, each as KEY=VALUE."""
-        given = msgspec.to_builtins(self.scale)
-        there = os.path.exists(self.path)  # from where this process is now
-        written = msgspec.to_builtins(convert(read_yaml(self.path), Scale, self.path)) if there else given
         path = os.path.relpath(self.path)
-        changed = {key: value for key, value in given.items() if value != written[key]}
-        plain = {key: shlex.quote(value) == value for key, value in changed.items() if isinstance(value, str)}
-        said = [f"{key}={value if plain.get(key) else json.dumps(value)}" for key, value in changed.items()]
+        plain = {key: shlex.quote(value) == value for key, value in self.changes.items() if isinstance(value, str)}
+        said = [f"{key}={value if plain.get(key) else json.dumps(value)}" for key, value in self.changes.items()]
         return "" if path == DEFAULT else path, said
 
     @property
@@ -219,11 +217,15 @@ def load(path: str | Path, overrides: dict[str, Any] | None = None, origins: dic
     ``overrides`` replaces keys of the scale file (the command line's ``--set key=value``); ``origins`` says of such a
     key what a mistake is blamed on, if not the file.
     """
-    path, origins = str(path), origins or {}
-    scale = read_scale(path, overrides, origins)
+    path, origins, written, overrides = str(path), origins or {}, read_yaml(path), overrides or {}
+    scale = convert({**written, **overrides}, Scale, path)
+    paths = {key: _located(getattr(scale, key), origins.get(key, f"{path}: {key}")) for key in schema.PATHS}
+    scale = msgspec.structs.replace(scale, **paths)
+    given = msgspec.to_builtins(scale)
+    changes = {key: given[key] for key in given if key in overrides and given[key] != written.get(key, ...)}
     domains = _table(scale.domains_file, dict[Name, Domain], "domain")
     methods = _table(scale.methods_file, dict[Name, Method], "method")
-    config = Config(path, scale, domains, methods, origins)
+    config = Config(path, scale, domains, methods, origins, changes)
     _check_tasks(config)
     _add_sweeps(config)
     _check_methods(config)
@@ -231,13 +233,6 @@ def load(path: str | Path, overrides: dict[str, Any] | None = None, origins: dic
     for task, method in config.cells:
         config.run(task, method)
     return config
-
-
-def read_scale(path: str, overrides: dict[str, Any] | None = None, origins: dict[str, str] | None = None) -> Scale:
-    """The scale file alone, as `load` reads it: its paths as they are meant."""
-    scale, origins = convert({**read_yaml(path), **(overrides or {})}, Scale, path), origins or {}
-    paths = {key: _located(getattr(scale, key), origins.get(key, f"{path}: {key}")) for key in schema.PATHS}
-    return msgspec.structs.replace(scale, **paths)
 
 
 def _located(path: str, where: str) -> str:

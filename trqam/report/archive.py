@@ -89,12 +89,11 @@ def pack(config: Config, folder: str | Path, out: str | Path, imported: str | Pa
     published.load(imported)  # what cannot be read again is not packed
     record.check(config, Path(folder))
     contents = {name: read_bytes(path) for name, path in sorted(sources.items())}
-    now, written = map(msgspec.to_builtins, (config.scale, configuration.read_scale(config.path)))
     manifest = Manifest(
         format=FORMAT,
         scale=scale,
         files={"scale": config.path, **{key: getattr(config.scale, key) for key in TABLES}},
-        overrides={key: value for key, value in now.items() if value != written[key] and key not in TABLES},
+        overrides={key: value for key, value in config.changes.items() if key not in TABLES},
         versions=versions(),
         git_commit=provenance()["git_commit"],
         members={name: Member(sha256=hashlib.sha256(c).hexdigest(), size=len(c)) for name, c in contents.items()},
@@ -208,7 +207,8 @@ def configuration_in(folder: str | Path, manifest: Manifest) -> Config:
         raise UserError(f"{folder}/config: nested too deeply; do not use this archive") from None
     names = {key: manifest.files.get(key, member) for key, member in TABLES.items()}
     path = manifest.files.get("scale", "config/scale.yaml")
-    return msgspec.structs.replace(config, path=path, scale=msgspec.structs.replace(config.scale, **names))
+    scale = msgspec.structs.replace(config.scale, **names)
+    return msgspec.structs.replace(config, path=path, scale=scale, changes=manifest.overrides)
 
 
 def rebuild(path: str | Path, out: str | Path | None = None) -> tuple[Path, Path]:
