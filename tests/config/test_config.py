@@ -102,6 +102,10 @@ def test_sweeps_vary_one_thing_and_hold_the_methods_own_setting():
         assert ("reward_scale" in own.resolved("offline")) == (key == "reward_scales")
         assert own.resolved("pretrain") == like.resolved("pretrain")
     assert loaded.swept("budgets", "trqam") == {0.3: "trqam", 4.0: "trqam_budget_4"}
+    again = load.load("tests/tiny.yaml", {**lists, "budgets": [4.0, 0.3], "ablation_tasks": [TASK]})
+    assert (again.sweeps, again.cells) == (loaded.sweeps, loaded.cells)  # the method's own run is not trained twice
+    alone = load.load("tests/tiny.yaml", {"methods": ["qam"], "budgets": [0.3], "ablation_tasks": [TASK]})
+    assert alone.swept("budgets", "trqam") == {0.3: "trqam_budget_0.3"}
     assert loaded.swept("reward_scales", "qam") == {1.0: "qam", 10.0: "qam_rewards_10"}
     assert load.load("tests/tiny.yaml").swept("budgets", "trqam") == {}
     with pytest.raises(UserError, match=r"budgets: '4' is listed twice; remove one"):
@@ -127,6 +131,9 @@ def test_the_online_stage_may_have_another_budget(tmp_path):
     assert "kl_budget_online" not in run.resolved("offline")
     swept = loaded.run(TASK, "trqam_budget_0.5")  # the sweep's own budget holds in both stages
     assert swept.at("online").parameters["kl_budget"] == 0.5
+    both = {"ablation_stages": ["offline", "online"], "budgets": [0.3], "ablation_tasks": [TASK]}
+    listed = load.load("tests/tiny.yaml", {"domains_file": str(path), **both})
+    assert listed.swept("budgets", "trqam") == {0.3: "trqam_budget_0.3"}  # which the method's own online stage has not
     assert loaded.run(TASK, "qam").at("online") == loaded.run(TASK, "qam")
 
 

@@ -559,7 +559,7 @@ def varied(config, spread=3, **levels):
 def test_temperature(temperatures, budgets, verdict, words):
     config = two_tasks(inverse_temperatures=TEMPERATURES, budgets=BUDGETS)
     assert [*config.swept("budgets", "trqam")] == [0.1, 0.5, 1.0, 2.0, 10.0]  # the domains' own among them
-    assert [*config.swept("inverse_temperatures", "qam")] == [*TEMPERATURES]  # listed, so QAM itself is not beside
+    assert [*config.swept("inverse_temperatures", "qam")] == [*TEMPERATURES]  # its own among them
     found = judged("temperature", config, varied(config, inverse_temperatures=temperatures, budgets=budgets))
     assert (found.verdict, words in found.reason) == (verdict, True), found
     assert "The multiplier had not settled at 0.1, 0.5, 1, 2 and 10" in found.reason or "nowhere" in found.reason

@@ -91,17 +91,24 @@ class Config(msgspec.Struct, frozen=True):
         return [*self.scale.methods, *self.scale.baselines]
 
     def swept(self, key: str, method: str) -> dict[float, str]:
-        """Each value of a sweep to the method that has it, in order: ``method`` itself at its own value, if that is one
-        on all tasks of the sweep."""
+        """Each value of a sweep to the method that has it, in order; ``method`` itself has its `own`."""
         found = {s.value: name for name, s in self.sweeps.items() if (s.key, s.method) == (key, method)}
-        if found and method in self.compared:
-            own = {self._own(key, task, method) for task in expanded(self.scale.ablation_tasks)}
-            found = {**dict.fromkeys(own if len(own) == 1 else (), method), **found}
+        if getattr(self.scale, key) and (own := self.own(key, method)) is not None:
+            found[own] = method
         return dict(sorted(found.items()))
 
-    def _own(self, key: str, task: str, method: str) -> float:
-        run, setting = self._merge(task, domain_of(task), method), SWEEPS[key].setting
-        return float(run.parameters[setting] if setting in run.parameters else getattr(run, setting))
+    def own(self, key: str, method: str) -> float | None:
+        """The value of a sweep that ``method`` itself has, if it has one and the same on all tasks of the sweep, runs
+        on them, and no stage of theirs has another."""
+        scale, tasks, sweep = self.scale, expanded(self.scale.ablation_tasks), SWEEPS[key]
+        ran = self.tasks if method in scale.methods else expanded(scale.baseline_tasks)
+        if method not in self.compared or not set(tasks) <= set(ran):
+            return None
+        runs = [self._merge(task, domain_of(task), method) for task in tasks]
+        values = {run.parameters.get(sweep.setting, getattr(run, sweep.setting, None)) for run in runs}
+        if "online" in scale.ablation_stages:
+            values |= {getattr(run, name) for run in runs for name in sweep.online} - {None}
+        return values.pop() if len(values) == 1 else None
 
     @property
     def ablated(self) -> list[str]:
@@ -327,7 +334,10 @@ def _add_sweeps(config: Config) -> None:
         for method in sweep.methods if values else ():
             if method not in config.methods:
                 raise UserError(f"{config.scale.methods_file}: {method}: missing; {key} of {config.path} vary it")
+            own = config.own(key, method)
             for place, value in enumerate(values):
+                if value == own:  # its run is the method's
+                    continue
                 name, colour = sweep.name.format(method, value), shade(method, place / max(len(values) - 1, 1))
                 config.methods[name] = sweep.variant(config.methods[method], value, colour)
                 config.sweeps[name] = Variant(key, method, value)

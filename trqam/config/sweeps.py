@@ -10,8 +10,8 @@ from trqam.config.schema import Method
 class Sweep(NamedTuple):
     """What ``setting`` is varied of which methods; in the patterns of a variant's name and label stand both.
 
-    ``setting`` is a parameter of the agents or a field of `Method`; ``domain`` is what of a domain would replace it in
-    a stage. ``title`` heads all variants, ``words`` stand before the values in a sentence, ``quantity`` and ``unit`` at
+    ``setting`` is a parameter of the agents or a field of `Method`; ``online`` is what of a run would replace it in that
+    stage. ``title`` heads all variants, ``words`` stand before the values in a sentence, ``quantity`` and ``unit`` at
     an axis.
     """
 
@@ -23,7 +23,7 @@ class Sweep(NamedTuple):
     words: str
     quantity: str
     unit: str
-    domain: tuple[str, ...] = ()
+    online: tuple[str, ...] = ()
 
     def variant(self, method: Method, value: float, colour: str) -> Method:
         """``method`` with ``value``, which holds in all domains."""

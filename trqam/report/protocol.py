@@ -107,7 +107,7 @@ def departures(config: Config, cells: Sequence[tuple[str, str]], paper: Protocol
     for (domain, method), task in compared.items():
         swept = config.sweeps.get(method)
         like, sweep = (swept.method, SWEEPS[swept.key]) if swept else (method, None)
-        varied = (sweep.setting, *sweep.domain) if sweep else ()
+        varied = (sweep.setting, *sweep.online) if sweep else ()
         own, wanted = settings(config, task, method), paper.settings(domain, like)
         varied += ("sampling",) * (own["data_source"] == "generated")
         whole = domain in paper.domains and like in paper.methods
