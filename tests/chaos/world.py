@@ -24,6 +24,7 @@ from tqdm import tqdm
 from tests.chaos.marks import Marks
 from trqam.__main__ import main
 from trqam.config import load as config
+from trqam.config.command_line import parse_override
 from trqam.data.generate import generate
 from trqam.environments import ogbench_tasks
 from trqam.experiment import checkpoint
@@ -116,7 +117,7 @@ class World:
 
     def config(self) -> config.Config:
         """The configuration of the forked runs."""
-        changes = dict(config.parse_override(text) for text in self._overrides())
+        changes = dict(parse_override(text) for text in self._overrides())
         return config.load("tests/tiny.yaml", changes)
 
     def _overrides(self) -> list[str]:

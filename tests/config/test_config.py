@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import ROOT
 from trqam.__main__ import parsed
-from trqam.config import load
+from trqam.config import command_line, load
 from trqam.config.errors import UserError
 from trqam.config.reading import parse_yaml
 
@@ -208,7 +208,7 @@ def test_a_hint_works_when_it_is_typed(tmp_path):
         with pytest.raises(UserError) as caught:
             load.load("tests/tiny.yaml", {key: text})
         hint = re.search(r"write (\S+), without quotation marks", str(caught.value))[1]
-        assert getattr(load.from_command("tests/tiny.yaml", [f"{key}={hint}"]).scale, key) == float(text)
+        assert getattr(command_line.from_command("tests/tiny.yaml", [f"{key}={hint}"]).scale, key) == float(text)
 
 
 # Snakemake's command line: what it is given, what jobs are given, and what they read.
@@ -252,16 +252,17 @@ def test_every_key_can_be_given_to_snakemake_and_comes_to_its_jobs_as_it_was(key
     before = load.load("tests/tiny.yaml")
     given = GIVEN.get(key) or [ALIKE[key]]
     for text in given:
-        loaded, options = load.from_snakemake(["tests/tiny.yaml"], [f"{key}={text}"])
+        loaded, options = command_line.from_snakemake(["tests/tiny.yaml"], [f"{key}={text}"])
         arguments = parsed([*shlex.split(shlex.join(options)), "collect"])
         assert shlex.join(options).isascii()
-        job = load.from_command(arguments.config, arguments.set)
-        assert job.scale == loaded.scale == load.from_command("tests/tiny.yaml", [f"{key}={text}"]).scale
+        job = command_line.from_command(arguments.config, arguments.set)
+        assert job.scale == loaded.scale == command_line.from_command("tests/tiny.yaml", [f"{key}={text}"]).scale
         assert kinds(job) == kinds(loaded)
         others = [name for name in load.Scale.__struct_fields__ if name != key]
         assert all(getattr(job.scale, name) == getattr(before.scale, name) for name in others)
     assert key.endswith("_file") or any(
-        getattr(load.from_snakemake(["tests/tiny.yaml"], [f"{key}={text}"])[0].scale, key) != getattr(before.scale, key)
+        getattr(command_line.from_snakemake(["tests/tiny.yaml"], [f"{key}={text}"])[0].scale, key)
+        != getattr(before.scale, key)
         for text in given
     )
 
@@ -287,7 +288,7 @@ def kinds(loaded):
 )
 def test_a_mistake_on_snakemakes_command_line_is_not_blamed_on_the_file(entry, expected):
     with pytest.raises(UserError) as caught:
-        load.from_snakemake(["tests/tiny.yaml"], [entry])
+        command_line.from_snakemake(["tests/tiny.yaml"], [entry])
     assert str(caught.value).startswith(expected)
 
 
@@ -295,23 +296,23 @@ def test_of_several_files_the_last_counts_and_each_is_blamed_for_its_own(tmp_pat
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text("seeds: 4\nlearning_rate: 5e-5\n")
     second.write_text("seeds: 5\n")
-    loaded, options = load.from_snakemake([first, second], [])
+    loaded, options = command_line.from_snakemake([first, second], [])
     assert (loaded.scale.seeds, loaded.scale.learning_rate, loaded.scale.scale) == (5, 5e-5, "small")
     arguments = parsed([*options, "collect"])
-    assert load.from_command(arguments.config, arguments.set).scale == loaded.scale
+    assert command_line.from_command(arguments.config, arguments.set).scale == loaded.scale
     monkeypatch.chdir(tmp_path)  # where no default is
     with pytest.raises(UserError, match=r"second.yaml: data_source: missing; "):
-        load.from_snakemake([second], [])
+        command_line.from_snakemake([second], [])
     monkeypatch.chdir(ROOT)
     first.write_text("learning_rate: fast\n")
     with pytest.raises(UserError, match=r"first.yaml: learning_rate: found 'fast'"):
-        load.from_snakemake([first, second], [])
+        command_line.from_snakemake([first, second], [])
 
 
 def test_a_home_folder_is_meant_by_a_tilde(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "methods.yaml").write_bytes(Path("config/methods.yaml").read_bytes())
     path = edited(tmp_path, "data_dir: data/tiny", "data_dir: ~/ogbench")
-    for loaded in (load.load(path), load.from_snakemake([path], ["methods_file=~/methods.yaml"])[0]):
+    for loaded in (load.load(path), command_line.from_snakemake([path], ["methods_file=~/methods.yaml"])[0]):
         assert loaded.data_directory("scene-play") == tmp_path / "ogbench" / "scene-play"
     assert loaded.scale.methods_file == str(tmp_path / "methods.yaml")

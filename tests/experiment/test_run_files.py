@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.training.test_training import POINT
 from trqam.__main__ import main, parsed
+from trqam.config import command_line
 from trqam.config import load as config
 from trqam.config.errors import UserError
 from trqam.config.reading import read_json, seal
@@ -279,10 +280,10 @@ def test_the_commands_of_a_run_mean_its_very_configuration_and_stack(made, monke
     assert words[:4] == ["snakemake", "--cores", "all", f"results/tiny/{POINT}/trqam/seed1/online.csv"]
     assert words[4:6] == ["--configfile", "tests/tiny.yaml"]
     assert words[6] == "--config"
-    assert config.from_snakemake(["tests/tiny.yaml"], words[7:])[0].scale == loaded.scale
+    assert command_line.from_snakemake(["tests/tiny.yaml"], words[7:])[0].scale == loaded.scale
     asked = parsed(shlex.split(line["train"])[3:])
     assert (asked.task, asked.method, asked.stage, asked.seeds) == (POINT, "trqam", "online", [0, 1])
-    assert config.from_command(asked.config, asked.set).scale == loaded.scale
+    assert command_line.from_command(asked.config, asked.set).scale == loaded.scale
 
 
 @pytest.mark.parametrize(
@@ -294,13 +295,13 @@ def test_the_commands_of_a_run_mean_its_very_configuration_and_stack(made, monke
     ],
 )
 def test_a_command_of_a_variant_names_what_was_changed(entries):
-    variant = config.from_snakemake([], entries)[0]
+    variant = command_line.from_snakemake([], entries)[0]
     words = shlex.split(variant.snakemake("paper"))
     assert words[:4] == ["snakemake", "--cores", "all", "paper"]
     assert words[4:5] == ["--config"] * bool(entries)
-    assert config.from_snakemake([], words[5:])[0].scale == variant.scale
+    assert command_line.from_snakemake([], words[5:])[0].scale == variant.scale
     asked = parsed(shlex.split(variant.command("status").strip("`"))[3:])
-    assert config.from_command(asked.config, asked.set).scale == variant.scale
+    assert command_line.from_command(asked.config, asked.set).scale == variant.scale
 
 
 def test_time_is_shared_by_a_stack_and_cloning_is_recorded_once(made, monkeypatch):

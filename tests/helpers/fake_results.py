@@ -176,6 +176,7 @@ def manifests() -> dict:
     environment = {"git_commit": "abcdef1234567890", "git_changes": False, "versions": {"torch": "2.13.0"}}
     environment["hardware"] = {"cpu": "A CPU & more @ 2.20GHz", "machine": "x86_64", "system": "Linux"}
     return {
+        "command": "snakemake --cores all paper",
         "configurations": {"0123456789abcdef": {"flow_steps": 5}},
         "environments": {"fedcba9876543210": environment},
     }

@@ -19,7 +19,8 @@ from trqam.report import tables
 from trqam.report.claims import judge, statements
 from trqam.report.claims.evidence import Estimate, Evidence, above, decided, within
 from trqam.report.claims.judge import INCONCLUSIVE, NOT_REPRODUCED, NOT_RUN, REPRODUCED
-from trqam.report.claims.rules import _jackknife, _slope, run_collapsed
+from trqam.report.claims.rules import run_collapsed
+from trqam.report.claims.sweep_rules import _jackknife, _slope
 from trqam.report.collected import read_reported
 from trqam.report.selection import CLAIMS
 
@@ -852,7 +853,7 @@ def test_json_and_table_say_the_same(tmp_path):
 
     made = tables.make("claims", collected)
     assert [row.verdict for row in made.rows] == [verdict.verdict for verdict in verdicts]
-    assert made.rows[0].printed == "68\u00a0% against 46\u00a0% (DSRL), a lead of 22 points"
+    assert made.rows[0].printed == "68 % against 46 % (DSRL), a lead of 22 points"
     assert made.rows[0].measured == ()
     rule = dict(made.rules)["Realised KL"]
     own = "greatest distance below the budget: 20 %; greatest distance above the budget: 50 %; change of a multiplier"
@@ -868,6 +869,7 @@ def test_json_and_table_say_the_same(tmp_path):
     text = (tmp_path / "claims.tex").read_text()
     assert text.count(r"\item[") == len(verdicts)
     assert r"\textbf{not run at this scale}" in text
+    assert r"\emph{Published: 68~\% against 46~\% (DSRL), a lead of 22 points.}" in text
 
 
 def test_verdicts_do_not_depend_on_what_else_is_claimed(tmp_path):

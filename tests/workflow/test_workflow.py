@@ -17,7 +17,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.helpers.toy import add_toy
 from trqam.__main__ import parsed
-from trqam.config.load import from_command, load
+from trqam.config.command_line import from_command
+from trqam.config.load import load
 from trqam.experiment.lock import standing
 from trqam.experiment.run import Cell, locked
 from trqam.report.selection import TABLES, figure_module, figure_names, table_module

@@ -10,8 +10,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trqam.config.command_line import from_command
 from trqam.config.errors import UserError
-from trqam.config.load import Config, from_command
+from trqam.config.load import Config
 
 if TYPE_CHECKING:
     from trqam.data.fetch import Wanted

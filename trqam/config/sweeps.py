@@ -10,7 +10,7 @@ from trqam.config.schema import Method
 class Sweep(NamedTuple):
     """What ``setting`` is varied of which methods; in the patterns of a variant's name and label stand both.
 
-    ``setting`` is a parameter of the agents or a field of `Method`; ``online`` is what of a run would replace it in that
+    ``setting`` is a parameter of the agents or a field of `Method`, ``online`` what of a run would replace it in that
     stage. ``title`` heads all variants, ``words`` stand before the values in a sentence, ``quantity`` and ``unit`` at
     an axis.
     """

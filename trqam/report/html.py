@@ -70,7 +70,7 @@ def render(collected: Collected, folder: str | Path, out: str | Path) -> None:
         figures=pictures,
         rollouts=_rollouts(folder / "rollouts", rollout_tasks(config)),
         generated=config.scale.data_source == "generated",
-        rebuild=collected.manifests.get("command") or f"snakemake --cores all paper --configfile {config.path}",
+        rebuild=collected.manifests["command"],
         runs=Markup(json.dumps(run_list(collected), separators=(",", ":")).replace("<", "\\u003c")),  # no `<` ends it
     )
     write_atomically(out, text)

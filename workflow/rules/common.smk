@@ -11,7 +11,8 @@ import msgspec
 
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
-from trqam.config import load as configuration
+from trqam.config import command_line
+from trqam.config.load import domain_of
 from trqam.operations import cleaning
 from trqam.experiment import resources as requested
 from trqam.report.collect import outdated_stamp
@@ -21,7 +22,7 @@ from trqam.config.errors import UserError
 
 def read_configuration():
     """The configuration that this command line of Snakemake's means, and how one of `trqam` says the same."""
-    loaded, options = configuration.from_snakemake(
+    loaded, options = command_line.from_snakemake(
         workflow.overwrite_configfiles, workflow.config_settings.config_args
     )
     return loaded, shlex.join(options)
@@ -87,7 +88,7 @@ def published():
 def begun_from():
     """What runs began from: the data, and where a method needs it the cloned policy with its manifest."""
     cloned = dict.fromkeys(
-        configuration.domain_of(task)
+        domain_of(task)
         for task, method in CONFIG.cells
         if "pretrain" in CONFIG.methods[method].stages
     )
@@ -122,7 +123,7 @@ def begins_from(stage, seeds):
     def needed(wildcards):
         task, method = wildcards.task, wildcards.method
         checked(verdict.check_before, CONFIG, task, method, stage, seeds)
-        domain = configuration.domain_of(task)
+        domain = domain_of(task)
         files = [card_of(domain)]
         if "pretrain" in CONFIG.methods[method].stages:
             files.append(f"{RESULTS}/pretrained/{domain}/base.safetensors")

@@ -18,7 +18,7 @@ rule rollouts:
             f"{RESULTS}/{wildcards.task}/{method}/seed0/{CONFIG.stages(method)[-1]}.csv"
             for method in STRIP_METHODS
         ],
-        card=lambda wildcards: card_of(configuration.domain_of(wildcards.task)),
+        card=lambda wildcards: card_of(domain_of(wildcards.task)),
     output:
         shown(f"{PAPER}/rollouts/{{task}}.png", "Rollouts", "rollouts", task="{task}"),
         f"{PAPER}/rollouts/{{task}}.json",

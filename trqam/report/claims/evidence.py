@@ -21,6 +21,7 @@ from trqam.report.protocol import Protocol
 from trqam.report.statistics import round_half_up, stratified_bootstrap
 
 REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE = "reproduced", "not reproduced", "inconclusive"
+RISING, FALLING = "was still rising", "was still falling"
 
 Scores = Sequence[np.ndarray]  # one array of per-seed values a task
 Statistic = Callable[[np.ndarray], np.ndarray]  # of the tasks' means over seeds: (..., tasks) to (...)
@@ -74,7 +75,8 @@ class Evidence:
     by method and seed, a column a task, nan where a run has not finished (`final_success`).
     ``methods`` are in the claim's order, ``sweeps`` are those of the claim, value to method, ``stage`` is the one whose
     end counts, ``published`` what the paper prints for this claim, ``paper`` the paper's own scale; below
-    ``narrow_below`` seeds intervals are widened.
+    ``narrow_below`` seeds intervals are widened. ``settled`` is the share that a settled multiplier may change by, None
+    where no claim says it.
     """
 
     config: Config
@@ -90,10 +92,15 @@ class Evidence:
     resamples: int
     narrow_below: int
     sweeps: tuple[dict[float, str], ...] = ()
+    settled: float | None = None
 
     def label(self, method: str) -> str:
         """The method as printed."""
         return self.config.methods[method].label
+
+    def on(self, task: str) -> str:
+        """Which task, where there are several."""
+        return f" on {task_label(self.config, task)}" if len(self.tasks) > 1 else ""
 
     def success(self, method: str, tasks: Sequence[str] | None = None) -> Scores:
         """Per-seed final success, an array a task; NoResult where a task has none."""
@@ -120,6 +127,21 @@ class Evidence:
         rows = self.metrics[(self.metrics.method == method) & (self.metrics.task == task)]
         rows = late(rows, self.config)
         return rows[rows[column].notna()].pivot(index="seed", columns="step", values=column)
+
+    def unsettled(self, method: str, task: str, settled: float) -> str:
+        """What keeps a multiplier from having settled below its bound in the last fifth, in any seed; "" if it has."""
+        values = self.late(method, task, "multiplier")
+        values = values.reindex(values.index.union(self.seeds(method, task)))
+        half = values.shape[1] // 2
+        first, second = (part.mean(axis=1) for part in (values.iloc[:, :half], values.iloc[:, half:]))
+        if not half or pd.concat([first, second]).isna().any():
+            return "was logged too rarely in the last fifth"
+        bound = float(self.config.run(task, method).parameters["multiplier_max"])
+        if values.max(axis=None) >= (1 - settled) * bound:
+            return f"lay at its bound of {bound:g}"
+        change = second / first - 1
+        largest = change[change.abs().idxmax()]
+        return "" if abs(largest) <= settled else RISING if largest > 0 else FALLING
 
     def kl_share(self, method: str, task: str, column: str = "path_kl") -> Scores:
         """Per-seed path KL over the budget in the last fifth: realised, or the ``column`` kl_ema; NoResult without."""

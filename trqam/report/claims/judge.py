@@ -156,6 +156,7 @@ def _evidence(name: str, claim: Claim, stated: Claims, collected: Collected, num
         level=interval.level,
         resamples=interval.resamples,
         narrow_below=int(interval.narrow_below.value),
+        settled=statements.settled(stated),
     )
 
 

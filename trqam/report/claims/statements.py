@@ -124,6 +124,12 @@ def load(path: str | Path = CLAIMS) -> Claims:
     return claims
 
 
+def settled(claims: Claims) -> float | None:
+    """The threshold of that name, which other rules than its own say something by; None where no claim has it."""
+    given = (claim.thresholds.get("settled") for claim in claims.claims.values())
+    return next((threshold.value for threshold in given if threshold), None)
+
+
 def paper_scale(root: Path = CLAIMS.parents[1]) -> Protocol:
     """The record of the paper's settings below ``root``."""
     return protocol.read(root / "paper" / "protocol.json")

@@ -10,23 +10,11 @@ from trqam.report.selection import data_note
 
 
 @dataclass(frozen=True)
-class ShownClaim:
-    """The cells of a claim; ``measured`` has a line an estimate."""
-
-    title: str
-    claim: str
-    printed: str
-    measured: tuple[str, ...]
-    verdict: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class ClaimsTable:
     """``rules`` are (title, how it is measured and decided)."""
 
     caption: str
-    rows: tuple[ShownClaim, ...]
+    rows: tuple[Verdict, ...]
     rules: tuple[tuple[str, str], ...]
 
 
@@ -35,7 +23,7 @@ def table(collected: Collected) -> ClaimsTable:
     stated, verdicts = statements.load(collected.claims), judge.claims(collected)
     caption = f"The claims of {stated.paper} against this run. {judge.summary(verdicts)} {intervals(stated.interval)}"
     caption += data_note(collected.config) + mixed_note(collected)
-    return ClaimsTable(caption, tuple(map(_row, verdicts)), tuple((v.title, rule(v)) for v in verdicts))
+    return ClaimsTable(caption, verdicts, tuple((v.title, rule(v)) for v in verdicts))
 
 
 def intervals(interval: Interval) -> str:
@@ -55,14 +43,3 @@ def rule(verdict: Verdict) -> str:
     chosen = f" Of our choosing: {ours}." if ours else ""
     here = "" if verdict.shown_here else ", not among the tasks of this run"
     return f"{verdict.measures} {verdict.rule}{chosen} Claimed in {verdict.source}; shown on {verdict.shown_on}{here}."
-
-
-def _row(verdict: Verdict) -> ShownClaim:
-    measured = tuple(_unbroken(f"{estimate.what}: {estimate.text}") for estimate in verdict.measured)
-    title, claim, printed = map(_unbroken, (verdict.title, verdict.claim, verdict.printed))
-    return ShownClaim(title, claim, printed, measured, verdict.verdict, _unbroken(verdict.reason))
-
-
-def _unbroken(text: str) -> str:
-    """No line begins with a per-cent sign."""
-    return text.replace(" %", "\u00a0%")
