@@ -62,6 +62,7 @@ def render(collected: Collected, folder: str | Path, out: str | Path) -> None:
         intervals=f"{FIXED} {intervals(stated.interval)}",
         facts=facts.facts(collected),
         claims=judged,
+        counted=judge.counted(judged),
         tally=[(kind, sum(verdict.verdict == kind for verdict in judged)) for kind in judge.VERDICTS],
         others=made.pop("others"),
         compute=made.pop("compute", None),

@@ -42,15 +42,17 @@ VERDICTS = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_RUN)
 class Verdict:
     """A claim and what came of it; every text is plain.
 
-    ``claim`` is the paper's statement with its numbers, ``printed`` those numbers alone ("" where it prints none) and
-    ``published`` the same as data. ``measures`` says what is measured, ``rule`` how that decides, with ``thresholds``;
-    ``measured`` is what came out, empty if nothing did, and ``n`` the smallest number of seeds behind it. ``verdict``
-    is one of `VERDICTS`, ``reason`` says why in one line. ``shown_on`` is where the paper shows it, and ``shown_here``
-    whether this run's tasks include that. ``elsewhere``: tasks or settings of the verdict are not the paper's.
+    ``claim`` is the statement with its numbers, and ``ours`` whether it is none of the paper's in these words;
+    ``printed`` are those numbers alone ("" where it prints none) and ``published`` the same as data. ``measures`` says
+    what is measured, ``rule`` how that decides, with ``thresholds``; ``measured`` is what came out, empty if nothing
+    did, and ``n`` the smallest number of seeds behind it. ``verdict`` is one of `VERDICTS`, ``reason`` says why in one
+    line. ``shown_on`` is where the paper shows it, and ``shown_here`` whether this run's tasks include that.
+    ``elsewhere``: tasks or settings of the verdict are not the paper's.
     """
 
     name: str
     title: str
+    ours: bool
     claim: str
     source: str
     shown_on: str
@@ -81,7 +83,13 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     counts = [f"{given.count(kind)} {kind}" for kind in VERDICTS if kind in given]
     elsewhere = [verdict for verdict in verdicts if verdict.elsewhere]
     note = f" Not in the paper's own setting: {enumerated([v.title for v in elsewhere])}." if elsewhere else ""
-    return f"Of {count(len(given), 'claim')} of the paper: {enumerated(counts)}.{note}"
+    return f"Of {counted(verdicts)}: {enumerated(counts)}.{note}"
+
+
+def counted(verdicts: Sequence[Verdict]) -> str:
+    """`9 claims, 2 of them ours`: which the paper does not make in these words."""
+    ours = sum(verdict.ours for verdict in verdicts)
+    return count(len(verdicts), "claim") + (f", {ours} of them ours" if ours else "")
 
 
 def write(collected: Collected, path: str | Path) -> None:
@@ -116,6 +124,7 @@ def judge(name: str, stated: Claims, collected: Collected, where: str = str(CLAI
     return Verdict(
         name=name,
         title=claim.title,
+        ours=claim.ours,
         claim=says,
         source=f"{stated.paper}, {claim.source}",
         shown_on=claim.shown_on,

@@ -80,6 +80,7 @@ class Claim(Strict):
     decides: str
     thresholds: dict[str, Threshold]
     needs: Needs
+    ours: bool = False
 
 
 class PaperScale(Strict):
