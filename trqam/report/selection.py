@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from trqam.config.load import Config, domain_of
+from trqam.config.sweeps import SWEEPS
 
 PAPER = Path(__file__).parents[2] / "paper"
 IMPORTED = Path("data/imported")  # curves that others published (`trqam import`)
@@ -117,7 +118,7 @@ def figure_names(config: Config, imported: bool = False) -> tuple[str, ...]:
         "adaptive_constant": not (ablated and contrasted(config)),
         "pretraining": not (ablated and scratch_pairs(config)),
         "budget_sweep": not (ablated and config.scale.budgets),
-        "sensitivity": not (ablated and (config.scale.inverse_temperatures or config.scale.reward_scales)),
+        "sensitivity": not (ablated and any(getattr(config.scale, key) for key in SWEEPS)),
         "imported": not imported,
     }
     text = [name for name in FIGURES if not lacking.get(name)]

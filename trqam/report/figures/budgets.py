@@ -42,58 +42,31 @@ def _swept(collected: Collected) -> Runs:
 
 
 def _sweep(runs: Runs) -> Figure:
-    """A row a task: success over training, then final success and realised path KL against the budget."""
-    metrics, config = runs.collected.metrics, runs.config
-    places, sweep = panels.groups(config, runs.tasks), config.swept("budgets", "trqam")
-    budgets = {method: budget for budget, method in sweep.items()}
-    colours = {budget: config.methods[method].colour for budget, method in sweep.items()}
-    few = len(sweep) < 5  # then a logarithmic axis can name its budgets one by one
-    ends = (min(sweep) / 1.6, max(sweep) * 1.6) if few else (min(sweep) / 2, max(sweep) + min(sweep) / 2)
-    height, ratios = min(1.45 * len(places) + 0.7, 7.0), {"width_ratios": (1.5, 1, 1)}
-    figure, grid = panels.grid(len(places), 3, height, sharex="col", gridspec_kw=ratios)
-    for (over, final, realised), (label, tasks) in zip(grid, places.items(), strict=True):
+    """A row a task: success over training."""
+    places, sweep = panels.groups(runs.config, runs.tasks), runs.config.swept("budgets", "trqam")
+    figure, grid = panels.grid(len(places), 1, min(1.45 * len(places) + 0.7, 7.0), sharex="col")
+    for axes, (label, tasks) in zip(grid[:, 0], places.items(), strict=True):
         for method in runs.methods:
-            panels.curve(over, runs, tasks, method, band=0)
-        panels.stages(over, runs)
-        for axes, measure in ((final, final_success), (realised, realised_kl)):
-            axes.set(xscale="log" if few else "linear", xlim=ends)
-            rows = runs.through("offline").at_the_end(tasks, partial(measure, metrics, config, tasks))
-            rows["budget"] = rows.method.map(budgets).astype(float)
-            rows.diverged &= axes is final
-            means(axes, rows, colours, "_", x="budget", y="value", native_scale=True)
-        for axes in (over, final):
-            panels.success_axis(axes)
-        over.set_ylabel(f"{label}\n{panels.SUCCESS}")
-        final.set_ylabel(f"final {panels.SUCCESS}")
-        realised.plot(ends, ends, zorder=1, **DASHED)
-        realised.set_ylabel(f"realised {panels.PATH_KL}")
-        if few:
-            log_axis(realised)
-        for axes in (final, realised):
-            axes.set_xlim(ends)
-            if few:
-                axes.set_xticks([*sweep], [f"{budget:g}" for budget in sweep])
-                axes.xaxis.minorticks_off()
-    grid[-1, 0].set_xlabel(panels.step_label(config))
-    for axes in grid[-1, 1:]:
-        axes.set_xlabel("KL budget (nats)")
+            panels.curve(axes, runs, tasks, method, band=0)
+        panels.stages(axes, runs)
+        panels.success_axis(axes)
+        axes.set_ylabel(f"{label}\n{panels.SUCCESS}")
+    grid[-1, 0].set_xlabel(panels.step_label(runs.config))
     figure.align_ylabels()
     named = panels.handles(runs)
     for handle, budget in zip(named, sweep, strict=True):
         handle.set_label(f"{budget:g}")
     named[0].set_label(f"budget {named[0].get_label()}")
-    keys(figure, [*named, dashed("equality"), *panels.others(runs)])
+    keys(figure, [*named, *panels.others(runs)])
     return figure
 
 
 def _caption_of_the_sweep(runs: Runs) -> str:
     ground = f" {panels.GROUND}" if runs.online else ""
     return (
-        f"TRQAM with other KL budgets (nats), on {tasks_label(runs.config, runs.tasks)}. Left: success at each "
-        "evaluation, unsmoothed: look for curves in the order of their budgets. Middle: success at the end of the "
-        "offline stage. Right: path KL over the last fifth of that stage against the budget: look for bars on the "
-        "dashed line, where they are equal. Lines and bars: means over seeds, without a band "
-        f"({runs.seeds(' a task')}); circles: seeds.{ground}"
+        f"TRQAM with other KL budgets (nats), on {tasks_label(runs.config, runs.tasks)}: success at each evaluation, "
+        "unsmoothed; look for curves in the order of their budgets. Lines: means over seeds, without a band "
+        f"({runs.seeds(' a task')}).{ground}"
     )
 
 
