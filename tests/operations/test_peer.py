@@ -1,0 +1,69 @@
+"""The update in JAX beside which `trqam bench --peer` measures this package's: that it is the same update."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trqam.operations.golden.compare import relative_difference
+from trqam.operations.golden.files import Golden
+
+jax = pytest.importorskip("jax", reason="JAX is not installed: pip install -e '.[peer]'")
+peer_jax = pytest.importorskip("benchmarks.peer_jax", exc_type=ModuleNotFoundError)
+
+FOLDER = Path(__file__).parents[1] / "golden"
+
+
+def networks(golden: Golden, group: str, copy: str) -> dict:
+    """``group`` of a file ("step1/params") as the peer has it, of the "online" or "target" copy."""
+    found: dict = {}
+    for name, _ in golden.state.named():
+        if name.startswith(f"{copy}/"):
+            _, network, parameter = name.split("/")
+            layer, kind = parameter.split(".")
+            found.setdefault(network, {}).setdefault(int(layer), {})[kind] = golden.parameter(group, name)
+    return {network: [layers[i] for i in sorted(layers)] for network, layers in found.items()}
+
+
+def one_replica(tensors: dict) -> dict:
+    return {name: jax.numpy.asarray(tensor[0].numpy()) for name, tensor in tensors.items()}
+
+
+def differences(ours, theirs) -> np.ndarray:
+    return np.concatenate([np.abs(a - b).ravel() for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True)])
+
+
+@pytest.mark.parametrize("name", peer_jax.METHODS)
+def test_ten_updates_are_the_authors(name):
+    golden = Golden(FOLDER / f"{name}_f32.npz")
+    run, dual = golden.agent.run, golden.state.dual
+    start = (networks(golden, "init/params", copy) for copy in ("online", "target"))
+    state = peer_jax.started(run, *start, dual.multiplier.item(), dual.kl_ema.item(), jax.random.key(0))
+    found = {}
+    if name != "fql":
+        batch, noise = one_replica(golden.batch(0)), one_replica(golden.noise(0))
+        states, adjoints = peer_jax.adjoints(run, state, batch["observations"], noise)
+        found |= {"step1/adj/xs": [states], "step1/adj/adjs": [adjoints]}
+    observations, chance = (golden.tensor(f"act/{key}")[0].numpy() for key in ("observations", "noise"))
+    found["act/actions"] = [peer_jax.act(run, state.online, observations, chance[:, 0])]
+    update = jax.jit(partial(peer_jax.update, run), donate_argnums=0)
+    metrics = []
+    for number in range(golden.updates):
+        state, measured = update(state, one_replica(golden.batch(number)), one_replica(golden.noise(number)))
+        metrics.append(
+            {**measured, "multiplier": float(state.multiplier), "kl_ema": float(state.kl_ema)}
+        )  # to be donated
+        if number in (0, golden.updates - 1):
+            for copy in ("online", "target"):
+                difference = differences(getattr(state, copy), networks(golden, f"step{number + 1}/params", copy))
+                assert np.quantile(difference, 0.999) < 5e-7
+                assert difference.max() < 2e-5
+    logged = {**golden.words.info, "traj/lam": "multiplier", "traj/kl_ema": "kl_ema"}
+    for theirs, ours in logged.items():
+        key = theirs if theirs.startswith("traj") else f"info/{theirs}"
+        if key in golden.arrays:
+            found[key] = [np.stack([sum(m[part] for part in ours.split("+")) for m in metrics])]
+    found["info_extra/grad_global_norm"] = [np.stack([m["gradient_norm"] for m in metrics])]
+    for quantity, (array,) in found.items():
+        assert relative_difference([(np.asarray(array), golden.array(quantity))]) < 1e-4, quantity
