@@ -1,5 +1,6 @@
 """The benchmark: that it measures what it says, that its arithmetic holds, and that no result is lost or replaced."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from trqam import __main__
 from trqam.config import load
 from trqam.config.errors import UserError
 from trqam.environments.processes import Here, Process
-from trqam.operations.bench import Options, cases, measure, record, tables
+from trqam.operations.bench import PEER, Options, cases, measure, record, tables
 from trqam.operations.bench.cases import Case, Turn, Updates, sized
 from trqam.operations.bench.record import Concurrent, Measurement, Peak, Record
 
@@ -209,16 +210,92 @@ def test_a_damaged_record_is_one_line(tmp_path):
         record.load(path)
 
 
-def test_the_readme_holds_what_the_tool_prints():
-    kept = [tables.described(record.load(path)) for path in sorted(record.FOLDER.glob("*.json"))]
-    shown = (
-        Path("benchmarks/README.md")
-        .read_text()
-        .split("<!-- begin: trqam bench -->")[1]
-        .split("<!-- end: trqam bench -->")[0]
-        .strip()
-    )
-    assert shown in (kept or [""])
+@pytest.mark.parametrize("command", ["trqam bench", "trqam bench --peer"])
+def test_the_readme_holds_what_the_tool_prints(command):
+    kept = [record.load(path) for path in sorted(record.FOLDER.glob("*.json"))]
+    printed = [tables.described(one) for one in kept if bool(one.pairs) == ("--peer" in command)]
+    begin, end = f"<!-- begin: {command} -->", f"<!-- end: {command} -->"
+    shown = Path("benchmarks/README.md").read_text().split(begin)[1].split(end)[0].strip()
+    assert shown in (printed or [""])
+
+
+class StandIn(Updates):
+    """In the peer's place, as if JAX had run the updates."""
+
+    def __call__(self, message):
+        answer = super().__call__(message)
+        return answer | {"compiled": COMPILED} if message == "facts" else answer
+
+    def _prepare(self):
+        self.case = msgspec.structs.replace(self.case, mode="eager")
+        super()._prepare()
+
+
+COMPILED = {"version": "1.2", "way": "stacked", "seconds": 3.21}
+BESIDE = PEER._replace(sizes=("profile",), methods=("trqam",), replicas=(2, 1), repeats=2, seconds=1e-3)
+
+
+@pytest.fixture
+def stand_in(here, monkeypatch):
+    monkeypatch.setattr(measure.peer, "Peer", StandIn)
+    monkeypatch.setattr(measure.peer.util, "find_spec", lambda name: True)
+
+
+def test_the_peer_takes_turns_with_every_case(stand_in, tmp_path):
+    before = os.sched_getaffinity(0)
+    found = measure.measure(tiny(), BESIDE, lambda record: None)
+    assert os.sched_getaffinity(0) == before
+    record.save(found, tmp_path / "bench.json")
+    assert record.load(tmp_path / "bench.json") == found
+    assert [(ours.replicas, ours.mode, theirs.mode) for ours, theirs in found.pairs] == [
+        (2, "eager", "jax"),
+        (1, "eager", "jax"),
+    ]
+    assert not found.concurrent
+    text = tables.described(found)
+    assert "**profile: beside JAX 1.2**" in text
+    assert [line.count("stacked") for line in text.splitlines() if line.startswith("| trqam")] == [1, 0]
+
+
+def test_the_ratio_is_ours_by_the_peers_a_replica():
+    compiled = msgspec.convert(COMPILED, record.Compiled)
+    ours = row("paper", 2, (1.0, 10.0, 2.0))
+    theirs = row("paper", 2, (2.0, 5.0, 8.0), mode="jax", compiled=compiled)
+    (line,) = [line for line in tables.described(recorded([ours, theirs])).splitlines() if line.startswith("| trqam")]
+    assert [cell.strip() for cell in line.split("|")[4:9]] == ["1000", "2500", "0.50", "stacked", "3.21"]
+
+
+def test_one_core_is_for_what_starts_meanwhile():
+    before = os.sched_getaffinity(0)
+    with measure.peer.one_core():
+        assert os.sched_getaffinity(0) == {max(before)}
+    assert os.sched_getaffinity(0) == before
+
+
+def test_the_longest_is_left_out_unless_asked_for(stand_in, monkeypatch):
+    groups = []
+    monkeypatch.setattr(measure._Bench, "group", lambda self, name, cases: groups.append(name))
+    options = BESIDE._replace(sizes=("paper",), replicas=None)
+    bench = measure._Bench(tiny(), options)
+    list(bench.beside())
+    assert groups == ["paper: trqam beside JAX, R = 1", "paper: trqam beside JAX, R = 3"]
+    assert any(line.startswith("paper, R = 8: ") for line in bench.skipped)
+    list(measure._Bench(tiny(), options._replace(replicas=(8,))).beside())
+    assert groups[2:] == ["paper: trqam beside JAX, R = 8"]
+
+
+@pytest.mark.parametrize(("words", "absent", "said"), [
+    ((), "jax", "--peer: package jax: missing; pip install -e '.[peer]'"),
+    ((), "benchmarks", "--peer: no benchmarks/peer_jax.py; run python -m trqam from the root of a checkout"),
+    (("--methods", "behaviour_cloning"), "", "--peer: behaviour_cloning is not written in JAX; "
+     "these agents are: trqam, qam, fql"),
+])  # fmt: skip
+def test_what_the_peer_cannot_do_is_one_line(monkeypatch, capsys, tmp_path, words, absent, said):
+    monkeypatch.setattr(measure.peer.util, "find_spec", lambda name: None if name == absent else True)
+    with pytest.raises(SystemExit) as refused:
+        call(monkeypatch, "--peer", "--out", tmp_path / "bench.json", *words)
+    assert refused.value.code == 2
+    assert capsys.readouterr().err == f"trqam: error: {said}\n"
 
 
 def test_numbers_have_three_digits_and_no_exponent():

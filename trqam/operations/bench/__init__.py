@@ -1,7 +1,8 @@
 """`trqam bench`: how fast updates and two processes at once are on this machine, beside what is asked for.
 
 Here are the command's options, and what it does with them: measure or read, print, save; free of torch until it runs.
-`cases` and `flops` say what is measured, `measure` in which order, `record` what is saved, `tables` what is read out.
+`cases`, `flops` and `peer` say what is measured, `measure` in which order, `record` what is saved, `tables` what is
+read out.
 """
 
 import argparse
@@ -29,10 +30,12 @@ class Options(NamedTuple):
     replicas: tuple[int, ...] | None = None
     modes: tuple[str, ...] | None = None
     full: bool = False  # every method with all replicas and modes
+    peer: bool = False  # nothing but the same updates in JAX, and these beside them
     repeats: int = 5
     seconds: float = 0.5  # of a turn, at least
 
 
+PEER = Options(device="cpu", methods=("trqam", "qam", "fql"), peer=True)
 QUICK = Options(sizes=("profile",), methods=("trqam",), replicas=(1, 8), repeats=2, seconds=0.05)
 
 
@@ -42,6 +45,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--quick", action="store_true", help="TRQAM at the profile's size only: seconds")
     amount.add_argument("--full", action="store_true", help="every method with all replicas and modes: an hour")
+    amount.add_argument("--peer", action="store_true", help="beside the same updates in JAX: pip install -e '.[peer]'")
     add("--device", choices=("auto", "cpu", "cuda"), help="default: a GPU where there is one")
     add("--sizes", nargs="+", choices=SIZES, help="profile is the scale file's own; default: all")
     add("--methods", nargs="+", metavar="M", help="default: one of each agent of the first task")
@@ -58,7 +62,7 @@ def chosen(arguments: argparse.Namespace) -> Options:
     """The options of a command line."""
     values = {name: getattr(arguments, name) for name in Options._fields if getattr(arguments, name) is not None}
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return (QUICK if arguments.quick else Options())._replace(**values)
+    return (QUICK if arguments.quick else PEER if arguments.peer else Options())._replace(**values)
 
 
 def run(arguments: argparse.Namespace, config: Config) -> None:
@@ -72,7 +76,8 @@ def _measured(arguments: argparse.Namespace, config: Config) -> "Record":
     """Saved under a name that is free, or that --force frees."""
     from trqam.operations.bench import measure, record
 
-    kind = "quick" if arguments.quick else "full" if arguments.full else ""
+    kinds = {"quick": arguments.quick, "full": arguments.full, "peer": arguments.peer}
+    kind = next((name for name, asked in kinds.items() if asked), "")
     out = arguments.out or record.default_path(kind)
     refuse_foreign(out, record.load, "record of a benchmark", "give another --out")
     if out.exists() and not arguments.force:

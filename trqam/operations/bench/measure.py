@@ -19,7 +19,7 @@ from trqam.config.wording import count
 from trqam.environments import ogbench_tasks
 from trqam.environments.processes import Lost, Process, cores
 from trqam.networks.replicas import device_of, replicas_at_once
-from trqam.operations.bench import Options, record
+from trqam.operations.bench import Options, peer, record
 from trqam.operations.bench.cases import Case, Products, Size, Updates, sized
 from trqam.operations.bench.record import Concurrent, Peak, Record
 
@@ -33,7 +33,7 @@ PATIENCE = 3600.0  # seconds for an answer: a compiled step takes minutes at fir
 def measure(config: Config, options: Options, save: Callable[[Record], None]) -> Record:
     """All of it: minutes. What has been found is saved after every part, in case that one is the last."""
     bench, load = _Bench(config, options), os.getloadavg()[0]
-    for _ in chain(bench.updates(), bench.concurrency()):
+    for _ in bench.beside() if options.peer else chain(bench.updates(), bench.concurrency()):
         save(bench.record(load, [UNFINISHED]))
     found = bench.record(load, [])
     save(found)
@@ -49,6 +49,8 @@ class _Bench:
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UserError("--device cuda: PyTorch sees no GPU here; leave it out")
         self.task = config.tasks[0]
+        if options.peer:
+            self._check_peer()
         agents: dict[str, str] = {}
         for method in (method for task, method in config.cells if task == self.task):
             agents.setdefault(config.methods[method].agent, method)
@@ -73,7 +75,30 @@ class _Bench:
                 self.group(f"{name}: methods", cases)
                 yield
 
-    def _variants(self, size: Size) -> list[Case]:
+    def _check_peer(self) -> None:
+        """A UserError unless all that is asked for can be measured beside JAX."""
+        peer.refuse_missing()
+        if self.device != "cpu":
+            raise UserError("--peer: JAX is measured on the CPU; leave out --device")
+        for method in self.options.methods or ():
+            if self.config.run(self.task, method).agent not in peer.AGENTS:
+                raise UserError(f"--peer: {method} is not written in JAX; these agents are: {', '.join(peer.AGENTS)}")
+
+    def beside(self) -> Iterator[None]:
+        """The same update in JAX beside every case, all on one core; few at a time, for each takes memory."""
+        wanted = product(self.options.sizes, self.methods, self.options.replicas or peer.REPLICAS)
+        with peer.one_core():
+            for name, method, replicas in wanted:
+                if (name, replicas) == peer.LONG and not self.options.replicas:
+                    self.skip(f"{name}, R = {replicas}", "minutes a method, and gigabytes; ask for it with --replicas")
+                    continue
+                size = self.sizes[name, method]
+                theirs = Case(size=size, replicas=replicas, mode=peer.MODE, device=self.device)
+                ours = self._variants(size, (replicas,))
+                self.group(f"{name}: {method} beside JAX, R = {replicas}", [*ours, theirs])
+                yield
+
+    def _variants(self, size: Size, replicas: tuple[int, ...] = ()) -> list[Case]:
         """Every replicas x mode that this device supports; says what it leaves out."""
         modes = self.options.modes or (("eager",) if self.device == "cpu" else ("eager", "captured"))
         if self.device == "cpu":
@@ -81,8 +106,8 @@ class _Bench:
             modes = tuple(mode for mode in modes if mode != "captured")
         if "compiled" not in modes:
             self.skip("compiled", "compiling takes minutes a case; ask for it with --modes")
-        kinds = product(modes, self.options.replicas or REPLICAS[self.device])
-        return [Case(size=size, replicas=replicas, mode=mode, device=self.device) for mode, replicas in kinds]
+        kinds = product(modes, replicas or self.options.replicas or REPLICAS[self.device])
+        return [Case(size=size, replicas=count, mode=mode, device=self.device) for mode, count in kinds]
 
     def skip(self, what: str, why: str) -> None:
         """Remembers, once, what is not measured."""
@@ -97,7 +122,7 @@ class _Bench:
             started: list[tuple[Case, Process]] = []
             for case in cases:
                 say(f"{name}: setting up {case.label}")
-                process = self._start(stack, Updates(case), case.label)
+                process = self._start(stack, (peer.Peer if case.mode == peer.MODE else Updates)(case), case.label)
                 try:
                     ask(process, "prepare")
                 except RuntimeError as error:  # not every mode and precision is supported everywhere
@@ -149,7 +174,7 @@ class _Bench:
             **{name: [*parts] for name, parts in self.found.items()},
         )
 
-    def _start(self, stack: ExitStack, function: Updates | Products, name: str) -> Process:
+    def _start(self, stack: ExitStack, function: Updates | Products | peer.Peer, name: str) -> Process:
         process = Process(function, name)
         stack.callback(process.close)
         return process

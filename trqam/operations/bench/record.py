@@ -29,6 +29,14 @@ class Peak(Strict):
     turns: list[Turn]
 
 
+class Compiled(Strict):
+    """How JAX did it."""
+
+    version: str
+    way: str  # of several replicas: stacked, or one after another
+    seconds: float  # of a processor, to compile it
+
+
 class Measurement(Strict):
     """Updates of one case; units are updates of the whole stack. The n-th turns of a group follow one another."""
 
@@ -43,6 +51,7 @@ class Measurement(Strict):
     operators: int  # an update
     peak: int  # bytes: of the process, or on the GPU
     turns: list[Turn]
+    compiled: Compiled | None = None  # by JAX, which the group's others are measured beside
 
     @property
     def key(self) -> tuple:
@@ -108,6 +117,12 @@ class Record(Strict):
             return None
         pairs = zip(row.seconds, peak.turns, strict=True)
         return median(row.flops / seconds * seconds_a_unit(turn, row.device) for seconds, turn in pairs)
+
+    @property
+    def pairs(self) -> list[tuple[Measurement, Measurement]]:
+        """Rows, each with the one in JAX that it was measured beside."""
+        peers = {row.group: row for row in self.rows if row.compiled}
+        return [(row, peers[row.group]) for row in self.rows if row.group in peers and not row.compiled]
 
     def one(self, row: Measurement) -> Measurement | None:
         """The row of one replica beside which ``row`` was measured."""

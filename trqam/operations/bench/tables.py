@@ -25,9 +25,9 @@ class Verdict(NamedTuple):
 
 
 def verdicts(record: Record) -> list[Verdict]:
-    """Of a CPU's targets, as far as they were measured; `benchmarks.gpu` judges a GPU."""
+    """Of a CPU's targets, as far as they were measured; none beside JAX, and `benchmarks.gpu` judges a GPU."""
     found: list[Verdict] = []
-    if record.hardware["gpu"]:
+    if record.hardware["gpu"] or record.pairs:
         return found
 
     def row(size: str, replicas: int) -> Measurement | None:
@@ -76,11 +76,13 @@ def described(record: Record) -> str:
     turns = f"medians of {count(record.repeats, 'turn')} of at least {record.seconds:g} s"
     load = "other work on the machine: load {:.1f} before, {:.1f} after".format(*record.load)
     judged = [[*verdict[:3], "met" if verdict.met else "NOT met"] for verdict in verdicts(record)]
+    compared = {row.group for row, _ in record.pairs}
     parts = [
         f"{where}; one thread a process; PyTorch {versions['torch']}, Python {versions['python']}; commit `{commit}`, "
         f"{record.created[:10]}; {turns}; {load}.",
         *([markdown(["asked for", "target", "found", ""], judged)] if judged else []),
-        *(_group(record, name) for name in dict.fromkeys(row.group for row in record.rows)),
+        *(_beside(record, size) for size in dict.fromkeys(row.size for row, _ in record.pairs)),
+        *(_group(record, name) for name in dict.fromkeys(row.group for row in record.rows) if name not in compared),
     ]
     if record.concurrent:
         header = ["two processes by one", "method", "throughput", "if both had a core (CPU time)"]
@@ -89,6 +91,20 @@ def described(record: Record) -> str:
     if record.skipped:
         parts.append("Not measured:\n" + "\n".join(f"- {line}" for line in record.skipped))
     return "\n\n".join(parts)
+
+
+def _beside(record: Record, size: str) -> str:
+    """The rows of a size, each beside the same update in JAX: processor time of an update, by replicas."""
+    header = ["method", "R", "step", "ms a replica", "JAX, ms a replica", "ours by JAX", "JAX's replicas"]
+    header += ["JAX compiles, s", "wall/CPU", "JAX's wall/CPU"]
+    cells, version = [], ""
+    for row, peer in record.pairs:
+        if row.size == size and peer.compiled:
+            version, way = peer.compiled.version, peer.compiled.way if row.replicas > 1 else "--"
+            times = [number(1000 * median(r.seconds) / r.replicas) for r in (row, peer)]
+            named = [row.method, str(row.replicas), row.mode, *times, f"{ratio(row, peer):.2f}", way]
+            cells.append([*named, number(peer.compiled.seconds), f"{row.waiting:.2f}", f"{peer.waiting:.2f}"])
+    return f"**{size}: beside JAX {version}**, on one core ({record.sizes[size]})\n\n" + markdown(header, cells)
 
 
 def _group(record: Record, name: str) -> str:
