@@ -18,10 +18,10 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # one 
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from trqam.config.load import Run, agent_parameters
 
-Array = jax.Array
 Arrays = dict[str, Array]
 Network = list[Arrays]  # of each layer: weight and bias, and scale and shift where it is normalised
 

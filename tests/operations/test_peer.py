@@ -3,9 +3,14 @@
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from tests.operations.test_bench import size
+from trqam.agents import make_agent
+from trqam.operations.bench.cases import Case, Same, Updates
+from trqam.operations.bench.peer import MODE, Peer
 from trqam.operations.golden.compare import relative_difference
 from trqam.operations.golden.files import Golden
 
@@ -67,3 +72,31 @@ def test_ten_updates_are_the_authors(name):
     found["info_extra/grad_global_norm"] = [np.stack([m["gradient_norm"] for m in metrics])]
     for quantity, (array,) in found.items():
         assert relative_difference([(np.asarray(array), golden.array(quantity))]) < 1e-4, quantity
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_it_answers_as_updates_do(replicas):
+    case = Case(size=size(hidden_width=8), replicas=replicas, mode=MODE)
+    peer = Peer(case)
+    peer("prepare")
+    assert peer(1e-9).units >= 1
+    facts = peer("facts")
+    ours = Updates(msgspec.structs.replace(case, mode="eager"))
+    ours("prepare")
+    assert facts["flops"] == ours("facts")["flops"]
+    assert facts["compiled"]["seconds"] > 0
+
+
+def test_stacked_replicas_are_the_lone_ones_with_noise_of_their_own():
+    case = size(hidden_width=8)
+    run, chunk = case.run, case.run.horizon * case.action
+    lone = [peer_jax.initial(run, case.observation, chunk, seed) for seed in (0, 1)]
+    batch = {name: array[0] for name, array in Same(make_agent(run, case.observation, case.action), 1).batch(0).items()}
+    step = jax.jit(partial(peer_jax.step, run))
+    stacked = jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *lone)
+    stacked, _ = jax.jit(jax.vmap(partial(peer_jax.step, run), (0, None)))(stacked, batch)
+    for i, state in enumerate(lone):
+        again, metrics = step(state, batch)
+        assert differences(again.online, jax.tree.map(lambda leaf, i=i: leaf[i], stacked.online)).max() < 1e-5
+        assert step(again, batch)[1]["flow_loss"] != metrics["flow_loss"]
+        assert differences(again.online, state.online).max() > 0

@@ -122,7 +122,8 @@ class _Bench:
             started: list[tuple[Case, Process]] = []
             for case in cases:
                 say(f"{name}: setting up {case.label}")
-                process = self._start(stack, (peer.Peer if case.mode == peer.MODE else Updates)(case), case.label)
+                function: Updates | peer.Peer = peer.Peer(case) if case.mode == peer.MODE else Updates(case)
+                process = self._start(stack, function, case.label)
                 try:
                     ask(process, "prepare")
                 except RuntimeError as error:  # not every mode and precision is supported everywhere
