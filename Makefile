@@ -1,8 +1,9 @@
 # make paper   everything from an empty folder to results/small/paper/paper.pdf and report.html
 #   FROM=FILE   instead from an archive of `trqam archive`, without training: results/small-rebuilt/paper/
 #   CORES=N     with so many cores (default: all)
-# make test    the tests; what needs a program that is not here is skipped, and the last lines say so
-#   PYTEST=WORDS  further options of pytest, such as "-k doctor"
+# make test    the tests, in a few minutes; what needs a program that is not here is skipped, and the last lines say so
+# make campaigns  many kills, damaged files, bad input and failures of a cluster, of which `make test` has a sample
+#   PYTEST=WORDS  (test, campaigns) further options of pytest, such as "-k doctor"
 # make bench   how fast this machine trains, beside what is asked for: benchmarks/README.md says what the table means
 # make status  what is done, running and waiting, until when, and what to do next
 # make doctor  whether everything is here that a run needs; CLEAR=1 clears what killed processes left
@@ -30,7 +31,7 @@ $(call only,CONFIG,paper bench status doctor)
 $(call only,CORES,paper)
 $(call only,FROM,paper)
 $(call only,CLEAR,doctor)
-$(call only,PYTEST,test)
+$(call only,PYTEST,test campaigns)
 ifneq ($(and $(FROM),$(CONFIG)),)
 $(error FROM=$(FROM) carries its configuration: leave out CONFIG=$(CONFIG))
 endif
@@ -50,7 +51,7 @@ endif
 TRQAM = -m trqam $(if $(CONFIG),--config "$(CONFIG)")
 INSTALL = "$(or $(PYTHON),python3)" workflow/install.py
 
-.PHONY: help paper test bench status doctor chaos lint install configured
+.PHONY: help paper test campaigns bench status doctor chaos lint install configured
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -63,7 +64,10 @@ else
 endif
 
 test: install lint
-	$(RUN) pytest -n auto --dist loadfile $(PYTEST)
+	$(RUN) pytest -n auto --dist loadfile -m "not campaign" $(PYTEST)
+
+campaigns: install
+	$(RUN) pytest -n auto --dist worksteal -m campaign $(PYTEST)
 
 bench: configured install
 	$(WITHIN) python $(TRQAM) bench

@@ -19,6 +19,7 @@ torch.set_num_threads(1)
 settings.register_profile("untimed", deadline=None)  # another task may have the machine
 settings.load_profile("untimed")
 ROOT = Path(__file__).parent.parent
+CAMPAIGN = 1200  # seconds that a test of a campaign may take
 
 
 def pytest_xdist_auto_num_workers(config) -> int:
@@ -36,6 +37,13 @@ def pytest_terminal_summary(terminalreporter, config) -> None:
     if path := config.getoption("--skipped-to"):
         names = sorted({report.nodeid for report in terminalreporter.stats.get("skipped", ())})
         path.write_text("".join(f"{name}\n" for name in names))
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """A hung test ends; one of a campaign has longer than the others' limit, which pyproject.toml has."""
+    for item in items:
+        if item.get_closest_marker("campaign"):
+            item.add_marker(pytest.mark.timeout(CAMPAIGN))
 
 
 @pytest.fixture(scope="session")

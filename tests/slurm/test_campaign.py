@@ -7,6 +7,7 @@ from tests.slurm.cluster import missing
 from tests.slurm.events import KINDS
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(bool(missing()), reason=f"SLURM is not installed: {', '.join(missing())}")
 def test_nothing_is_lost_doubled_or_changed(tmp_path):
     lines, well = campaign(tmp_path, tasks=1, events=len(KINDS))
