@@ -64,7 +64,7 @@ else
 endif
 
 test: install lint
-	$(RUN) pytest -n auto --dist loadfile -m "not campaign" $(PYTEST)
+	$(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder -m "not campaign" $(PYTEST)
 
 campaigns: install
 	$(RUN) pytest -n auto --dist worksteal -m campaign $(PYTEST)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.helpers.illustrations import SMALLER
 from trqam.config import load as config
 from trqam.environments.processes import cores
 
@@ -40,7 +41,8 @@ def pytest_terminal_summary(terminalreporter, config) -> None:
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """A hung test ends; one of a campaign has longer than the others' limit, which pyproject.toml has."""
+    """The file that takes longest begins first. A test of a campaign may last beyond the limit in pyproject.toml."""
+    items.sort(key=lambda item: item.path.name != "test_workflow.py")
     for item in items:
         if item.get_closest_marker("campaign"):
             item.add_marker(pytest.mark.timeout(CAMPAIGN))
@@ -56,6 +58,36 @@ def tiny_data(tmp_path_factory):
     for domain in loaded.task_domains:
         generate(domain, folder / domain, loaded.scale.transitions, loaded.scale.data_seed)
     return folder
+
+
+@pytest.fixture(scope="session")
+def users_folder(tmp_path_factory):
+    """A user's folder in the middle of work (tests/bad/world.py), made once and copied for every case."""
+    from tests.bad import world
+
+    folder, before = tmp_path_factory.mktemp("world"), Path.cwd()
+    os.chdir(folder)
+    try:
+        world.build(folder)
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def smaller(monkeypatch):
+    """The illustrations, made small in this process."""
+    from trqam.report import theory_figure, toy_figure
+
+    for module, values in SMALLER.items():
+        for name, value in values.items():
+            monkeypatch.setattr(f"trqam.report.{module}.{name}", value)
+    remembered = (theory_figure.discretisation, theory_figure.measure, toy_figure.measure)
+    for function in remembered:
+        function.cache_clear()
+    yield
+    for function in remembered:
+        function.cache_clear()
 
 
 @pytest.fixture

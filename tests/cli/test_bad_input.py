@@ -1,31 +1,31 @@
 """The corpus of tests/bad: one line that names file, key and fix, exit code 2, nothing run and nothing changed."""
 
-import os
-from pathlib import Path
+import shutil
 
 import pytest
 
-from tests.bad import corpus, world
+from tests.bad import corpus
 
 CASES = corpus.cases()
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory):
-    """The user's folder, made once and copied for every case."""
-    folder, before = tmp_path_factory.mktemp("world"), Path.cwd()
-    os.chdir(folder)
-    try:
-        world.build(folder)
-    finally:
-        os.chdir(before)
-    return folder
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_bad_input_is_one_line(case, model, tmp_path):
-    outcome, faults = corpus.judge(case, model, tmp_path)
+@pytest.mark.parametrize("case", CASES[::8], ids=lambda case: case.id)
+def test_bad_input_is_one_line(case, users_folder, tmp_path):
+    """A sample: `make campaigns` has all."""
+    outcome, faults = corpus.judge(case, users_folder, tmp_path)
     assert not faults, outcome.stderr
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("group", sorted({case.group for case in CASES}))
+def test_every_bad_input_is_one_line(group, users_folder, tmp_path):
+    wrong = {}
+    for number, case in enumerate(case for case in CASES if case.group == group):
+        outcome, faults = corpus.judge(case, users_folder, tmp_path / str(number))
+        if faults:
+            wrong[case.name] = (faults, outcome.stderr)
+        shutil.rmtree(tmp_path / str(number))
+    assert wrong == {}
 
 
 def test_the_corpus_is_large_and_names_no_case_twice():

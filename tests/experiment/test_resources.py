@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.helpers.project import copy_of_the_project
 from tests.operations.test_plan import lines  # noqa: F401  (a fixture)
-from tests.workflow.test_workflow import copy_of_the_project, snakemake
+from tests.workflow.test_workflow import snakemake
 from trqam.config import load
 from trqam.config.errors import UserError
 from trqam.experiment import resources

@@ -263,11 +263,7 @@ def test_amplification_experiment_comes_near_the_bound_and_stays_below():
 # The figure and its numbers
 
 
-def test_figure_and_facts(tmp_path, monkeypatch):
-    smaller = {"DUAL_STEPS": 15, "DIMENSIONS": (2, 3, 4), "SHOWN_DIMENSION": 3, "TOYS": 20, "FINE_STEPS": 12}
-    for name, value in (smaller | {"FLOW_STEPS": (10, 40, 80, 160), "VARIANCES": (1.0, 0.04)}).items():
-        monkeypatch.setattr(theory_figure, name, value)
-    theory_figure.measure.cache_clear()
+def test_figure_and_facts(tmp_path, smaller):
     for copy in ("a", "b"):
         theory_figure.write(tmp_path / copy)
     for name in ("figures/theory.pdf", "figures/theory.png", "theory_facts.tex"):
@@ -279,4 +275,3 @@ def test_figure_and_facts(tmp_path, monkeypatch):
     used = set(re.findall(r"\\factTheory[A-Za-z]+", (PAPER / "theory.tex").read_text()))
     assert used <= {f"\\fact{name[0].upper()}{name[1:]}" for name in facts}
     assert all(f"\\newcommand{{{macro}}}" in written for macro in used)
-    theory_figure.measure.cache_clear()

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from tests.workflow.test_workflow import ENVIRONMENT, POINT, copy_of_the_project
+from tests.helpers.project import ENVIRONMENT, copy_of_the_project
+from tests.workflow.test_workflow import POINT
 from trqam.config.load import read_yaml
 from trqam.experiment.published import COLUMNS, TIMING_COLUMNS
 

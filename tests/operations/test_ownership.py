@@ -11,7 +11,6 @@ import zipfile
 import pytest
 
 from tests.bad import corpus, world
-from tests.cli.test_bad_input import model  # noqa: F401 (the fixture)
 from trqam import __main__ as command_line
 from trqam.experiment import folder as cells
 
@@ -149,9 +148,9 @@ def test_every_command_and_every_option_that_names_a_file_is_here():
 @pytest.mark.parametrize(
     ("code", "run"), [run for runs in RUNS.values() for run in runs], ids=lambda value: str(value).replace("/", "|")
 )
-def test_no_command_touches_a_foreign_file(code, run, model, tmp_path):  # noqa: F811
+def test_no_command_touches_a_foreign_file(code, run, users_folder, tmp_path):
     folder = tmp_path / "work"
-    shutil.copytree(model, folder, symlinks=True)
+    shutil.copytree(users_folder, folder, symlinks=True)
     names = litter(folder)
     before = world.tree(folder)
     outcome = corpus.run(["--config", "scale.yaml", *shlex.split(filled(run))], folder)
@@ -165,8 +164,8 @@ def test_no_command_touches_a_foreign_file(code, run, model, tmp_path):  # noqa:
         assert "foreign" not in run or "foreign" in outcome.stderr
 
 
-def test_a_run_folder_goes_only_if_all_in_it_is_a_run_s(model, tmp_path):  # noqa: F811
-    folder = shutil.copytree(model, tmp_path / "work", symlinks=True)
+def test_a_run_folder_goes_only_if_all_in_it_is_a_run_s(users_folder, tmp_path):
+    folder = shutil.copytree(users_folder, tmp_path / "work", symlinks=True)
     for run in ("clean <TASK> trqam", "clean <DOMAIN>"):
         assert corpus.run(["--config", "scale.yaml", *shlex.split(filled(run))], folder).code == 0
     cell = cells.Cell(folder / filled("<RUN>"), 0)
@@ -179,8 +178,8 @@ def test_a_run_folder_goes_only_if_all_in_it_is_a_run_s(model, tmp_path):  # noq
     assert outcome.code == 2
 
 
-def test_an_archive_of_the_same_scale_is_replaced_and_no_other(model, tmp_path):  # noqa: F811
-    folder = shutil.copytree(model, tmp_path / "work", symlinks=True)
+def test_an_archive_of_the_same_scale_is_replaced_and_no_other(users_folder, tmp_path):
+    folder = shutil.copytree(users_folder, tmp_path / "work", symlinks=True)
     made = (folder / "made.zip").read_bytes()
     for old, new, code in ((b"", b"", 0), (b'"scale": "tiny"', b'"scale": "ours"', 2)):
         with zipfile.ZipFile(folder / "made.zip") as archive:

@@ -17,6 +17,8 @@ import pandas as pd
 import pytest
 
 from tests.helpers import fake_results
+from tests.helpers.illustrations import shorten
+from tests.helpers.project import copy_of_the_project
 from trqam.config.errors import UserError
 from trqam.experiment.files import write_atomically, write_json
 from trqam.report import archive
@@ -335,6 +337,7 @@ def test_an_archive_that_the_disk_does_not_give_is_named(packed, tmp_path, refus
     refuse(packed, rf"^{packed}: cannot be read \(Input/output error\); give a file that")
 
 
+@pytest.mark.campaign
 def test_the_archive_in_the_repository_makes_the_paper_that_the_docs_show(tmp_path, monkeypatch):
     pdf, page = rebuild(ROOT / "archives/small.zip", tmp_path / "out")
     assert pdf.read_bytes().startswith(b"%PDF")
@@ -460,14 +463,16 @@ def test_the_report_is_made_of_what_the_archive_holds(config, packed, tmp_path, 
     assert quick[0].sources.keys() == {"imported", "reported", "claims"}
 
 
-def test_a_rebuild_has_the_bytes_of_the_workflow(config, tmp_path):
+def test_a_rebuild_has_the_bytes_of_the_workflow(config, tmp_path, smaller):
     """One build as the rules do it, one from the archive in another process, folder and order of hashing."""
     made = write_results(config, tmp_path / "made")
     Build(config, made / "paper", imported=made / "imported").everything(1)
     packed = archive.pack(config, made / "paper", tmp_path / "a.zip", made / "imported")
     place = tmp_path / "elsewhere"
     place.mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
+    (project := tmp_path / "project").mkdir()
+    shorten(copy_of_the_project(project))
+    environment = {**os.environ, "PYTHONPATH": str(project), "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     command = [sys.executable, "-m", "trqam", "rebuild", str(packed)]
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -17,11 +17,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.helpers.project import copy_of_the_project
 from tests.slurm.cluster import Cluster, missing
 from tests.slurm.events import KINDS, Events
 from tests.slurm.grid import Grid
 from tests.slurm.ledger import Ledger
-from tests.workflow.test_workflow import copy_of_the_project
 from trqam.experiment import resources
 from trqam.maths.streams import stream
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.conftest import ROOT
-from tests.workflow.test_workflow import copy_of_the_project
+from tests.helpers.project import copy_of_the_project
 from trqam.config import load
 
 DOMAIN = "cube-double-play"
