@@ -67,7 +67,7 @@ test: install lint
 	$(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder -m "not campaign" $(PYTEST)
 
 campaigns: install
-	$(RUN) pytest -n auto --dist worksteal -m campaign $(PYTEST)
+	$(RUN) pytest -n auto --dist loadfile -m campaign $(PYTEST)
 
 bench: configured install
 	$(WITHIN) python $(TRQAM) bench

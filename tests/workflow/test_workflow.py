@@ -351,6 +351,7 @@ def test_dry_runs_of_both_scales_and_of_a_mistake(tmp_path):
     assert "Traceback" not in output
 
 
+@pytest.mark.campaign
 def test_whatever_snakemake_deletes_the_data_are_there(tmp_path):
     """The declared file is a copy: neither a forced nor a failed job, nor deleting every output, costs the data."""
     folder = copy_of_the_project(tmp_path)
@@ -434,7 +435,9 @@ def started(folder, command):
     return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, start_new_session=True, preexec_fn=heed, **pipes)
 
 
-@pytest.mark.parametrize(("number", "group"), [(signal.SIGKILL, False), (signal.SIGHUP, True)])
+@pytest.mark.parametrize(
+    ("number", "group"), [(signal.SIGKILL, False), pytest.param(signal.SIGHUP, True, marks=pytest.mark.campaign)]
+)
 def test_a_killed_snakemake_is_followed_by_the_same_command(finished, number, group):
     """kill -9 of it alone, whose training goes on; and the terminal closed, which ends all that it had started."""
     changes = [f"tasks=[{POINT}]", "methods=[trqam]", f"scale=killed{number}", "seeds=1", "offline_steps=60"]
