@@ -7,7 +7,6 @@ import signal
 import numpy as np
 import pytest
 
-from trqam.config.errors import UserError
 from trqam.environments import ogbench_tasks
 from trqam.environments.evaluator import Evaluator
 from trqam.environments.processes import Process
@@ -156,8 +155,3 @@ def test_killed_workers_are_reported_and_replaced(expected, capfd, monkeypatch, 
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == (3 if moment == "waiting" else 1)
     assert all(line.startswith("evaluation worker 1 was killed by SIGKILL: most likely") for line in lines)
-
-
-def test_an_unknown_task_is_a_user_error():
-    with pytest.raises(UserError):
-        Evaluator("pointmaze-task1", SEEDS, 1, 1, 2, HORIZON, ACTIONS)

@@ -292,21 +292,6 @@ def test_every_damaged_byte_is_found(packed, tmp_path):
             continue
 
 
-def test_a_file_that_is_no_archive_is_one_line(packed, tmp_path, refuse):
-    content = packed.read_bytes()
-    for length in (4, len(content) - 1):
-        (tmp_path / "cut.zip").write_bytes(content[:length])
-        refuse(tmp_path / "cut.zip", r"cut\.zip: no sound archive")
-    refuse(tmp_path, r"cannot be read \(Is a directory\); give a file that `trqam archive` wrote")
-    os.mkfifo(tmp_path / "pipe.zip")
-    (tmp_path / "zero.zip").symlink_to("/dev/zero")
-    for name in ("pipe.zip", "zero.zip"):
-        refuse(tmp_path / name, rf"{name}: not a regular file; give a file that `trqam archive` wrote")
-    with open(tmp_path / "long.zip", "wb") as file:
-        file.truncate(2**40)
-    refuse(tmp_path / "long.zip", "larger than 1024 MiB")
-
-
 FULL = r"cannot be written \(File too large\); make room on the disk, then run the same command again"
 
 

@@ -166,6 +166,7 @@ def test_true_interquartile_mean_is_that_of_a_very_large_sample():
     assert interquartile_mean(scores.ravel()) == pytest.approx(population_interquartile_mean(), abs=1e-3)
 
 
+@pytest.mark.campaign
 def test_coverage_is_nominal_at_thirty_seeds_and_short_of_it_at_three():
     assert 0.93 <= coverage(30, 2000) <= 0.97
     assert 0.75 < coverage(3, 1000) < 0.87

@@ -158,11 +158,6 @@ def test_shell_escape_is_off(build, tmp_path):
     assert not (tmp_path / "escaped").exists()
 
 
-def test_missing_facts_are_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"facts\.tex: missing; render"):
-        latex.compile_pdf(PAPER, tmp_path, tmp_path / "out.pdf")
-
-
 def test_no_pdflatex_in_an_empty_path_means_the_bundled_one():
     assert latex.find_pdflatex({"PATH": ""}) == latex.bundled_pdflatex()
 

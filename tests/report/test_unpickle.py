@@ -221,17 +221,6 @@ def test_a_truncated_file_is_damaged(tmp_path):
             read_arrays(tmp_path / "cut.pkl")
 
 
-def test_missing_folder_and_large_file_are_one_line(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="cannot be read"):
-        read_arrays(tmp_path / "none.pkl")
-    with pytest.raises(UserError, match="cannot be read"):
-        read_arrays(tmp_path)
-    monkeypatch.setattr("trqam.report.unpickle.LARGEST", 100)
-    (tmp_path / "large.pkl").write_bytes(bytes(101))
-    with pytest.raises(UserError, match="larger than"):
-        read_arrays(tmp_path / "large.pkl")
-
-
 def survives(content):
     """Whether a file that may hold anything is read or refused; any other error fails the test."""
     try:

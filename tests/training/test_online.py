@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from tests.helpers.campaigns import sampled
 from tests.helpers.stores import write_store
 from tests.training.test_training import CUBE, POINT, assert_same, everything, killed
 from trqam.agents.base import Agent
@@ -205,7 +206,7 @@ def test_saved_in_the_middle_of_a_chunk_it_goes_on_in_other_processes(explore, m
             np.testing.assert_array_equal(transitions(resumed, position)[key], array)
 
 
-@pytest.mark.parametrize(("task", "seeds", "workers"), [(POINT, [0, 1], 2), (CUBE, [0], 1)])
+@pytest.mark.parametrize(("task", "seeds", "workers"), sampled([(POINT, [0, 1], 2), (CUBE, [0], 1)]))
 def test_workers_and_kills_change_no_byte(task, seeds, workers, load, monkeypatch, capfd):
     """The trainer killed inside an episode, resumed; and then one of its workers."""
     here = load(scale="here", tasks=[task], eval_interval=20, ablation_eval_interval=20)
@@ -250,7 +251,7 @@ def store_of_random_actions(task, directory, episodes=3, length=30):
     write_store(directory, ogbench_tasks.dataset_of(task), arrays)
 
 
-@pytest.mark.parametrize("domain", FAMILIES)
+@pytest.mark.parametrize("domain", sampled(FAMILIES))
 def test_a_run_killed_inside_an_episode_ends_in_the_same_bytes(domain, load, tmp_path, monkeypatch):
     """On every family of domains; the second episode is under way at the checkpoint, three steps old."""
     task = ogbench_tasks.task_name(domain, 1)

@@ -12,6 +12,7 @@ import pandas
 import pytest
 import torch
 
+from tests.helpers.campaigns import sampled
 from trqam.__main__ import main
 from trqam.agents.base import Agent
 from trqam.config.errors import Busy, UserError
@@ -79,7 +80,7 @@ def assert_same(one, other, task, seeds=(0, 1)):
     assert [key for key in expected if expected[key] != found[key]] == []
 
 
-@pytest.mark.parametrize("task", [POINT, CUBE])
+@pytest.mark.parametrize("task", sampled([POINT, CUBE]))
 def test_a_killed_run_ends_in_the_same_bytes(task, load):
     undisturbed = load(scale="undisturbed", tasks=[task])
     everything(undisturbed, task)
