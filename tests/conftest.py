@@ -40,11 +40,11 @@ def pytest_terminal_summary(terminalreporter, config) -> None:
         path.write_text("".join(f"{name}\n" for name in names))
 
 
-def pytest_collection_modifyitems(items) -> None:
+def pytest_collection_modifyitems(config, items) -> None:
     """The file that takes longest begins first. A test of a campaign may last beyond the limit in pyproject.toml."""
     items.sort(key=lambda item: item.path.name != "test_workflow.py")
     for item in items:
-        if item.get_closest_marker("campaign"):
+        if item.get_closest_marker("campaign") and config.getoption("timeout", None) is None:
             item.add_marker(pytest.mark.timeout(CAMPAIGN))
 
 
