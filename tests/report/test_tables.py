@@ -202,17 +202,19 @@ def test_imported_curves_are_others_under_their_own_protocol():
 def test_hours_are_counted_once_and_by_stage(tmp_path):
     config = small_config(seeds=2)
     results = collected(config)
-    assert compute.job_hours(results).hours.sum() == pytest.approx(len(results.runs) * 61.5 / 3600)
+    assert compute.core_hours(results).core_hours.sum() == pytest.approx(len(results.runs) * 61.5 / 3600)
     results.manifests["pretrained"] = {"pointmaze-medium-navigate": 7200.0}
     made = {row[0]: row[1:] for row in tables.make("compute", results).rows}
     assert made["Behaviour cloning"] == ("5", "2.000", "0.068", "--", "2.068")  # 4 evaluations of one cloned policy
     assert made["TRQAM"] == ("8", "--", "0.068", "0.068", "0.137")
     assert made["all"] == ("21", "2.000", "0.205", "0.137", "2.342")
-    many = collected(small_config(seeds=2, env_workers=4), manifests=results.manifests)
-    assert tables.make("compute", many) == tables.make("compute", results)  # today's workers are not the runs'
+    many = tables.make("compute", collected(small_config(seeds=2, env_workers=4, device="auto")))
+    assert dict((row[0], row[2]) for row in many.rows)["TRQAM"] == "--"
+    assert "is taken to hold 4 cores, as env_workers has it now, that of a cloning one, and a GPU where there is one" in many.caption
+    assert next(row[3] for row in many.rows if row[0] == "TRQAM") == "0.273"
     compute.write(results, tmp_path / "compute.csv")
     lines = (tmp_path / "compute.csv").read_text().splitlines()
-    assert lines[:2] == ["method,stage,runs,hours", "behaviour_cloning,pretrain,1,2"]
+    assert lines[:2] == ["method,stage,runs,core_hours", "behaviour_cloning,pretrain,1,2"]
 
 
 def test_every_table_renders_and_labels_stay_text(tmp_path):

@@ -58,7 +58,7 @@ class Build:
         curves.write(self.collected, self.folder / "curves.csv")
 
     def compute(self) -> None:
-        """compute.csv: hours of the jobs by method and stage."""
+        """compute.csv: core hours by method and stage."""
         compute.write(self.collected, self.folder / "compute.csv")
 
     def theory(self) -> None:
