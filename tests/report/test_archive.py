@@ -323,23 +323,38 @@ def test_an_archive_that_the_disk_does_not_give_is_named(packed, tmp_path, refus
 
 
 @pytest.mark.campaign
-def test_the_archive_in_the_repository_makes_the_paper_that_the_docs_show(tmp_path, monkeypatch):
-    pdf, page = rebuild(ROOT / "archives/small.zip", tmp_path / "out")
+@pytest.mark.parametrize("scale", ["small", "overnight"])
+def test_an_archive_in_the_repository_makes_the_paper_that_the_docs_show(scale, tmp_path):
+    packed = ROOT / f"archives/{scale}.zip"
+    pdf, page = rebuild(packed, tmp_path / "out")
     assert pdf.read_bytes().startswith(b"%PDF")
     assert "puzzle-3x3 task 1" in page.read_text()
-    success, curves = (pd.read_csv(pdf.with_name(name)) for name in ("per_task.csv", "curves.csv"))
-    final = success[success.convention == "final"].set_index(["method", "stage"])
-    last = curves[curves.stage == "offline"].sort_values("step").groupby("method").path_kl.last()
-    config = archive.configuration_in(tmp_path / "out", archive.read(ROOT / "archives/small.zip")[0])
-    page = (ROOT / "docs/small.md").read_text()
+    config = archive.configuration_in(tmp_path / "out", archive.read(packed)[0])
+    for line in shown(config, pdf.parent):
+        assert line in (ROOT / f"docs/{scale}.md").read_text()
+
+
+def shown(config, folder: Path):
+    """The rows of the tables that the docs have of an archive's paper: success offline and online and the last path
+    KL, of every method on task 1; and of a method with several tasks the success on each, a row a stage."""
+    success, curves = (pd.read_csv(folder / name) for name in ("per_task.csv", "curves.csv"))
+    final = success[success.convention == "final"].set_index(["method", "stage", "task"])
+    cells = {key: f"{round_half_up(row['mean'])} ± {round_half_up(row['std'])}" for key, row in final.iterrows()}
+    task = config.tasks[0]
+    logged = curves[(curves.stage == "offline") & (curves.task == task)].sort_values("step")
+    last = logged.groupby("method").path_kl.last()
     for method in dict.fromkeys(success.method):
-        cells = []
-        for stage in ("offline", "online"):
-            found = final.loc[[(method, stage)]].iloc[0] if (method, stage) in final.index else None
-            cells += [""] if found is None else [f"{round_half_up(found['mean'])} ± {round_half_up(found['std'])}"]
         kl = last.get(method, np.nan)
-        expected = [config.methods[method].label, *cells, "" if np.isnan(kl) else f"{kl:.3g}"]
-        assert f"| {' | '.join(expected)} |".replace("|  ", "| ") in page, expected
+        values = [cells.get((method, stage, task), "") for stage in ("offline", "online")]
+        yield _row(config.methods[method].label, *values, "" if np.isnan(kl) else f"{kl:.3g}")
+        tasks = [task for task, other in config.cells if other == method]
+        for stage in config.stages(method) if len(tasks) > 1 else ():
+            values = [cells[method, stage, task] for task in tasks]
+            yield _row(f"{config.methods[method].label}, {stage}", *values)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |".replace("|  ", "| ")
 
 
 @pytest.fixture
