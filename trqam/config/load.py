@@ -107,7 +107,8 @@ class Config(msgspec.Struct, frozen=True):
         values = {run.parameters.get(sweep.setting, getattr(run, sweep.setting, None)) for run in runs}
         if "online" in scale.ablation_stages:
             values |= {getattr(run, name) for run in runs for name in sweep.online} - {None}
-        return values.pop() if len(values) == 1 else None
+        found = [value for value in values if isinstance(value, float)]
+        return found[0] if len(found) == len(values) == 1 else None
 
     @property
     def ablated(self) -> list[str]:
