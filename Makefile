@@ -2,7 +2,7 @@
 #   FROM=FILE   instead from an archive of `trqam archive`, without training: results/small-rebuilt/paper/
 #   CORES=N     with so many cores (default: all)
 # make test    the tests, in a few minutes; what needs a program that is not here is skipped, and the last lines say so
-# make campaigns  many kills, damaged files, bad input and failures of a cluster, of which `make test` has a sample
+# make campaigns  many kills, damaged files, bad input and failures of a cluster; of most `make test` has a sample
 #   PYTEST=WORDS  (test, campaigns) further options of pytest, such as "-k doctor"
 # make bench   how fast this machine trains, beside what is asked for: benchmarks/README.md says what the table means
 # make status  what is done, running and waiting, until when, and what to do next

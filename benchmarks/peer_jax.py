@@ -14,7 +14,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # one thread; read when JAX is imported
+# One thread of the CPU, whatever else is here; read when JAX is imported.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
 
 import jax
 import jax.numpy as jnp

@@ -210,7 +210,7 @@ def test_hours_are_counted_once_and_by_stage(tmp_path):
     assert made["all"] == ("21", "2.000", "0.205", "0.137", "2.342")
     many = tables.make("compute", collected(small_config(seeds=2, env_workers=4, device="auto")))
     assert dict((row[0], row[2]) for row in many.rows)["TRQAM"] == "--"
-    said = "is taken to hold 4 cores, as env_workers has it now, that of a cloning one, and a GPU where there is one"
+    said = "counts as 4 cores, by env_workers of today's configuration, that of cloning as 1, and a GPU where there is"
     assert said in many.caption
     assert next(row[3] for row in many.rows if row[0] == "TRQAM") == "0.273"
     compute.write(results, tmp_path / "compute.csv")

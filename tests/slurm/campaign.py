@@ -66,15 +66,15 @@ class Campaign:
     def _train(self, grid: Grid) -> None:
         """Starts snakemake until it says that all is done; meanwhile events happen."""
         self._start_snakemake(grid)
-        calm, failed = 0, 0  # how many events had happened, and the failures since then
+        events, failed = 0, 0  # how many had happened, and the failures since then
         while (code := self.snakemake.poll()) != 0:
             if code is not None:
                 self.failures += code > 0
                 happened = self.events.happened.total()
-                calm, failed = happened, failed + 1 if happened == calm else 1
+                events, failed = happened, failed + 1 if happened == events else 1
                 if failed > FAILURES:
                     log = (self.folder / "snakemake.log").read_text()
-                    raise RuntimeError(f"{failed} failures in a row while nothing befell it:\n{log[-4000:]}")
+                    raise RuntimeError(f"{failed} failures in a row, and no event:\n{log[-4000:]}")
                 self._start_snakemake(grid, unlock=code == -signal.SIGKILL)
             self._look_for_doubles()
             cloned = all((self.folder / cell / "pretrain.json").exists() for cell, s in grid.runs() if s == "pretrain")

@@ -27,21 +27,22 @@ def test_a_failure_of_each_kind_loses_nothing(tmp_path):
     assert table(events)[-1] == f"| **all** | **{count}** | **{count}** | **0** | **{count}** |"
 
 
-CAMPAIGNS = {  # events of each kind, and how many there are at least
-    "kills": ({"kills": 14, "fresh": 1}, 14),
-    "damage": ({"truncations": 5, "flips": 5, "lost": 2}, 12),
-    "writes": ({"writes": 7}, 14),
-    "poison": ({"poison": 3}, 12),
+CAMPAIGNS = {  # events of each kind, how many there are at least, and of some kinds exactly
+    "kills": ({"kills": 14, "fresh": 1}, 14, {}),
+    "damage": ({"truncations": 5, "flips": 5, "lost": 2}, 12, {}),
+    "writes": ({"writes": 7}, 14, {"file size limit": 7, "no permission": 7}),
+    "poison": ({"poison": 3}, 12, {}),
 }
 
 
 @pytest.mark.campaign
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("only", "least"), CAMPAIGNS.values(), ids=CAMPAIGNS)
-def test_failures_at_random_instants_and_places_lose_nothing(only, least, tmp_path):
+@pytest.mark.parametrize(("only", "least", "kinds"), CAMPAIGNS.values(), ids=CAMPAIGNS)
+def test_failures_at_random_instants_and_places_lose_nothing(only, least, kinds, tmp_path):
     events = campaign(tmp_path, seed=1, only=only)
     assert bad(events) == []
     assert len(events) >= least
+    assert kinds.items() <= Counter(event.kind for event in events).items()
 
 
 def test_the_document_holds_the_recorded_table():

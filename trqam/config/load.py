@@ -97,8 +97,10 @@ class Config(msgspec.Struct, frozen=True):
         return dict(sorted(found.items()))
 
     def own(self, key: str, method: str) -> float | None:
-        """The value of a sweep that ``method`` itself has, if it has one and the same on all tasks of the sweep, runs
-        on them, and no stage of theirs has another."""
+        """The value that ``method`` itself has of what a sweep varies.
+
+        None if it differs between tasks of the sweep or their stages, or if ``method`` does not run on all of them.
+        """
         scale, tasks, sweep = self.scale, expanded(self.scale.ablation_tasks), SWEEPS[key]
         ran = self.tasks if method in scale.methods else expanded(scale.baseline_tasks)
         if method not in self.compared or not set(tasks) <= set(ran):

@@ -8,11 +8,11 @@ from trqam.config.schema import Method
 
 
 class Sweep(NamedTuple):
-    """What ``setting`` is varied of which methods; in the patterns of a variant's name and label stand both.
+    """A setting, and the methods of which it is varied.
 
-    ``setting`` is a parameter of the agents or a field of `Method`, ``online`` what of a run would replace it in that
-    stage. ``title`` heads all variants, ``words`` stand before the values in a sentence, ``quantity`` and ``unit`` at
-    an axis.
+    ``setting`` is a parameter of the agents or a field of `Method`; ``online`` are fields of a run that replace it in
+    that stage. ``name`` and ``label`` of a variant take the method's and the value. ``title`` heads all variants,
+    ``words`` stand before the values in a sentence, ``quantity`` and ``unit`` at an axis.
     """
 
     setting: str

@@ -19,8 +19,8 @@ rule dataset:
         f"{BENCHMARKS}/dataset/{{domain}}.tsv"
     conda:
         "../../environment.yml"
-    # Of these Snakemake takes what it was given. No expression with its number of cores: on a cluster the job's own
-    # Snakemake would count those of the node, and SLURM refuse what the job was not submitted with.
+    # Snakemake lowers this to its own cores. Not an expression with their number: on a cluster the job's own Snakemake
+    # would count those of the node, and SLURM refuse what the job was not submitted with.
     threads: 16 if CONFIG.scale.data_source == "generated" else 1
     resources:
         gpu=0,

@@ -35,7 +35,7 @@ class Options(NamedTuple):
     seconds: float = 0.5  # of a turn, at least
 
 
-PEER = Options(device="cpu", methods=("trqam", "qam", "fql"), peer=True)
+PEER = Options(device="cpu", peer=True)
 QUICK = Options(sizes=("profile",), methods=("trqam",), replicas=(1, 8), repeats=2, seconds=0.05)
 
 

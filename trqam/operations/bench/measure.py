@@ -54,7 +54,8 @@ class _Bench:
         agents: dict[str, str] = {}
         for method in (method for task, method in config.cells if task == self.task):
             agents.setdefault(config.methods[method].agent, method)
-        self.methods = options.methods or tuple(agents.values())
+        written = {agent: method for agent, method in agents.items() if not options.peer or agent in peer.AGENTS}
+        self.methods = options.methods or tuple(written.values())
         spaces = ogbench_tasks.sizes(self.task)
         self.sizes = {
             (name, method): sized(name, config.run(self.task, method), *spaces)

@@ -42,4 +42,5 @@ def rule(verdict: Verdict) -> str:
     ours = statements.chosen(verdict.thresholds)
     chosen = f" Of our choosing: {ours}." if ours else ""
     here = "" if verdict.shown_here else ", not among the tasks of this run"
-    return f"{verdict.measures} {verdict.rule}{chosen} Claimed in {verdict.source}; shown on {verdict.shown_on}{here}."
+    claimed = "This claim is ours, after" if verdict.ours else "Claimed in"
+    return f"{verdict.measures} {verdict.rule}{chosen} {claimed} {verdict.source}; shown on {verdict.shown_on}{here}."

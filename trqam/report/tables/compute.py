@@ -51,8 +51,8 @@ def table(collected: Collected) -> Grid:
     caption = "Compute of the recorded runs in core hours. A run is one stage of one seed. Seeds that trained together "
     caption += "share the wall time of their job, evaluation and all, and behaviour cloning is trained once a domain. "
     cores = _cores(collected)
-    caption += f"A job is taken to hold {count(cores, 'core')}, as env_workers has it now"
-    caption += ", that of a cloning one" * (cores > 1)
+    caption += f"A job counts as {count(cores, 'core')}, by env_workers of today's configuration"
+    caption += ", that of cloning as 1" * (cores > 1)
     caption += "" if config.scale.device == "cpu" else ", and a GPU where there is one"
     caption += f". Data, figures, and what was lost when a job was killed are not counted. {MISSING}: no recorded run."
     if (collected.runs.status == "DIVERGED").any():
