@@ -108,7 +108,7 @@ def test_an_ablation_is_told_by_what_it_changes():
     rows = {row[0]: row[1:] for row in made("ablations", full_config()).rows}
     assert rows["TRQAM, constant lambda"] == ("as TRQAM, dual rate 0 in place of 0.01", "cloning and offline")
     assert rows["QAM (from scratch)"] == ("as QAM, no behaviour cloning first", "offline")
-    assert rows["Budget sweep"][0] == "as TRQAM, with a KL budget of 0.3, 1 and 3"
+    assert rows["Budget sweep"][0] == "as TRQAM, with a KL budget of 1 and 3"
 
 
 def test_a_scale_without_ablations_has_no_table_of_them(tmp_path):

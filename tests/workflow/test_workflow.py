@@ -338,7 +338,7 @@ def test_dry_runs_of_both_scales_and_of_a_mistake(tmp_path):
     output = snakemake(folder, "paper", "-np", "--configfile", "config/paper.yaml")
     jobs = planned(output)
     assert (jobs["dataset"], jobs["pretrain"]) == (10, 10)
-    compared, ablated = 8, 6 + 8  # behaviour cloning and seven methods; ablations and budgets, on two tasks
+    compared, ablated = 8, 6 + 7  # behaviour cloning and seven methods; ablations and other budgets, on two tasks
     assert jobs["offline_seeds_0to7"] == 50 * compared + 2 * ablated
     assert jobs["online_seeds_0to7"] == 50 * (compared - 1) + 2 * ablated
     commands = [line for line in output.splitlines() if "python -m trqam" in line]
