@@ -57,7 +57,7 @@ def initial(run: Run, observation: int, size: int, seed: int) -> State:
         online["one_step"] = network(keys[2], (observation + size, *hidden, size), layer_norm)
     else:
         online["finetuned"] = network(keys[2], field, layer_norm)
-    multiplier = getattr(agent_parameters(run.agent, run.parameters, {}, run.method), "initial_multiplier", 1.0)
+    multiplier = getattr(hyper_parameters(run), "initial_multiplier", 1.0)
     return started(run, online, {name: online[name] for name in TARGETS[run.agent]}, multiplier, 0.0, key)
 
 
@@ -72,11 +72,17 @@ def network(key: Array, sizes: tuple[int, ...], layer_norm: bool) -> Network:
     return layers
 
 
+def hyper_parameters(run: Run) -> Any:
+    """Those of the method, each an attribute."""
+    return agent_parameters(run.agent, run.parameters, {}, run.method)
+
+
 def started(run: Run, online: Any, target: Any, multiplier: float, kl_ema: float, key: Array) -> State:
     """The state before the first update; copies, since what is donated must not be shared."""
     online, target = jax.tree.map(jnp.array, (online, target))
-    moments = [jax.tree.map(jnp.zeros_like, online) for _ in RATES]
-    return State(online, target, *moments, *map(jnp.float32, (0, multiplier, kl_ema)), key)
+    first, second = (jax.tree.map(jnp.zeros_like, online) for _ in RATES)
+    step, multiplier, kl_ema = map(jnp.float32, (0, multiplier, kl_ema))
+    return State(online, target, first, second, step, multiplier, kl_ema, key)
 
 
 def forward(layers: Network, x: Array) -> Array:
@@ -135,7 +141,7 @@ def schedule(steps: int) -> tuple[Array, Array]:
 
 def adjoints(run: Run, state: State, s: Array, noise: Arrays) -> tuple[Array, Array]:
     """States X_0 .. X_{K-1} of a memoryless path, and their lean adjoints, [K, B, D] each."""
-    p, h = agent_parameters(run.agent, run.parameters, {}, run.method), 1 / run.flow_steps
+    p, h = hyper_parameters(run), 1 / run.flow_steps
     base, finetuned, critics = state.target["base"], state.online["finetuned"], state.target["critic"]
     t, g = schedule(run.flow_steps)
     states = [noise["adj_x0"]]
@@ -167,7 +173,7 @@ def adjoint_matching(run: Run, online: Any, state: State, batch: Arrays, noise: 
     dv = along(online["finetuned"], s, states, t) - along(state.target["base"], s, states, t)
     scale = 1.0
     if run.agent == "trqam":
-        p = agent_parameters(run.agent, run.parameters, {}, run.method)
+        p = hyper_parameters(run)
         scale = jnp.sqrt(jnp.maximum(p.multiplier_scale * state.multiplier, 1e-8))
     sigma, g = (g / scale)[:, None, None], g[:, None, None]
     loss = jnp.square(2 / sigma * dv + sigma * adjoint).sum((0, 2)).mean()
@@ -181,7 +187,7 @@ def one_step(run: Run, online: Any, state: State, batch: Arrays, noise: Arrays) 
     actions = forward(online["one_step"], jnp.concatenate([s, z], -1))
     distill = jnp.square(actions - flow_action(state.online["base"], s, z, run.flow_steps)).mean()
     q = values(state.online["critic"], s, jnp.clip(actions, -1, 1)).mean()
-    weight = agent_parameters(run.agent, run.parameters, {}, run.method).distillation
+    weight = hyper_parameters(run).distillation
     return weight * distill - q, {"actor_loss": weight * distill - q, "distill_loss": distill}
 
 
@@ -225,7 +231,7 @@ def update(run: Run, state: State, batch: Arrays, noise: Arrays) -> tuple[State,
 
 def dual_step(run: Run, state: State, kl: Array) -> State:
     """Projected dual descent of the multiplier."""
-    p = agent_parameters(run.agent, run.parameters, {}, run.method)
+    p = hyper_parameters(run)
     kl_ema = (1 - p.kl_ema_rate) * state.kl_ema + p.kl_ema_rate * jnp.minimum(kl, p.kl_clip * p.kl_budget)
     moved = state.multiplier + p.dual_rate * (kl_ema - p.kl_budget)
     return state._replace(multiplier=jnp.clip(moved, p.multiplier_min, p.multiplier_max), kl_ema=kl_ema)
@@ -233,7 +239,11 @@ def dual_step(run: Run, state: State, kl: Array) -> State:
 
 def draw(run: Run, key: Array, batch: int, size: int) -> Arrays:
     """The noise of one update: flow times ("_t") uniform, all else normal."""
-    shapes = {"next_action_noise": (batch, size), "bc_x0": (batch, size), "bc_t": (batch, 1)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "next_action_noise": (batch, size),
+        "bc_x0": (batch, size),
+        "bc_t": (batch, 1),
+    }
     if run.agent == "fql":
         shapes["distill_noise"] = (batch, size)
     else:
