@@ -41,6 +41,7 @@ def rule(verdict: Verdict) -> str:
     """What is measured, what that decides, which thresholds are ours, and where the claim stands."""
     ours = statements.chosen(verdict.thresholds)
     chosen = f" Of our choosing: {ours}." if ours else ""
+    if verdict.ours:
+        return f"{verdict.measures} {verdict.rule}{chosen} This claim is ours, after {verdict.source}."
     here = "" if verdict.shown_here else ", not among the tasks of this run"
-    claimed = "This claim is ours, after" if verdict.ours else "Claimed in"
-    return f"{verdict.measures} {verdict.rule}{chosen} {claimed} {verdict.source}; shown on {verdict.shown_on}{here}."
+    return f"{verdict.measures} {verdict.rule}{chosen} Claimed in {verdict.source}; shown on {verdict.shown_on}{here}."
