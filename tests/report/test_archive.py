@@ -377,8 +377,14 @@ def test_an_earlier_rebuild_is_replaced_and_nothing_else_is(packed, tmp_path, mo
     pdf, page = rebuild(packed)
     assert (pdf, page) == (Path("results/small-rebuilt/paper/paper.pdf"), pdf.with_name("report.html"))
     (pdf.parent / "metrics.csv").unlink()  # nothing that would be lost
-    Path(f"results/.small-rebuilt.{os.getpid()}.tmp/paper").mkdir(parents=True)  # of a process that was killed
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    killed, alive = (Path(f"results/.small-rebuilt.{number}.tmp") for number in (gone.pid, os.getppid()))
+    for folder in (killed, alive, killed.with_name(f".small-rebuilt.{os.getpid()}.tmp")):
+        (folder / "paper").mkdir(parents=True)
     assert rebuild(packed) == (pdf, page)
+    assert [path.name for path in Path("results").glob(".small-rebuilt.*")] == [alive.name]
+    shutil.rmtree(alive)
     assert pdf.read_text() == "2"
     assert (pdf.parent / "metrics.csv").exists()
     Path("mine").mkdir()

@@ -52,8 +52,11 @@ def opened(path: Path | str, most: int = LARGEST, fix: str = "make it again or c
         raise UserError(f"{path}: {why if why == IRREGULAR else f'cannot be read ({why})'}; {fix}") from None
 
 
-def read_json(path: Path | str, most: int = LARGEST) -> object:
-    """Read JSON; a UserError of one line if the file is missing, damaged or not a regular file (see `read_bytes`)."""
+def read_json(path: Path | str, most: int = LARGEST, fix: str = "delete it and make it again") -> object:
+    """Read JSON; a UserError of one line if the file is missing, damaged or not a regular file (see `read_bytes`).
+
+    ``fix`` says what to do about a damaged one.
+    """
     content = read_bytes(path, most)
     try:
         return json.loads(content.decode("utf-8"))
@@ -62,7 +65,7 @@ def read_json(path: Path | str, most: int = LARGEST) -> object:
             error, "msg", "nested too deeply" if isinstance(error, RecursionError) else "no text in UTF-8"
         )
         line = f", line {error.lineno}" if hasattr(error, "lineno") else ""
-        raise UserError(f"{path}: damaged, not JSON ({problem}{line}); delete it and make it again") from error
+        raise UserError(f"{path}: damaged, not JSON ({problem}{line}); {fix}") from error
 
 
 def sha256(path: Path | str) -> str:

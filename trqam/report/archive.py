@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 
 from trqam.config import load as configuration
 from trqam.config.errors import Unwritable, UserError
@@ -226,7 +227,7 @@ def rebuild(path: str | Path, out: str | Path | None = None) -> tuple[Path, Path
     if different := differences(manifest):
         print(f"trqam: notice: {path}: made with {'; '.join(different)}; details may differ", file=sys.stderr)
     new = temporary_name(folder)
-    shutil.rmtree(new, ignore_errors=True)  # of a process of the same number that was killed
+    _clear_killed(folder, new)
     try:
         for name, content in contents.items():
             write_atomically(new / name, content)
@@ -248,6 +249,14 @@ def rebuild(path: str | Path, out: str | Path | None = None) -> tuple[Path, Path
     finally:
         shutil.rmtree(new, ignore_errors=True)  # nothing is left of it after a success
     return folder / "paper" / "paper.pdf", folder / "paper" / "report.html"
+
+
+def _clear_killed(folder: Path, new: Path) -> None:
+    """Deletes what rebuilds of ``folder`` left that were killed: those of processes that are no more, and ``new``."""
+    for left in folder.parent.glob(f".{folder.name}.*.tmp"):
+        process = left.name.split(".")[-2]
+        if left == new or (process.isdecimal() and not psutil.pid_exists(int(process))):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _refuse_changed(folder: Path) -> None:

@@ -157,7 +157,7 @@ def save(record: Record, path: Path) -> None:
 
 def load(path: Path) -> Record:
     """Read what `save` wrote."""
-    found = convert(read_json(path), Record, str(path))
+    found = convert(read_json(path, fix="name a file that `trqam bench` has written"), Record, str(path))
     groups: dict[str, set[int]] = {}
     parts: list[Peak | Measurement] = [*found.peaks, *found.rows]
     for part in parts:
