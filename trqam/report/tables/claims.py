@@ -42,9 +42,7 @@ def rule(verdict: Verdict) -> str:
     ours = statements.chosen(verdict.thresholds)
     chosen = f" Of our choosing: {ours}." if ours else ""
     if verdict.ours:
-        return (
-            f"{verdict.measures} {verdict.rule}{chosen} This claim is ours and not the paper's, which does not make it in "
-            f"these words; it goes back to {verdict.source}."
-        )
+        whose = "This claim is ours and not the paper's, which does not make it in these words; it goes back to"
+        return f"{verdict.measures} {verdict.rule}{chosen} {whose} {verdict.source}."
     here = "" if verdict.shown_here else ", not among the tasks of this run"
     return f"{verdict.measures} {verdict.rule}{chosen} Claimed in {verdict.source}; shown on {verdict.shown_on}{here}."
