@@ -27,8 +27,7 @@ from trqam.config.load import Run, agent_parameters
 Arrays = dict[str, Array]
 Network = list[Arrays]  # of each layer: weight and bias, and scale and shift where it is normalised
 
-METHODS = ("trqam", "qam", "fql")
-TARGETS = {"trqam": ("critic", "base"), "qam": ("critic", "base"), "fql": ("critic",)}
+TARGETS = {"trqam": ("critic", "base"), "qam": ("critic", "base"), "fql": ("critic",)}  # of each method
 EPSILON = 1e-6  # of LayerNorm
 RATES, ADAM_EPSILON = (0.9, 0.999), 1e-8
 

@@ -39,7 +39,7 @@ def differences(ours, theirs) -> np.ndarray:
     return np.concatenate([np.abs(a - b).ravel() for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True)])
 
 
-@pytest.mark.parametrize("name", peer_jax.METHODS)
+@pytest.mark.parametrize("name", peer_jax.TARGETS)
 def test_ten_updates_are_the_authors(name):
     golden = Golden(FOLDER / f"{name}_f32.npz")
     run, dual = golden.agent.run, golden.state.dual
