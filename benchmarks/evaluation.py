@@ -1,13 +1,13 @@
 """Evaluation by worker processes on all domains: the same outcome of every episode, and how many episodes a second.
 
     python -m benchmarks.evaluation [--domains cube-double-play ...] [--workers 0 1 2 4 8] [--policy linear|network]
-                                    [--episodes 16] [--environments 8] [--steps 40] [--repeats 3]
+                                    [--seeds 1] [--episodes 16] [--environments 8] [--steps 40] [--repeats 3]
 
 For each domain of the paper: whether the policy saw the same observations as with the first number of workers, in every
 bit of every episode, and success, length and return are the same; episodes a second; that as a factor; and the
 processor seconds an episode takes, workers included, which other work on the machine disturbs less. Medians.
-Episodes are cut to some steps. Environments are made in a first evaluation that is compared but not timed; the timed
-ones are interleaved.
+Episodes, which are cut to some steps, and environments are those of each seed. Environments are made in a first
+evaluation that is compared but not timed; the timed ones are interleaved.
 
 ``linear`` is a policy that costs nothing and acts on observations, so that environments are what is measured and a
 difference in one step becomes one in all that follow; ``network`` is TRQAM's with the widths of config/paper.yaml and
@@ -97,9 +97,12 @@ def measure(domain: str, options: argparse.Namespace) -> list[Row]:
     shape = loaded.run(task, "trqam").horizon, ogbench_tasks.sizes(task)[1], noise_size, options.steps
     seen: dict[int, list[str]] = {workers: [] for workers in options.workers}
     timed: dict[int, list[tuple[float, float]]] = {workers: [] for workers in options.workers}
+    seeds, episodes = range(options.seeds), options.seeds * options.episodes
     with ExitStack() as stack:
         evaluators = {
-            workers: stack.enter_context(Evaluator(task, [0], options.episodes, options.environments, workers, *shape))
+            workers: stack.enter_context(
+                Evaluator(task, seeds, options.episodes, options.environments, workers, *shape)
+            )
             for workers in options.workers
         }
         for step in range(options.repeats + 1):
@@ -111,7 +114,7 @@ def measure(domain: str, options: argparse.Namespace) -> list[Row]:
     for workers, turns in timed.items():
         wall, processor = (median(turn) for turn in zip(*turns[1:], strict=True))
         same = seen[workers] == seen[options.workers[0]]
-        rows.append(Row(workers, same, options.episodes / wall, processor / options.episodes))
+        rows.append(Row(workers, same, episodes / wall, processor / episodes))
     return rows
 
 
@@ -121,12 +124,12 @@ def main() -> None:
     parser.add_argument("--domains", nargs="+", default=paper().task_domains)
     parser.add_argument("--workers", nargs="+", type=int, default=WORKERS, help="the first is what others are held to")
     parser.add_argument("--policy", choices=["linear", "network"], default="linear")
-    for name, value in (("episodes", 16), ("environments", 8), ("steps", 40), ("repeats", 3)):
+    for name, value in (("seeds", 1), ("episodes", 16), ("environments", 8), ("steps", 40), ("repeats", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
     print(
-        f"{options.policy} policy, {options.episodes} episodes of {options.steps} steps in {options.environments} "
-        f"environments, median of {options.repeats}, {cores()} cores\n"
+        f"{options.policy} policy, {options.seeds} x {options.episodes} episodes of {options.steps} steps in "
+        f"{options.seeds} x {options.environments} environments, median of {options.repeats}, {cores()} cores\n"
     )
     print("| domain | workers | identical | episodes/s | factor | CPU s an episode |\n|---|---|---|---|---|---|")
     for domain in options.domains:

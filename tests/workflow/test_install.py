@@ -286,6 +286,7 @@ def test_every_goal_takes_the_configuration(goal, option):
             "CONFIG= means nothing to make test; only to: paper bench status doctor",
         ),
         (["status", "CORES=2"], "CORES= means nothing to make status; only to: paper"),
+        (["paper", "CORES=0"], "CORES=0: write a number of cores from 1 on, or all"),
         (["paper", "FROM=a.zip", "CONFIG=b.yaml"], "FROM=a.zip carries its configuration: leave out CONFIG=b.yaml"),
     ],
 )

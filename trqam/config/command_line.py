@@ -13,7 +13,7 @@ from trqam.config.load import DEFAULT, Config, load
 from trqam.config.parameters import OF_AGENT
 from trqam.config.reading import parse_yaml, read_yaml, shown
 from trqam.config.schema import Domain, Scale
-from trqam.config.strict import check_key
+from trqam.config.strict import check_key, instead
 
 
 def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
@@ -24,7 +24,8 @@ def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
             fix = f"change it in a copy of {table}.yaml, and give {table}_file=COPY"
             raise UserError(f"{option} {key}: a key of {table}.yaml, not of the scale file; {fix}")
     if not separator or key not in Scale.__struct_fields__:
-        raise UserError(f"{option} {shown(text)}: not a key of the scale file and its value; write such as seeds=5")
+        fix = instead(key, Scale.__struct_fields__, "write such as seeds=5", key in Scale.__struct_fields__)
+        raise UserError(f"{option} {shown(text)}: not a key of the scale file and its value; {fix}")
     plain = key in schema.TEXTS and not value.startswith(("'", '"'))  # a name such as 2024, a path with a `#`
     parsed = value if plain else parse_yaml(value, f"{option} {key}")
     check_key(parsed, Scale, key, f"{option} {key}")
