@@ -32,8 +32,10 @@ $(call only,CORES,paper)
 $(call only,FROM,paper)
 $(call only,CLEAR,doctor)
 $(call only,PYTEST,test campaigns)
-ifneq ($(CORES),$(shell echo "$(CORES)" | grep -Ex 'all|[1-9][0-9]*'))  # with none Snakemake would wait for ever
+ifneq ($(filter paper,$(GOALS)),)
+ifneq ($(shell echo "$(CORES)" | grep -Exc 'all|[1-9][0-9]*'),1)  # with none Snakemake would wait for ever
 $(error CORES=$(CORES): write a number of cores from 1 on, or all)
+endif
 endif
 ifneq ($(and $(FROM),$(CONFIG)),)
 $(error FROM=$(FROM) carries its configuration: leave out CONFIG=$(CONFIG))

@@ -34,9 +34,9 @@ BY_EPISODES = 1 / 3  # the part of its square that 50 episodes explain
 ORDER = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE)
 NO_METRICS = pd.DataFrame(columns=["method", "task", "seed", "stage", "step", "status", "multiplier"])
 
-ALONE = ("puzzle-3x3-play-singletask-task1-v0",)  # where the overnight scale has all methods online
-
-SWEPT_OVERNIGHT = {key: getattr(load("config/overnight.yaml").scale, key) for key in SWEEPS}
+OVERNIGHT = load("config/overnight.yaml").scale
+ALONE = tuple(OVERNIGHT.baseline_tasks)  # where it has all methods online
+SWEPT_OVERNIGHT = {key: getattr(OVERNIGHT, key) for key in SWEEPS}
 
 Parts = tuple[pd.DataFrame, pd.DataFrame]  # final success and metrics, as `Evidence` has them
 Draw = Callable[[np.random.Generator, int], Parts]
@@ -74,7 +74,8 @@ def _scene(name: str) -> dict:
         config = load("config/paper.yaml", SWEPT_OVERNIGHT)
     sweeps = tuple(config.swept(key, method) for key in needs.sweeps for method in SWEEPS[key].methods)
     swept = dict.fromkeys(method for sweep in sweeps for method in sweep.values())
-    tasks = needs.tasks if isinstance(needs.tasks, list) else ALONE if name == "online" else config.tasks
+    tasks = needs.tasks if isinstance(needs.tasks, list) else config.tasks
+    tasks = ALONE if name == "online" else tasks  # on all tasks it is the headline
     return {
         "config": config, "tasks": tuple(tasks), "methods": (*needs.methods, *swept), "sweeps": sweeps,
         "stage": needs.stages[-1],

@@ -15,6 +15,7 @@ CASES = {  # a truth in which the claim holds, one in which it visibly does not,
     "budget": ("TRQAM 1, external 2 and 2", "all at 1", "TRQAM 1, external 5 and 2, both rising"),
     "smooth": ("90 to 37 %, evenly by budget", "a cliff of 60 points in the middle",
                "a cliff of 40 points at the first step"),
+    "online": ("TRQAM 20 points ahead", "TRQAM 10 points behind the best other", "all methods alike"),
     "pretraining": ("TRQAM gains 40, the others lose 10", "all three gain 40", "TRQAM gains 40, QAM-E 20"),
 }  # fmt: skip
 DRAWS = 5

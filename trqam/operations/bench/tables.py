@@ -105,7 +105,7 @@ def _beside(record: Record, size: str) -> str:
         if row.size == size and peer.compiled:
             version, way = peer.compiled.version, peer.compiled.way if row.replicas > 1 else "--"
             times = [number(1000 * median(r.seconds) / r.replicas) for r in (row, peer)]
-            found, most = ratio(row, peer), BESIDE_JAX.get((size, row.replicas))
+            found, most = round(ratio(row, peer), 2), BESIDE_JAX.get((size, row.replicas))
             asked = f"<= {most:.2f}, {'met' if found <= most else 'NOT met'}" if most else "--"
             named = [row.method, str(row.replicas), row.mode, *times, f"{found:.2f}", asked, way]
             cells.append([*named, number(peer.compiled.seconds), f"{row.waiting:.2f}", f"{peer.waiting:.2f}"])
