@@ -97,7 +97,9 @@ def test_a_verdict_at_the_papers_settings_counts_assumed_budgets_wherever_the_pa
     assert found.elsewhere
     assert "Assumed, not published: 1 of 2 KL budgets" in found.reason
     other = two_tasks(eval_episodes=10)
-    assert judged("collapse", other, falling(other, {})).verdict == NOT_RUN
+    reason = judged("collapse", other, falling(other, {})).reason
+    assert "eval episodes 10 instead of 50" in reason
+    assert "Assumed" not in reason
 
 
 def test_the_notice_is_of_the_settings_and_not_of_the_name():
