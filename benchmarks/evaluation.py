@@ -7,7 +7,10 @@ For each domain of the paper: whether the policy saw the same observations as wi
 bit of every episode, and success, length and return are the same; episodes a second; that as a factor; and the
 processor seconds an episode takes, workers included, which other work on the machine disturbs less. Medians.
 Episodes, which are cut to some steps, and environments are those of each seed. Environments are made in a first
-evaluation that is compared but not timed; the timed ones are interleaved.
+evaluation that is compared but not timed; the timed ones are interleaved. The row ``plain`` is OGBench as its users
+write it, one environment in this process after another step, without a stack, seeds or anything else of this package:
+as many episodes, each step's action from ``linear`` on its own observation. *by plain* is its environment steps a
+second as 1.
 
 ``linear`` is a policy that costs nothing and acts on observations, so that environments are what is measured and a
 difference in one step becomes one in all that follow; ``network`` is TRQAM's with the widths of config/paper.yaml and
@@ -18,12 +21,14 @@ import argparse
 import hashlib
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from functools import cache
 from statistics import median
 from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import gymnasium
 import numpy as np
 import psutil
 
@@ -37,9 +42,9 @@ WORKERS = [0, 1, 2, 4, 8]
 
 
 class Row(NamedTuple):
-    """Evaluation by so many worker processes (0: by this one)."""
+    """Evaluation by so many worker processes (0: by this one; plain: OGBench alone)."""
 
-    workers: int
+    workers: int | str
     identical: bool
     episodes: float  # a second
     processor: float  # seconds an episode
@@ -47,8 +52,25 @@ class Row(NamedTuple):
 
 def linear(observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """The hyperbolic tangent of a fixed linear map, plus noise."""
-    size = (observations.shape[-1], noise.shape[-1])
-    return np.tanh(observations @ np.random.default_rng(0).normal(0, 0.3, size).astype(np.float32) + noise)
+    return np.tanh(observations @ weights(observations.shape[-1], noise.shape[-1]) + noise)
+
+
+@cache
+def weights(*size: int) -> np.ndarray:
+    """Of ``linear``; drawn once, since a plain loop asks at every step and a stack once a chunk."""
+    return np.random.default_rng(0).normal(0, 0.3, size).astype(np.float32)
+
+
+def plain(env: gymnasium.Env, episodes: int, steps: int) -> None:
+    """Episodes as OGBench's users write them, cut to some steps."""
+    assert env.action_space.shape
+    noise = np.zeros(env.action_space.shape, np.float32)
+    for _ in range(episodes):
+        observation, _ = env.reset()
+        for _ in range(steps):
+            observation, _, terminated, truncated, _ = env.step(linear(observation, noise))
+            if terminated or truncated:
+                break
 
 
 def fingerprint(evaluator: Evaluator, act: Act, step: int) -> str:
@@ -98,7 +120,9 @@ def measure(domain: str, options: argparse.Namespace) -> list[Row]:
     seen: dict[int, list[str]] = {workers: [] for workers in options.workers}
     timed: dict[int, list[tuple[float, float]]] = {workers: [] for workers in options.workers}
     seeds, episodes = range(options.seeds), options.seeds * options.episodes
+    alone: list[tuple[float, float]] = []
     with ExitStack() as stack:
+        env = stack.enter_context(closing(ogbench_tasks.make(task)))
         evaluators = {
             workers: stack.enter_context(
                 Evaluator(task, seeds, options.episodes, options.environments, workers, *shape)
@@ -106,14 +130,17 @@ def measure(domain: str, options: argparse.Namespace) -> list[Row]:
             for workers in options.workers
         }
         for step in range(options.repeats + 1):
+            began, used = time.perf_counter(), time.process_time()
+            plain(env, episodes, options.steps)
+            alone.append((time.perf_counter() - began, time.process_time() - used))
             for workers, evaluator in evaluators.items():
                 began, used = time.perf_counter(), processor_seconds(evaluator)
                 seen[workers].append(fingerprint(evaluator, act, step))
                 timed[workers].append((time.perf_counter() - began, processor_seconds(evaluator) - used))
     rows = []
-    for workers, turns in timed.items():
+    for workers, turns in ({"plain": alone} | timed).items():
         wall, processor = (median(turn) for turn in zip(*turns[1:], strict=True))
-        same = seen[workers] == seen[options.workers[0]]
+        same = workers == "plain" or seen[workers] == seen[options.workers[0]]
         rows.append(Row(workers, same, episodes / wall, processor / episodes))
     return rows
 
@@ -131,12 +158,17 @@ def main() -> None:
         f"{options.policy} policy, {options.seeds} x {options.episodes} episodes of {options.steps} steps in "
         f"{options.seeds} x {options.environments} environments, median of {options.repeats}, {cores()} cores\n"
     )
-    print("| domain | workers | identical | episodes/s | factor | CPU s an episode |\n|---|---|---|---|---|---|")
+    columns = ("domain", "workers", "identical", "episodes/s", "factor", "by plain", "CPU s an episode")
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for domain in options.domains:
-        rows = measure(domain, options)
-        for row in rows:
-            rates = f"{row.episodes:.3g} | {row.episodes / rows[0].episodes:.2f} | {row.processor:.3g}"
-            print(f"| {domain} | {row.workers} | {'yes' if row.identical else 'NO'} | {rates} |", flush=True)
+        alone, *rows = measure(domain, options)
+        for row in (alone, *rows):
+            by = f"{row.episodes / rows[0].episodes:.2f} | {row.episodes / alone.episodes:.2f}"
+            identical = "--" if row is alone else "yes" if row.identical else "NO"
+            print(
+                f"| {domain} | {row.workers} | {identical} | {row.episodes:.3g} | {by} | {row.processor:.3g} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
