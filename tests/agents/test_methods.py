@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.helpers.learners import METHODS, SIZES, make_batch, make_learner
-from tests.helpers.slow_reference import TRUST, Slow
+from tests.helpers.slow_reference import TRUST, UPDATES, B, Slow
 from trqam.config import load
 from trqam.maths.streams import stream
 from trqam.maths.td import expectile_loss, linex_loss
@@ -60,6 +60,63 @@ class SlowSQAM(Slow):
             gap = self.q(p, "critic", s, end).mean() - self.q(p, "critic", s, b["a"][i]).mean()
             loss = loss + self.c["value_penalty"] * gap / len(b["observations"])
         return loss, info
+
+
+class SlowSchedule(Slow):
+    """TRQAM's update, towards a budget that moves with the step or with the agreement of the target critics."""
+
+    def qam(self, p, o, b, n):
+        loss, info = super().qam(p, o, b, n)
+        values, u = [], self.steps / UPDATES
+        for s, x in zip(b["observations"], self.xs[-1], strict=True):
+            end = x + self.v(o, "target_actor_slow", s, x, (self.K - 1) / self.K) / self.K
+            values.append(self.q(o, "target_critic", s, end.clip(-1, 1)).tolist())
+        means = [sum(row) / len(row) for row in values]
+        common = sum((m - sum(means) / B) ** 2 for m in means) / B
+        apart = sum(sum((q - m) ** 2 for q in row) / len(row) for row, m in zip(values, means, strict=True)) / B
+        critic = common / (common + apart)
+        weight = {"linear": u, "cosine": math.sin(math.pi * u / 2) ** 2, "critic": critic}[self.c["schedule"]]
+        first, last = self.c["first_budget"], self.c["last_budget"]
+        self.budget = info["budget"] = self.c["kl_budget"] * ((1 - weight) * first + weight * last)
+        return loss, info
+
+    def dual(self, kl):
+        c = self.c
+        kl = min(kl, c["kl_clip_coef"] * c["kl_budget"])
+        self.kl_ema = (1 - c["kl_ema_coef"]) * self.kl_ema + c["kl_ema_coef"] * kl
+        self.lam = min(max(self.lam + c["eta_lambda"] * (self.kl_ema - self.budget), c["lambda_min"]), c["lambda_max"])
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "critic"])
+def test_a_moving_budget_agrees_with_the_slow_reference(schedule, tmp_path, monkeypatch):
+    own = {"schedule": schedule, "first_budget": 0.25, "last_budget": 1.75}
+    SlowSchedule("trqam", **own, kl_budget=0.05).write(tmp_path / "slow.npz")
+    trqam = TRANSLATIONS["trqam"]
+    parameters = {**trqam.parameters, **{name: name for name in own}}
+    words = Translation("trqam_scheduled", FIELDS, parameters, {**trqam.info, "budget": "kl_budget"})
+    monkeypatch.setitem(TRANSLATIONS, "trqam", words)
+    found = compare(tmp_path / "slow.npz")
+    assert {"info/budget", "dual/multiplier", "dual/kl_ema", "step1/gradients", "step10/params"} <= found.keys()
+    assert max(found.values()) < 1e-9
+
+
+def test_a_schedule_runs_through_each_stage():
+    agent, replicas = make_learner("trqam_linear", seeds=[0, 1])
+    run = agent.run
+    updates = run.online_steps - run.online_start
+    state, offline = assemble(replicas), run.offline_steps
+    shares = {0: 0, offline // 2: 0.5, offline: 0, offline + updates // 2: 0.5, offline + updates: 1}
+    assert len(shares) == 5
+    for step, share in shares.items():
+        state.step.fill_(step)
+        assert agent.progress(state).tolist() == [pytest.approx(share)] * 2
+
+
+def test_a_budget_that_does_not_move_is_trqam():
+    _, state, _ = trained("trqam_linear", first_budget=1.0, last_budget=1.0)
+    _, reference, _ = trained("trqam")
+    for (name, ours), (_, theirs) in zip(state.named(), reference.named(), strict=True):
+        assert torch.equal(ours, theirs), name
 
 
 def test_external_kl_agrees_with_the_slow_reference(tmp_path, monkeypatch):
@@ -161,7 +218,8 @@ def test_a_constant_multiplier_stays_where_trqam_starts():
 def test_only_methods_with_a_multiplier_report_one(name):
     _, _, metrics = trained(name, 1)
     assert ("multiplier" in metrics) == (
-        name in ("trqam", "external_kl", "external_kl_fast", "constant_lambda", "sqam")
+        BLOCKS[name]["group"] in ("Trust region", "Beyond the paper")
+        or name in ("external_kl", "external_kl_fast", "constant_lambda")
     )
     assert ("path_kl" in metrics) == (
         BLOCKS[name]["group"] not in ("Pretraining", "Backprop", "Guidance", "Post-processing")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from trqam.config import load
-from trqam.maths import adjoint, closed_forms, sde
+from trqam.maths import adjoint, closed_forms, schedules, sde
 from trqam.maths.closed_forms import gaussian_kl
 from trqam.report import theory_experiments, theory_figure
 from trqam.report.selection import PAPER
@@ -70,13 +70,9 @@ def test_field_takes_a_time_for_each_row(problem):
 def test_dual_settings_are_those_of_the_method():
     p = load.load(PAPER.parent / "config/config.yaml").methods["trqam"].parameters
     assert p["multiplier_scale"] == theory_experiments.MULTIPLIER_SCALE
+    assert p["kl_clip"] == theory_experiments.KL_CLIP
     bounds = (p["multiplier_min"], p["multiplier_max"])
-    assert {
-        "rate": p["dual_rate"],
-        "ema_rate": p["kl_ema_rate"],
-        "clip": p["kl_clip"],
-        "bounds": bounds,
-    } == theory_experiments.DUAL
+    assert {"rate": p["dual_rate"], "ema_rate": p["kl_ema_rate"], "bounds": bounds} == theory_experiments.DUAL
 
 
 # The optimum
@@ -226,6 +222,32 @@ def test_error_of_the_multiplier_falls_with_the_steps():
         errors.append(last.multiplier / last.analytic - 1)
     assert errors[0] > errors[1] > errors[2] > 0
     assert theory_experiments.fitted_order((5, 10, 20), errors) == pytest.approx(1, abs=0.25)
+
+
+def test_dual_descent_follows_a_budget_that_moves():
+    """Within a tenth, once it has begun; by the critic as a mean over some steps, for a batch's agreement is noisy."""
+    found = theory_experiments.moving_budget_experiment(4.0, (0.25, 1.75), 2, 1500)
+    assert set(found.schedule) == {"linear", "cosine", "critic"}
+    for schedule, rows in found.groupby("schedule"):
+        rows = rows[["path_kl", "budget"]].rolling(1 if schedule != "critic" else 25).mean()[150:]
+        assert rows.budget.max() > 3 * rows.budget.min()
+        assert (rows.path_kl / rows.budget - 1).abs().max() < 0.1, schedule
+
+
+# Schedules
+
+
+def test_schedules_by_hand():
+    u = torch.tensor([-1.0, 0.0, 0.25, 1.0, 2.0])
+    assert schedules.linear(u).tolist() == [0, 0, 0.25, 1, 1]
+    torch.testing.assert_close(schedules.cosine(u), torch.tensor([0, 0, (1 - 0.5**0.5) / 2, 1, 1]))
+    assert schedules.moving_budget(2.0, torch.tensor([0.0, 0.5, 1.0]), 0.5, 1.5).tolist() == [1, 2, 3]
+
+
+def test_agreement_is_the_share_of_the_spread_that_critics_have_in_common():
+    q = torch.tensor([[[1.0, 3.0], [1.0, 3.0]], [[1.0, 3.0], [3.0, 1.0]], [[0.0, 4.0], [2.0, 2.0]], [[5.0, 5.0]] * 2])
+    assert schedules.agreement(q).tolist() == [1, 0, 0.5, 0]  # the same; opposite; half of it; nothing to agree on
+    torch.testing.assert_close(schedules.agreement(100 * q - 7), schedules.agreement(q))
 
 
 # Lemma 1

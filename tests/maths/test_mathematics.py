@@ -122,7 +122,7 @@ def test_minimum_of_the_loss_and_the_kl_there():
 
 
 def step(multiplier, kl, ema=1.0, **changes):
-    settings = {"budget": 1.0, "rate": 0.1, "ema_rate": 0.5, "clip": 2.0, "bounds": (0.01, 100.0)} | changes
+    settings = {"budget": 1.0, "rate": 0.1, "ema_rate": 0.5, "largest": 2.0, "bounds": (0.01, 100.0)} | changes
     state = dual.DualState(torch.tensor([multiplier]), torch.tensor([ema]))
     return dual.dual_descent(state, torch.tensor([kl]), **settings)
 

@@ -11,7 +11,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.text import Text
 
-from tests.helpers.fake_results import collected, diverged, full_config, small_config
+from tests.helpers.fake_results import TASK, collected, diverged, full_config, small_config
 from tests.helpers.fake_results import metrics as fake_metrics
 from trqam.config.errors import UserError
 from trqam.report import figures, panels
@@ -231,6 +231,28 @@ def test_adaptive_and_constant_stand_side_by_side_on_one_task():
     assert (kl.get_yscale(), success.get_yscale()) == ("log", "linear")
     wanted = {config.methods[m].colour for m in ("trqam", "constant_lambda", "qam", "external_kl")}
     assert wanted <= {to_hex(line.get_color()) for line in kl.lines}
+
+
+def test_a_budget_that_moves_is_drawn_and_its_caption_says_whether_it_was_followed():
+    config = small_config(methods=["trqam"], ablations=["trqam_linear", "trqam_critic"], ablation_tasks=[TASK])
+    assert "schedules" in figure_names(config)
+    assert "schedules" not in figure_names(small_config(methods=["qam"], ablations=["trqam_linear"]))
+    metrics = fake_metrics(config)
+    linear, last = metrics.method == "trqam_linear", metrics.step > 0.8 * config.scale.offline_steps
+    metrics.loc[linear, "kl_budget"] = 0.2 + metrics.step / config.scale.offline_steps
+    metrics.loc[linear, "path_kl"] = 0.9 * metrics.kl_budget
+    metrics.loc[(metrics.method == "trqam") & last, "path_kl"] = 1.25 * config.domains[DOMAIN].kl_budget
+    metrics.loc[linear & metrics.success.notna(), "success"] = 0.6
+    given = collected(config, metrics)
+    budgets, kl, success = drawn("schedules", given).axes
+    assert (budgets.get_yscale(), kl.get_yscale(), success.get_yscale()) == ("log", "log", "linear")
+    colour = config.methods["trqam_linear"].colour
+    drawn_budget = next(line for line in budgets.lines if to_hex(line.get_color()) == colour)
+    np.testing.assert_allclose(drawn_budget.get_ydata()[[0, -1]], [0.2, 1.2])
+    assert config.domains[DOMAIN].kl_budget in {line.get_ydata()[0] for line in budgets.lines}  # that stays
+    caption = figures.captions(given)["schedules"]
+    assert "TRQAM, linear budget 60 ± 0 %, path KL 0.90 times its budget" in caption
+    assert re.search(r"TRQAM \d+ ± \d+ %, path KL 1.25 times its budget", caption)
 
 
 def test_curves_begin_with_the_mean_over_the_tasks_of_seeds_that_have_all():

@@ -17,12 +17,14 @@ from trqam.networks.replicas import State
 
 
 class AdjointSamples(NamedTuple):
-    """What adjoint matching regresses on: K states and adjoints [K, R, B, D], squared diffusions g^2 [K], the adjoint
-    at the end of the path [R, B, D], and the velocities at the states: v_base [K, R, B, D], and v_ft as recorded."""
+    """What adjoint matching regresses on: K states and adjoints [K, R, B, D], squared diffusions g^2 [K], the end of
+    the path and the adjoint there [R, B, D], and the velocities at the states: v_base [K, R, B, D], v_ft as recorded.
+    """
 
     states: Tensor
     adjoints: Tensor
     g2: Tensor
+    end: Tensor
     terminal: Tensor
     v_base: Tensor
     finetuned: RecordedField
@@ -60,7 +62,7 @@ class QAM(ActorCritic):
 
     def adjoint_matching(self, state: State, samples: AdjointSamples) -> tuple[Tensor, Tensor, Tensors]:
         """L_AM [R], the path KL [R], and metrics; gradient through the fine-tuned field alone."""
-        states, adjoints, g2, terminal, v_base, finetuned = samples
+        states, adjoints, g2, _, terminal, v_base, finetuned = samples
         steps, replicas, batch, size = states.shape
         dv = finetuned.velocities().view(replicas, steps, batch, size).transpose(0, 1) - v_base
         loss = adjoint_matching_loss(dv, adjoints, g2, self.effective_multiplier(state))
@@ -82,7 +84,8 @@ class QAM(ActorCritic):
         v_base = torch.cat([along_path(base, s, path[:-2], t[:-1]), v_last[None]])
         terminal = self.terminal_adjoint(state, s, path[-1])
         pull = base.pullback(s, path[:-1], time_grid(steps, s, first=1))
-        return AdjointSamples(path[:-1], lean_adjoint(pull, terminal, steps), g2, terminal, v_base, finetuned)
+        adjoints = lean_adjoint(pull, terminal, steps)
+        return AdjointSamples(path[:-1], adjoints, g2, path[-1], terminal, v_base, finetuned)
 
     def terminal_adjoint(self, state: State, s: Tensor, x: Tensor) -> Tensor:
         """-inverse_temperature * grad_x mean_k Q_k(s, clip(x))."""

@@ -43,7 +43,8 @@ class SQAM(TRQAM):
         finetuned = RecordedField(self.field(state.online["finetuned"]))
         along_path(finetuned, s, states, t)
         v_base = along_path(self.reference_field(state), s, states, t)
-        return AdjointSamples(states, weight * terminal, squared_diffusion(t, 1 / steps), terminal, v_base, finetuned)
+        g2 = squared_diffusion(t, 1 / steps)
+        return AdjointSamples(states, weight * terminal, g2, action, terminal, v_base, finetuned)
 
 
 AGENT = SQAM

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 from trqam.config.schema import Fraction, NotNegative, Positive, Small
 from trqam.config.strict import Strict
@@ -94,6 +95,15 @@ class TRQAMParameters(TrustRegionParameters):
 
     initial_multiplier: Positive
     multiplier_scale: NotNegative
+
+
+@of("trqam_scheduled")
+class ScheduledTRQAMParameters(TRQAMParameters):
+    """TRQAM's, and how the budget moves, in units of kl_budget."""
+
+    schedule: Literal["linear", "cosine", "critic"]
+    first_budget: NotNegative
+    last_budget: NotNegative
 
 
 @of("sqam")

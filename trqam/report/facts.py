@@ -53,7 +53,7 @@ def facts(collected: Collected) -> dict[str, str]:
         "verdictOnline": " ".join(verdicts(metrics, config, "online")),
         "claims": judge.summary(judge.claims(collected)),
     }
-    captions = {"imported": "", **figures.captions(collected)}
+    captions = {**dict.fromkeys(FIGURES, ""), **figures.captions(collected)}  # of figures that are not drawn, nothing
     values["curves"] = _plots({name: text for name, text in captions.items() if "--" in name})
     return values | {f"caption{_camel('_' + name)}": text for name, text in captions.items() if "--" not in name}
 

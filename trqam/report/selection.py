@@ -91,10 +91,16 @@ def internal_external(config: Config) -> list[str]:
     return ["trqam", *external] if external and "trqam" in config.compared else []
 
 
+def scheduled(config: Config) -> list[str]:
+    """TRQAM and the ablations whose KL budget moves; none where the scale does not have both."""
+    moving = [name for name in config.scale.ablations if "schedule" in config.methods[name].parameters]
+    return ["trqam", *moving] if moving and "trqam" in config.compared else []
+
+
 FIGURES = {  # in the text, in its order, and the module of trqam.report.figures that draws each
     "imported": "imported", "overall_bars": "bars", "offline_to_online": "curves", "trust_region": "curves",
     "profiles": "profiles", "collapse": "curves", "adaptive_constant": "curves", "external_kl": "budgets",
-    "pretraining": "bars", "budget_sweep": "budgets", "sensitivity": "sensitivity",
+    "pretraining": "bars", "budget_sweep": "budgets", "sensitivity": "sensitivity", "schedules": "curves",
 }  # fmt: skip
 TABLES = {  # and of each the function of trqam.report.tables that makes it, and the template that prints it
     "success": ("success.success", "success"), "aggregates": ("comparison.aggregates_table", "grid"),
@@ -119,6 +125,7 @@ def figure_names(config: Config, imported: bool = False) -> tuple[str, ...]:
         "pretraining": not (ablated and scratch_pairs(config)),
         "budget_sweep": not (ablated and config.scale.budgets),
         "sensitivity": not (ablated and any(getattr(config.scale, key) for key in SWEEPS)),
+        "schedules": not (ablated and scheduled(config)),
         "imported": not imported,
     }
     text = [name for name in FIGURES if not lacking.get(name)]

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from trqam.maths import adjoint, dual, flow, sde
+from trqam.maths import adjoint, dual, flow, schedules, sde
 from trqam.maths.closed_forms import (
     GaussianBase,
     Problem,
@@ -22,8 +22,8 @@ from trqam.maths.closed_forms import (
 )
 from trqam.maths.streams import stream
 
-MULTIPLIER_SCALE = 3.0  # lambda_eff = 3 lambda; these are the settings of TRQAM's dual descent
-DUAL: dict[str, Any] = {"rate": 0.01, "ema_rate": 0.1, "clip": 2.0, "bounds": (0.01, 100.0)}
+MULTIPLIER_SCALE, KL_CLIP = 3.0, 2.0  # lambda_eff = 3 lambda; these are the settings of TRQAM's dual descent
+DUAL: dict[str, Any] = {"rate": 0.01, "ema_rate": 0.1, "bounds": (0.01, 100.0)}
 
 
 def isotropic_problem(variance: float) -> Problem:
@@ -137,8 +137,37 @@ def dual_descent_experiment(
             kl, field = adjoint.path_kl(iterate.dv, iterate.g2, horizon), iterate.field
             columns = zip(budgets, analytic, state.multiplier.tolist(), kl.tolist(), strict=True)
             rows += [(dimension, step, *values) for values in columns]
-            state = dual.dual_descent(state, kl, budget, **DUAL)
+            state = dual.dual_descent(state, kl, budget, largest=KL_CLIP * budget, **DUAL)
     return pd.DataFrame(rows, columns=["dimension", "step", "budget", "analytic", "multiplier", "path_kl"])
+
+
+def moving_budget_experiment(
+    budget: float, ends: tuple[float, float], dimension: int, dual_steps: int, batch: int = 64, seed: int = 0
+) -> pd.DataFrame:
+    """Dual descent towards budgets that move: a row a schedule and dual step, ``path_kl`` beside its ``budget``.
+
+    By the step a budget goes from the one to the other of ``ends`` times ``budget``. By the critic it is ``budget``
+    times the agreement, at the ends of the paths, of two critics (1 + d) c.a and (1 - d) c.a, whose error d goes from
+    one to zero.
+    """
+    names = ("linear", "cosine", "critic")  # a replica each
+    problem, rows = random_problem(dimension, seed), []
+    field: flow.Field = problem.base
+    state = dual.DualState(*torch.tensor([[1.0], [0.0]], dtype=torch.float64).expand(2, len(names)))
+    first, last = torch.tensor([[ends[0], ends[0], 0.0], [ends[1], ends[1], 1.0]], dtype=torch.float64)
+    for step in range(dual_steps):
+        progress = torch.tensor([step / dual_steps], dtype=torch.float64)
+        x0, noise = _noise(seed, step, 10, len(names), batch, dimension)
+        path, _ = sde.sample_trajectory(field, problem.base, x0[..., :0], x0, noise)
+        value = problem.value(path[-1][-1:])
+        agreed = schedules.agreement(torch.stack([(2 - progress) * value, progress * value], 1))
+        weight = torch.cat([schedules.linear(progress), schedules.cosine(progress), agreed])
+        moving = schedules.moving_budget(budget, weight, first, last)
+        iterate = fine_tune(problem, field, x0, noise, MULTIPLIER_SCALE * state.multiplier)
+        kl, field = adjoint.path_kl(iterate.dv, iterate.g2, 1), iterate.field
+        rows += [(name, step, *pair) for name, *pair in zip(names, moving.tolist(), kl.tolist(), strict=True)]
+        state = dual.dual_descent(state, kl, moving, largest=KL_CLIP * budget, **DUAL)
+    return pd.DataFrame(rows, columns=["schedule", "step", "budget", "path_kl"])
 
 
 def discretisation_experiment(steps: Sequence[int], variances: Sequence[float] = (1.0,)) -> pd.DataFrame:

@@ -29,21 +29,25 @@ DUAL_STEPS = 500
 VARIANCES = (4.0, 1.0, 0.25, 0.04)
 FLOW_STEPS = (10, 20, 40, 80, 160, 320, 640)
 FITTED_FROM = 80  # flow steps from which the order is fitted
+MOVING_BUDGET, MOVING_ENDS, MOVING_DIMENSION = 4.0, (0.25, 1.75), 2
+MOVING_STEPS, SETTLING, SMOOTHED = 1500, 0.1, 25  # dual steps; the share of them before it follows; a window
 BETAS = (0.5, 2.0, 8.0)
 ERRORS = (0.01, 0.03, 0.1, 0.3)
 TOYS = 500
 
-HEIGHT = 4.2  # inches
+HEIGHT = 6.2  # inches
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 STYLES: tuple[tuple[float, ...], ...] = ((), (4, 1.5, 1, 1.5), (1, 1.5))
 SMALL: dict[str, Any] = {"fontsize": 7, "handlelength": 1.6, "labelspacing": 0.3, "columnspacing": 0.8}
 
 
 class Measured(NamedTuple):
-    """The tables of `trqam.report.theory_experiments`: dual descent on the training's and finer steps, and the rest."""
+    """The tables of `trqam.report.theory_experiments`: dual descent on the training's and finer steps, towards budgets
+    that move, and the rest."""
 
     training: pd.DataFrame
     fine: pd.DataFrame
+    moving: pd.DataFrame
     discretisation: pd.DataFrame
     amplification: pd.DataFrame
 
@@ -60,6 +64,7 @@ def measure() -> Measured:
     return Measured(
         theory_experiments.dual_descent_experiment(BUDGETS, DIMENSIONS, TRAINING_STEPS, DUAL_STEPS),
         theory_experiments.dual_descent_experiment(BUDGETS, [SHOWN_DIMENSION], FINE_STEPS, DUAL_STEPS),
+        theory_experiments.moving_budget_experiment(MOVING_BUDGET, MOVING_ENDS, MOVING_DIMENSION, MOVING_STEPS),
         discretisation(),
         theory_experiments.amplification_experiment(BETAS, ERRORS, TOYS),
     )
@@ -74,9 +79,10 @@ def write(folder: str | Path) -> None:
 
 
 def _figure(measured: Measured) -> Figure:
-    figure, grid = plt.subplots(2, 2, figsize=(WIDTH, HEIGHT))
-    parts = (_multiplier, _path_kl, _discretisation, _amplification)
-    for letter, panel, axes in zip("abcd", parts, grid.flat, strict=True):
+    figure, grid = plt.subplots(3, 2, figsize=(WIDTH, HEIGHT))
+    parts = (_multiplier, _path_kl, _discretisation, _amplification, _moving)
+    grid[-1, -1].set_visible(False)
+    for letter, panel, axes in zip("abcde", parts, grid.flat, strict=False):
         panel(axes, measured)
         axes.set_title(f"({letter}) {axes.get_title()}", loc="left")
         axes.set_title("")
@@ -146,6 +152,22 @@ def _amplification(axes: Axes, measured: Measured) -> None:
     axes.legend(loc="upper left", **SMALL)
 
 
+def _moving(axes: Axes, measured: Measured) -> None:
+    for colour, (schedule, rows) in zip(COLOURS, _followed(measured.moving), strict=False):
+        axes.plot(rows.step, rows.path_kl, color=colour, label=str(schedule))
+        axes.plot(rows.step, rows.budget, **DASHED)
+    axes.set(title="moving budget", xlabel="dual step", ylabel="path KL (nats)", xlim=(0, MOVING_STEPS))
+    axes.set_ylim(0, MOVING_BUDGET * max(MOVING_ENDS) * 1.2)
+    axes.legend(handles=[*axes.get_legend_handles_labels()[0], dashed("budget")], loc="upper left", ncols=2, **SMALL)
+
+
+def _followed(moving: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Each schedule's path KL and budget, as means over a window: the agreement of a batch is noisy."""
+    parts = {schedule: rows.set_index("step") for schedule, rows in moving.groupby("schedule", sort=False)}
+    columns = ["path_kl", "budget"]
+    return [(str(name), rows[columns].rolling(SMOOTHED).mean().dropna().reset_index()) for name, rows in parts.items()]
+
+
 def _errors(measured: pd.DataFrame) -> pd.DataFrame:
     """Relative error of the path KL at the optimum, a row for each K and a column for each variance."""
     table = measured.pivot(index="steps", columns="variance", values="path_kl")
@@ -175,6 +197,9 @@ def theory_facts() -> dict[str, str]:
         "theoryBudgetError": _percent(budget.max()),
         "theoryMultiplierErrorTraining": _percent(off[0].xs(SHOWN_DIMENSION).max()),
         "theoryMultiplierErrorFine": _percent(off[1].max()),
+        "theoryMovingSteps": str(MOVING_STEPS),
+        "theoryMovingError": _percent(_worst_lag(measured.moving)),
+        "theoryMovingFrom": _percent(SETTLING),
         "theoryKlErrors": enumerated(listed),
         "theoryOrder": _range(orders),
         "theoryUnfitted": enumerated([f"{v:g}" for v in _changing_sign(errors)] or ["none"]),
@@ -205,8 +230,16 @@ def caption() -> str:
         "in absolute value, one line a variance of the base: parallel to the dashed line it is of first order"
         f"{dip}. (d) Total variation between the policies tilted by a critic and by one with errors up to a given "
         "size, on random discrete toys (dots: the largest; rings: the median): no dot is above Lemma 1's bound "
-        "(dashed), and the most that any such error can do (line) is at most half of it."
+        "(dashed), and the most that any such error can do (line) is at most half of it. (e) The path KL under dual "
+        "descent towards budgets that move (dashed), with the step or with the agreement of two critics whose error "
+        f"vanishes; means over {SMOOTHED} steps."
     )
+
+
+def _worst_lag(moving: pd.DataFrame) -> float:
+    """The largest relative distance of a path KL from its budget once the first steps are over."""
+    parts = [rows[rows.step >= SETTLING * len(rows)] for _, rows in _followed(moving)]
+    return max((rows.path_kl / rows.budget - 1).abs().max() for rows in parts)
 
 
 def _changing_sign(errors: pd.DataFrame) -> list[float]:

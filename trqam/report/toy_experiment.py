@@ -26,7 +26,7 @@ from trqam.agents.trqam import TRQAM
 from trqam.config.schema import Run
 from trqam.maths.streams import stream
 from trqam.networks.replicas import State, assemble
-from trqam.report.theory_experiments import DUAL, MULTIPLIER_SCALE
+from trqam.report.theory_experiments import DUAL, KL_CLIP, MULTIPLIER_SCALE
 from trqam.training.batches import draw_noise
 
 MODES = np.array([[-0.55, -0.35], [0.0, 0.55], [0.55, -0.35]])
@@ -48,7 +48,7 @@ SETTINGS: dict[str, Any] = dict.fromkeys(ONCE, 1) | {
 RUN = Run(**SETTINGS)
 OF_TRQAM = {
     "clip_adjoint": True, "initial_multiplier": 1.0, "multiplier_scale": MULTIPLIER_SCALE, "kl_budget": 1.0,
-    "dual_rate": 0.03, "kl_ema_rate": DUAL["ema_rate"], "kl_clip": DUAL["clip"],  # three times as fast: few steps
+    "dual_rate": 0.03, "kl_ema_rate": DUAL["ema_rate"], "kl_clip": KL_CLIP,  # three times as fast: few steps
     "multiplier_min": DUAL["bounds"][0], "multiplier_max": DUAL["bounds"][1],
 }  # fmt: skip
 

@@ -43,6 +43,7 @@ PASSES: dict[str, Callable[[int], Passes]] = {
     "behaviour_cloning": lambda steps: {},
     "qam": _qam,
     "trqam": _qam,
+    "trqam_scheduled": _qam,  # the agreement's one pass of the target critic is left out: two schedules have none
     "external_kl": _qam,
     # the next action's edit, and an edited action whose critic passes its gradient on
     "qam_e": lambda steps: _sum(_qam(steps), {"finetuned": steps, "edit": 1 + 3, "critic": 2}),

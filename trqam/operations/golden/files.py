@@ -226,6 +226,9 @@ class Golden:
             "target_rate": c["tau"],
             "flow_steps": c["flow_steps"],
             "critics": c["num_qs"],
+            "offline_steps": meta["nsteps"],  # a budget of ours moves through the stage
+            "online_steps": 1,
+            "online_start": 0,
             "reward_scale": 1.0,
         }
         run = Run(**{**dict.fromkeys(Run.__struct_fields__), **known})  # an update reads nothing else

@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -11,16 +13,18 @@ from trqam.report import panels
 from trqam.report.collected import Collected
 from trqam.report.drawing import DASHED, INK, dashed, log_axis
 from trqam.report.figures import Drawing
-from trqam.report.measures import is_pretraining, kl_budget
+from trqam.report.measures import final_success, is_pretraining, kl_budget, late
 from trqam.report.panels import BAND, COLUMNS, GROUND, MEAN, PATH_KL, SUCCESS, groups, panel_of
 from trqam.report.runs import Runs
-from trqam.report.selection import collapsing, compared, contrasted, tasks_run
+from trqam.report.selection import collapsing, compared, contrasted, scheduled, tasks_run
+from trqam.report.statistics import mean_and_std, round_half_up
 
 STRONG_BANDS = 5  # methods; the bands of more are paler, or they would bury the lines
 HEIGHT = 1.25  # inches, of a row of a domain's curves: with their captions, two domains fit on a page
 QUANTITIES = {
     "success": SUCCESS,
     "path_kl": PATH_KL,
+    "kl_budget": "KL budget (nats)",
     "multiplier": "multiplier λ (no unit)",
     "adjoint_loss": "adjoint loss (no unit)",
 }
@@ -42,7 +46,7 @@ def over_training(runs: Runs, quantities: tuple[str, ...]) -> Figure:
         for axes, quantity in zip(grid[top : top + many, column], quantities, strict=True):
             for method in runs.methods_on(tasks):
                 panels.curve(axes, runs, tasks, method, quantity)
-            if quantity == "path_kl":
+            if quantity in ("path_kl", "kl_budget"):
                 _budget_line(axes, runs, tasks[0])
             panels.stages(axes, runs)
         panels.title(grid[top, column], title, columns)
@@ -186,6 +190,32 @@ def _caption_of_the_ablation(runs: Runs) -> str:
     )
 
 
+def _at_the_end(runs: Runs, method: str) -> str:
+    """`TRQAM 32 ± 36 %, path KL 1.01 times its budget`: success at the end, and the KL over the last fifth."""
+    config, metrics = runs.config, runs.collected.metrics
+    success, rows = final_success(metrics, config, runs.tasks, method), late(metrics, config)
+    rows = rows[(rows.method == method) & rows.task.isin(runs.tasks)]
+    budgets = pd.Series([kl_budget(config, task, method) for task in rows.task], rows.index)
+    if "kl_budget" in rows:
+        budgets = rows.kl_budget.fillna(budgets)
+    ratio = (rows.path_kl / budgets).mean()
+    if success.empty or np.isnan(ratio):
+        return f"{config.methods[method].label} has no result"
+    mean, std = mean_and_std(success)
+    spread = "" if np.isnan(std) else f" ± {round_half_up(std)}"
+    return f"{config.methods[method].label} {round_half_up(mean)}{spread} %, path KL {ratio:.2f} times its budget"
+
+
+def _caption_of_the_schedules(runs: Runs) -> str:
+    found = "; ".join(_at_the_end(runs, method) for method in runs.methods)
+    return (
+        f"KL budgets that move ({', '.join(runs.labels)}), one column a {panel_of(runs.tasks)}: the budget, the path "
+        "KL, for which look whether it follows, and the success. Dashed: the budget that does not move, which is "
+        f"TRQAM's own. {_lines(runs)} At the end of the offline stage, and for the KL over its last fifth: {found}."
+        f"{panels.bounded(runs)}"
+    )
+
+
 FIGURES = {
     "offline_to_online": Drawing(_compared, _in_the_text, _caption_of_the_text),
     "curves": Drawing(_compared, _of_a_domain, _caption_of_a_domain),
@@ -196,6 +226,13 @@ FIGURES = {
     ),
     "trust_region": Drawing(
         _logging_path_kl, partial(over_training, quantities=("path_kl", "multiplier")), _caption_of_the_trust_region
+    ),
+    "schedules": Drawing(
+        lambda collected: Runs(
+            collected, scheduled(collected.config), expanded(collected.config.scale.ablation_tasks), ("offline",)
+        ),
+        partial(over_training, quantities=("kl_budget", "path_kl", "success")),
+        _caption_of_the_schedules,
     ),
     "adaptive_constant": Drawing(
         _adaptive_and_constant, partial(over_training, quantities=("path_kl", "success")), _caption_of_the_ablation
