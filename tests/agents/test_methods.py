@@ -161,7 +161,7 @@ def test_a_constant_multiplier_stays_where_trqam_starts():
 def test_only_methods_with_a_multiplier_report_one(name):
     _, _, metrics = trained(name, 1)
     assert ("multiplier" in metrics) == (
-        name in ("trqam", "external_kl", "external_kl_fast", "constant_lambda", "sqam")
+        BLOCKS[name]["agent"] in ("trqam", "external_kl", "sqam", "trqam_scalar", "trqam_per_state")
     )
     assert ("path_kl" in metrics) == (
         BLOCKS[name]["group"] not in ("Pretraining", "Backprop", "Guidance", "Post-processing")

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable
 
-from trqam.config.schema import Fraction, NotNegative, Positive, Small
+from trqam.config.schema import Fraction, NotNegative, Positive, Small, Width
 from trqam.config.strict import Strict
 
 OF_AGENT: dict[str, type[Strict]] = {}
@@ -108,3 +108,23 @@ class ExternalKLParameters(TrustRegionParameters):
     """The dual step's and QAM's inverse temperature (assumed: the domain's)."""
 
     inverse_temperature: Positive
+
+
+@of("trqam_scalar")
+class TRQAMScalarParameters(TRQAMParameters):
+    """TRQAM's."""
+
+
+@of("trqam_per_state")
+class TRQAMPerStateParameters(Strict):
+    """TRQAM's without an average of the KL, and the width of the network behind lambda(s), whose logarithm is taken."""
+
+    clip_adjoint: bool
+    kl_budget: Positive
+    initial_multiplier: Positive
+    multiplier_scale: NotNegative
+    multiplier_width: Width
+    dual_rate: Positive
+    kl_clip: Positive
+    multiplier_min: Positive
+    multiplier_max: Positive
