@@ -86,7 +86,7 @@ def test_inside_the_bounds_the_gradient_is_what_is_left_of_the_budget_and_at_a_b
     point = dual.projected_point(log.exp(), kl, BUDGET, 0.01, 2.0, BOUNDS)
     (gradient,) = torch.autograd.grad(dual.multiplier_loss(log.exp(), point, 0.01).sum(), log)
     np.testing.assert_allclose(gradient, [[(1 - 0.4) / 3, (1 - 1.7) / 3, (1 - 2.0) / 3]])
-    bound = torch.tensor([BOUNDS]).double().requires_grad_()
+    bound = torch.tensor([BOUNDS], dtype=torch.float64).requires_grad_()
     for kl, expected in (([[0.4, 1.7]], [[0, 0]]), ([[1.7, 0.4]], [[-0.7 / 2 * 1, 0.6 / 2 * 1]])):
         point = dual.projected_point(bound, torch.tensor(kl).double(), BUDGET, 0.01, 2.0, BOUNDS)
         (gradient,) = torch.autograd.grad(dual.multiplier_loss(bound, point, 0.01).sum(), bound)

@@ -1,11 +1,15 @@
 """TRQAM with a multiplier for each state: the budget holds state by state, and not on the average over states alone.
 
     L_AM at lambda_eff(s) = multiplier_scale * lambda(s),   and L_lambda, which trains the network behind lambda(s)
+    f(s) = multiplier_gain * network(s)
 
-trqam/maths/dual.py has lambda(s), the point that it is regressed to, and L_lambda. The tilt is then
-pi(.|s) ~ pi_base(.|s) exp(Q(s, .) / lambda_eff(s)), whose temperature follows the critic's scale at each state. A state
-is judged by the one path that starts there, so that kl_clip cuts single paths and not their mean: where the KL of paths
-from one state varies, its mean settles somewhat above the budget.
+trqam/maths/dual.py has lambda(s) as a function of f(s), the point that it is regressed to, and L_lambda. The tilt is
+then pi(.|s) ~ pi_base(.|s) exp(Q(s, .) / lambda_eff(s)), whose temperature follows the critic's scale at each state.
+
+Adam's steps have one size whatever the gradient, so that the gain and not dual_rate sets the pace of lambda(s). The
+multipliers must be slower than the field that answers to them: with a gain of one they swing from bound to bound. A
+state is judged by the one path that starts there, and kl_clip cuts single paths and not their mean: where the KL of
+paths from one state varies, its mean settles somewhat above the budget.
 """
 
 from torch import Tensor
@@ -40,7 +44,7 @@ class TRQAMPerState(TRQAM):
     def multiplier(self, state: State, s: Tensor) -> Tensor:
         """lambda(s) [R, B], with gradient, for observations s [R, B, O]."""
         f = self.networks["multiplier"](state.online["multiplier"], s).squeeze(-1)
-        return bounded_multiplier(f, self.parameters.initial_multiplier, self.bounds)
+        return bounded_multiplier(self.parameters.multiplier_gain * f, self.parameters.initial_multiplier, self.bounds)
 
     def policy_loss(self, state: State, batch: Tensors, noise: Tensors) -> tuple[Tensor, Tensors]:
         """L_AM and L_lambda, on paths from every observation, valid chunk or not."""

@@ -117,13 +117,14 @@ class TRQAMScalarParameters(TRQAMParameters):
 
 @of("trqam_per_state")
 class TRQAMPerStateParameters(Strict):
-    """TRQAM's without an average of the KL, and the width of the network behind lambda(s), whose logarithm is taken."""
+    """TRQAM's without an average of the KL, and the network's behind lambda(s), whose logarithm and slope are taken."""
 
     clip_adjoint: bool
     kl_budget: Positive
     initial_multiplier: Positive
     multiplier_scale: NotNegative
     multiplier_width: Width
+    multiplier_gain: Positive
     dual_rate: Positive
     kl_clip: Positive
     multiplier_min: Positive

@@ -6,8 +6,8 @@
 
 KL above the budget raises lambda, which tightens the region.
 
-Beyond the paper, a multiplier for each state: a network f, at first zero, gives lambda(s), and is regressed to the
-point y(s) where the same step would move it from the state's own KL (y and the divisor are held):
+Beyond the paper, a multiplier for each state: a network's f(s), at first zero, gives lambda(s), which is regressed to
+the point y(s) where the same step would move it from the state's own KL (y and the divisor are held):
 
     lambda(s) = lambda_min^(1 - p) lambda_max^p,   p = sigmoid(f(s) + f_0),   lambda = lambda_0 where f = 0
     y(s) = clip(lambda(s) + eta (min(D_hat(s), clip * eps_KL) - eps_KL), lambda_min, lambda_max)
