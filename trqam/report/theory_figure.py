@@ -173,7 +173,7 @@ def _kl_by_state(axes: Axes, measured: Measured) -> None:
 
 def _of_states(axes: Axes) -> None:
     """Limits and legend, with room for it above the lines."""
-    axes.set(xlim=(-1, 1), ylim=(axes.dataLim.y0 * 0.8, axes.dataLim.y1 * 2.5))
+    axes.set(xlim=(-1, 1), xticks=(-1, -0.5, 0, 0.5, 1), ylim=(axes.dataLim.y0 * 0.8, axes.dataLim.y1 * 2.5))
     log_axis(axes)
     axes.legend(loc="upper left", ncols=3, **SMALL)
 

@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trqam.config.wording import enumerated
 from trqam.report import panels
 from trqam.report.collected import Collected
 from trqam.report.drawing import INK, dashed, log_axis
@@ -95,7 +94,7 @@ def told(runs: Runs) -> str:
 
 def _caption(runs: Runs) -> str:
     return (
-        f"The budget state by state ({enumerated(runs.labels)}), one row a {panels.panel_of(runs.tasks)}. Left: path "
+        f"The budget state by state ({'; '.join(runs.labels)}), one row a {panels.panel_of(runs.tasks)}. Left: path "
         "KL of the states of a batch, on one path each; look for the band that lies closer about the dashed budget. "
         "Middle: their multipliers; both are logarithmic. Lines: median over states; bands: 5 to 95 % of the states; "
         f"both are means over seeds. Right: success. {panels.MEAN}; {panels.BAND} ({runs.seeds(' a task')}). "
