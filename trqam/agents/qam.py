@@ -29,6 +29,11 @@ class AdjointSamples(NamedTuple):
     v_base: Tensor
     finetuned: RecordedField
 
+    def difference(self) -> Tensor:
+        """dv = v_ft - v_base at the states, [K, R, B, D], with gradient to the fine-tuned field alone."""
+        steps, replicas, batch, size = self.states.shape
+        return self.finetuned.velocities().view(replicas, steps, batch, size).transpose(0, 1) - self.v_base
+
 
 class QAM(ActorCritic):
     """L_Q + L_BC + L_AM, one optimiser over all three networks."""
@@ -62,12 +67,10 @@ class QAM(ActorCritic):
 
     def adjoint_matching(self, state: State, samples: AdjointSamples) -> tuple[Tensor, Tensor, Tensors]:
         """L_AM [R], the path KL [R], and metrics; gradient through the fine-tuned field alone."""
-        states, adjoints, g2, _, terminal, v_base, finetuned = samples
-        steps, replicas, batch, size = states.shape
-        dv = finetuned.velocities().view(replicas, steps, batch, size).transpose(0, 1) - v_base
-        loss = adjoint_matching_loss(dv, adjoints, g2, self.effective_multiplier(state))
-        kl = path_kl(dv, g2, self.chunk)
-        norm = terminal.norm(dim=-1).mean(-1)
+        dv = samples.difference()
+        loss = adjoint_matching_loss(dv, samples.adjoints, samples.g2, self.effective_multiplier(state))
+        kl = path_kl(dv, samples.g2, self.chunk)
+        norm = samples.terminal.norm(dim=-1).mean(-1)
         return loss, kl, {"adjoint_loss": loss, "path_kl": kl, "adjoint_norm": norm}
 
     @torch.no_grad()

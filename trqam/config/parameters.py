@@ -6,7 +6,7 @@
 from collections.abc import Callable
 from typing import Literal
 
-from trqam.config.schema import Fraction, NotNegative, Positive, Small
+from trqam.config.schema import Fraction, NotNegative, Positive, Small, Width
 from trqam.config.strict import Strict
 
 OF_AGENT: dict[str, type[Strict]] = {}
@@ -118,3 +118,24 @@ class ExternalKLParameters(TrustRegionParameters):
     """The dual step's and QAM's inverse temperature (assumed: the domain's)."""
 
     inverse_temperature: Positive
+
+
+@of("trqam_scalar")
+class TRQAMScalarParameters(TRQAMParameters):
+    """TRQAM's."""
+
+
+@of("trqam_per_state")
+class TRQAMPerStateParameters(Strict):
+    """TRQAM's without an average of the KL, and the network's behind lambda(s), whose logarithm and slope are taken."""
+
+    clip_adjoint: bool
+    kl_budget: Positive
+    initial_multiplier: Positive
+    multiplier_scale: NotNegative
+    multiplier_width: Width
+    multiplier_gain: Positive
+    dual_rate: Positive
+    kl_clip: Positive
+    multiplier_min: Positive
+    multiplier_max: Positive

@@ -5,6 +5,8 @@
     L_AM  = mean_B sum_i | (2 / sigma_i) dv_i + sigma_i adj_i |^2,   sigma_i = g_i / sqrt(lambda),   dv = v_ft - v_base
     D_hat = (1/H) mean_B sum_i (2 h / g_i^2) |dv_i|^2                (Girsanov; Theorem 1 of TRQAM, arXiv 2605.27079)
 
+A multiplier for each state, lambda(s), stands in the place of lambda row by row, and D_hat(s) is the row of the mean.
+
 The adjoint is "lean" because J holds the base field alone (Adjoint Matching, arXiv 2409.08861): it does not depend on
 what is being trained. At the minimum of the loss dv = -(sigma^2 / 2) adj.
 """
@@ -49,14 +51,26 @@ def pullback(base: Field, s: Tensor, states: Tensor) -> Pullback:
 
 
 def adjoint_matching_loss(dv: Tensor, adjoints: Tensor, g2: Tensor, multiplier: Tensor) -> Tensor:
-    """L_AM per replica, [R], for dv and adjoints [K, R, B, D], g^2 [K] and the effective multiplier [R]."""
-    assert (dv.ndim, adjoints.ndim, g2.ndim, multiplier.ndim) == (4, 4, 1, 1)
-    sigma = (g2[:, None] / multiplier).sqrt()[:, :, None, None]
+    """L_AM per replica, [R], for dv and adjoints [K, R, B, D], g^2 [K] and the effective multiplier [R] or [R, B]."""
+    assert (dv.ndim, adjoints.ndim, g2.ndim) == (4, 4, 1)
+    assert multiplier.ndim in (1, 2)
+    rows = multiplier[..., None] if multiplier.ndim == 2 else multiplier[:, None, None]
+    sigma = (g2[:, None, None, None] / rows).sqrt()
     return (2 * dv / sigma + sigma * adjoints).square().sum((0, 3)).mean(-1)
 
 
 def path_kl(dv: Tensor, g2: Tensor, horizon: int) -> Tensor:
     """D_hat per replica, [R], in nats per environment step of the chunk of ``horizon`` actions."""
+    return _chunk_kl(dv, g2).mean(-1) / horizon
+
+
+def path_kl_by_state(dv: Tensor, g2: Tensor, horizon: int) -> Tensor:
+    """D_hat(s) [R, B] on the one path from each state, of which `path_kl` is the mean."""
+    return _chunk_kl(dv, g2) / horizon
+
+
+def _chunk_kl(dv: Tensor, g2: Tensor) -> Tensor:
+    """Nats per chunk, [R, B], for dv [K, R, B, D] and g^2 [K]."""
     assert (dv.ndim, g2.ndim) == (4, 1)
     steps = dv.shape[0]
-    return ((2 / (steps * g2))[:, None, None] * dv.square().sum(-1)).sum(0).mean(-1) / horizon
+    return ((2 / (steps * g2))[:, None, None] * dv.square().sum(-1)).sum(0)

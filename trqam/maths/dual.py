@@ -5,8 +5,19 @@
     lambda <- clip(lambda + eta (D_ema - eps_KL), lambda_min, lambda_max)
 
 KL above the budget raises lambda, which tightens the region.
+
+Beyond the paper, a multiplier for each state: a network's f(s), at first zero, gives lambda(s), which is regressed to
+the point y(s) where the same step would move it from the state's own KL (y and the divisor are held):
+
+    lambda(s) = lambda_min^(1 - p) lambda_max^p,   p = sigmoid(f(s) + f_0),   lambda = lambda_0 where f = 0
+    y(s) = clip(lambda(s) + eta (min(D_hat(s), clip * eps_KL) - eps_KL), lambda_min, lambda_max)
+    L_lambda = mean_B (lambda(s) - y(s))^2 / (2 eta lambda(s))
+
+Inside the bounds dL_lambda(s) / dlog lambda(s) = eps_KL - min(D_hat(s), clip * eps_KL): bounded, and alike for small
+and large multipliers. There is no D_ema, since a regression averages over updates by itself.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -33,3 +44,26 @@ def dual_descent(
     assert kl.ndim == state.multiplier.ndim == state.kl_ema.ndim == 1
     kl_ema = (1 - ema_rate) * state.kl_ema + ema_rate * torch.clamp(kl, max=largest)
     return DualState((state.multiplier + rate * (kl_ema - budget)).clamp(*bounds), kl_ema)
+
+
+def bounded_multiplier(f: Tensor, initial: float, bounds: tuple[float, float]) -> Tensor:
+    """lambda(s) for the outputs ``f`` of a network, of any shape; ``initial`` lies between the ``bounds``."""
+    assert 0 < bounds[0] < initial < bounds[1]
+    low, high, start = (math.log(value) for value in (*bounds, initial))
+    shift = math.log((start - low) / (high - start))
+    return (low + (high - low) * torch.sigmoid(f + shift)).exp()
+
+
+def projected_point(
+    multiplier: Tensor, kl: Tensor, budget: float, rate: float, clip: float, bounds: tuple[float, float]
+) -> Tensor:
+    """y(s) [R, B] from lambda(s) and the KL of each state, [R, B] both."""
+    assert multiplier.ndim == kl.ndim == 2
+    return (multiplier + rate * (kl.clamp(max=clip * budget) - budget)).clamp(*bounds)
+
+
+def multiplier_loss(multiplier: Tensor, point: Tensor, rate: float) -> Tensor:
+    """L_lambda [R], with gradient to ``multiplier`` [R, B] alone."""
+    assert multiplier.ndim == point.ndim == 2
+    scale = 2 * rate * multiplier.detach()
+    return ((multiplier - point.detach()).square() / scale).mean(-1)

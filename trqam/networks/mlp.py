@@ -107,6 +107,15 @@ class TanhGaussian(MLP):
         return u.tanh(), (log_normal - log_slope).sum(-1)
 
 
+class FromZero(MLP):
+    """The same with a last layer of zeros: at first it says zero everywhere."""
+
+    def initialise(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """As an MLP, but for the last layer."""
+        values = super().initialise(rng)
+        return {name: value * (name.rpartition(".")[0] not in self.heads) for name, value in values.items()}
+
+
 class LogScalar:
     """The shape of a positive number, kept as its logarithm [R, 1] and starting at one."""
 

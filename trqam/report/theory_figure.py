@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from trqam.config.wording import enumerated
 from trqam.experiment.files import write_atomically
 from trqam.maths import closed_forms
-from trqam.report import theory_experiments
+from trqam.report import theory_experiments, theory_states
 from trqam.report.drawing import DASHED, INK, WIDTH, dashed, log_axis, save
 from trqam.report.latex import escape
 
@@ -34,8 +34,11 @@ MOVING_STEPS, SETTLING, SMOOTHED = 1500, 0.1, 25  # dual steps; the share of the
 BETAS = (0.5, 2.0, 8.0)
 ERRORS = (0.01, 0.03, 0.1, 0.3)
 TOYS = 500
+STATE_BUDGET = 1.0  # nats, of the multiplier for each state
+STATE_UPDATES = 800
+NEAR = 0.1  # of the budget: how far off a state's KL may be to count as held
 
-HEIGHT = 6.2  # inches
+HEIGHT = 6.3  # inches
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 STYLES: tuple[tuple[float, ...], ...] = ((), (4, 1.5, 1, 1.5), (1, 1.5))
 SMALL: dict[str, Any] = {"fontsize": 7, "handlelength": 1.6, "labelspacing": 0.3, "columnspacing": 0.8}
@@ -43,13 +46,15 @@ SMALL: dict[str, Any] = {"fontsize": 7, "handlelength": 1.6, "labelspacing": 0.3
 
 class Measured(NamedTuple):
     """The tables of `trqam.report.theory_experiments`: dual descent on the training's and finer steps, towards budgets
-    that move, and the rest."""
+    that move, and the rest; then that of `trqam.report.theory_states`, with the multiplier of the scalar form."""
 
     training: pd.DataFrame
     fine: pd.DataFrame
     moving: pd.DataFrame
     discretisation: pd.DataFrame
     amplification: pd.DataFrame
+    states: pd.DataFrame
+    scalar: float
 
 
 @cache
@@ -60,13 +65,14 @@ def discretisation() -> pd.DataFrame:
 
 @cache
 def measure() -> Measured:
-    """All experiments, once a process (about half a minute)."""
+    """All experiments, once a process (about forty seconds)."""
     return Measured(
         theory_experiments.dual_descent_experiment(BUDGETS, DIMENSIONS, TRAINING_STEPS, DUAL_STEPS),
         theory_experiments.dual_descent_experiment(BUDGETS, [SHOWN_DIMENSION], FINE_STEPS, DUAL_STEPS),
         theory_experiments.moving_budget_experiment(MOVING_BUDGET, MOVING_ENDS, MOVING_DIMENSION, MOVING_STEPS),
         discretisation(),
         theory_experiments.amplification_experiment(BETAS, ERRORS, TOYS),
+        *theory_states.by_state_experiment(STATE_BUDGET, FINE_STEPS, STATE_UPDATES),
     )
 
 
@@ -80,9 +86,8 @@ def write(folder: str | Path) -> None:
 
 def _figure(measured: Measured) -> Figure:
     figure, grid = plt.subplots(3, 2, figsize=(WIDTH, HEIGHT))
-    parts = (_multiplier, _path_kl, _discretisation, _amplification, _moving)
-    grid[-1, -1].set_visible(False)
-    for letter, panel, axes in zip("abcde", parts, grid.flat, strict=False):
+    parts = (_multiplier, _path_kl, _discretisation, _amplification, _moving, _by_state)
+    for letter, panel, axes in zip("abcdef", parts, grid.flat, strict=True):
         panel(axes, measured)
         axes.set_title(f"({letter}) {axes.get_title()}", loc="left")
         axes.set_title("")
@@ -168,6 +173,17 @@ def _followed(moving: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(str(name), rows[columns].rolling(SMOOTHED).mean().dropna().reset_index()) for name, rows in parts.items()]
 
 
+def _by_state(axes: Axes, measured: Measured) -> None:
+    states = measured.states
+    axes.plot(states.state, states.multiplier, color=COLOURS[0], label="λ(s)")
+    axes.axhline(measured.scalar, color=COLOURS[1], label="one λ")
+    axes.plot(states.state, states.analytic, label="analytic λ(s)", **DASHED)
+    axes.set(title=f"a multiplier for each state, K = {FINE_STEPS}", xlabel="state s", ylabel="multiplier λ")
+    axes.set(xlim=(-1, 1), xticks=(-1, -0.5, 0, 0.5, 1), ylim=(axes.dataLim.y0 * 0.8, axes.dataLim.y1 * 2.5))
+    log_axis(axes)
+    axes.legend(loc="upper left", ncols=3, **SMALL)
+
+
 def _errors(measured: pd.DataFrame) -> pd.DataFrame:
     """Relative error of the path KL at the optimum, a row for each K and a column for each variance."""
     table = measured.pivot(index="steps", columns="variance", values="path_kl")
@@ -185,7 +201,9 @@ def theory_facts() -> dict[str, str]:
     budget = (last[0].path_kl / last[0].index.get_level_values("budget") - 1).abs()
     narrow = table[table.steps == TRAINING_STEPS].set_index("variance").loc[min(VARIANCES)]
     bounded = (table.sde_kl / table.path_kl).set_axis(table.steps)
-    variation = measured.amplification
+    variation, states = measured.amplification, measured.states
+    held = [(kl / STATE_BUDGET - 1).abs() < NEAR for kl in (states.path_kl, states.scalar_kl)]
+    missed = (states.multiplier / states.analytic - 1).abs()
     listed = [f"{_percent(errors.loc[TRAINING_STEPS, v])} at variance {v:g}" for v in VARIANCES]
     return {
         "theoryBudgets": enumerated([f"{b:g}" for b in BUDGETS]),
@@ -214,6 +232,17 @@ def theory_facts() -> dict[str, str]:
         "theoryVariationRatio": f"{(variation.largest / variation.bound).max():.3f}",
         "theoryWorstRatio": f"{(variation.worst / variation.bound).max():.3f}",
         "theoryVacuousFrom": f"{np.log(3) / 2:.2f}",
+        "theoryStateBudget": f"{STATE_BUDGET:g}",
+        "theoryStateUpdates": str(STATE_UPDATES),
+        "theoryStateRange": _range(states.analytic),
+        "theoryStateError": _percent(missed.max()),
+        "theoryStateErrorTypical": _percent(missed.median()),
+        "theoryStateNear": _percent(NEAR),
+        "theoryStateHeld": _percent(held[0].mean()),
+        "theoryStateHeldScalar": _percent(held[1].mean()),
+        "theoryStateScalar": f"{measured.scalar:.2f}",
+        "theoryStateKl": _spread(states.path_kl),
+        "theoryStateKlScalar": _spread(states.scalar_kl),
         "captionTheory": caption(),
     }
 
@@ -232,7 +261,8 @@ def caption() -> str:
         "size, on random discrete toys (dots: the largest; rings: the median): no dot is above Lemma 1's bound "
         "(dashed), and the most that any such error can do (line) is at most half of it. (e) The path KL under dual "
         "descent towards budgets that move (dashed), with the step or with the agreement of two critics whose error "
-        f"vanishes; means over {SMOOTHED} steps."
+        f"vanishes; means over {SMOOTHED} steps. (f) A critic that changes with the state: the multiplier that a "
+        "network has learned for each follows the analytic one (dashed), which one multiplier for all can only cross."
     )
 
 
@@ -254,3 +284,9 @@ def _percent(share: float) -> str:
 def _range(values: Iterable[float]) -> str:
     low, high = (f"{value:.2f}" for value in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"
+
+
+def _spread(kl: pd.Series) -> str:
+    """Median, and 5 and 95 % over states."""
+    low, middle, high = (f"{value:.2f}" for value in kl.quantile([0.05, 0.5, 0.95]))
+    return f"{middle} ({low} to {high})"

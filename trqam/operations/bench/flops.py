@@ -45,6 +45,8 @@ PASSES: dict[str, Callable[[int], Passes]] = {
     "trqam": _qam,
     "trqam_scheduled": _qam,  # the agreement's one pass of the target critic is left out: two schedules have none
     "external_kl": _qam,
+    "trqam_scalar": _qam,
+    "trqam_per_state": lambda steps: _sum(_qam(steps), {"multiplier": 3}),
     # the next action's edit, and an edited action whose critic passes its gradient on
     "qam_e": lambda steps: _sum(_qam(steps), {"finetuned": steps, "edit": 1 + 3, "critic": 2}),
     # next action and own action; v_ft with gradient, v_base; the critic's gradient and its penalty at two actions

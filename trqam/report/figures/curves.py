@@ -47,7 +47,7 @@ def over_training(runs: Runs, quantities: tuple[str, ...]) -> Figure:
             for method in runs.methods_on(tasks):
                 panels.curve(axes, runs, tasks, method, quantity)
             if quantity in ("path_kl", "kl_budget"):
-                _budget_line(axes, runs, tasks[0])
+                budget_line(axes, runs, tasks[0])
             panels.stages(axes, runs)
         panels.title(grid[top, column], title, columns)
     for row, axes in enumerate(grid):
@@ -71,7 +71,7 @@ def _quantity_axis(axes: Axes, quantity: str) -> None:
         axes.tick_params(left=False, labelleft=False)
 
 
-def _budget_line(axes: Axes, runs: Runs, task: str) -> None:
+def budget_line(axes: Axes, runs: Runs, task: str) -> None:
     """The KL budget that some method of the figure holds to, of either stage."""
     config = runs.config
     held = [m for m in runs.methods_on([task]) if "kl_budget" in config.run(task, m).parameters]

@@ -59,6 +59,8 @@ METHOD = {
     "kl_clip": "a KL estimate counts for at most (budgets)",
     "multiplier_min": "least multiplier",
     "multiplier_max": "greatest multiplier",
+    "multiplier_width": "width of the multiplier's network",
+    "multiplier_gain": "gain of the multiplier's network",
 }
 ASSUMED = " *: assumed, since the authors do not publish it"
 WIDE = ">{\\raggedright\\arraybackslash}p{0.55\\linewidth}"
