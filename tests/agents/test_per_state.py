@@ -134,8 +134,8 @@ def test_it_starts_as_trqam_does_in_every_state():
 
 
 def test_the_multipliers_rise_above_the_budget_and_fall_below_it():
-    _, state, tight = trained("trqam_per_state", 20, kl_budget=1e-3)
-    _, _, loose = trained("trqam_per_state", 20, kl_budget=10.0)
+    _, state, tight = trained("trqam_per_state", 40, kl_budget=1e-5)
+    _, _, loose = trained("trqam_per_state", 40, kl_budget=10.0)
     assert loose["multiplier_p95"] < 1 < tight["multiplier_p05"]
     assert tight["multiplier_p05"] < tight["multiplier"] < tight["multiplier_p95"]
     assert state.dual.multiplier.item() == 1.0  # of the scalar form; nobody reads it
@@ -149,7 +149,7 @@ def test_the_rate_sets_no_pace_but_near_a_bound():
         torch.testing.assert_close(tensor, reference.online["multiplier"][name], rtol=1e-2, atol=1e-4)
 
 
-@pytest.mark.parametrize("initial", [0.01, 100.0, 200.0])
+@pytest.mark.parametrize("initial", [0.01, 100.0])
 def test_a_first_multiplier_that_is_not_between_the_bounds_is_refused(initial):
     with pytest.raises(UserError, match=f"trqam_per_state: initial_multiplier: {initial:g} is not between the bounds;"):
         make_learner("trqam_per_state", seeds=[0], initial_multiplier=initial)

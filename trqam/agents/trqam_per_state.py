@@ -54,7 +54,7 @@ class TRQAMPerState(TRQAM):
         effective = (p.multiplier_scale * held).clamp(min=1e-8)
         matching = adjoint_matching_loss(dv, samples.adjoints, samples.g2, effective)
         kl = path_kl_by_state(dv.detach(), samples.g2, self.chunk)
-        point = projected_point(held, kl, p.kl_budget, p.dual_rate, p.kl_clip, self.bounds)
+        point = projected_point(held, kl, p.kl_budget, p.dual_rate, p.kl_clip * p.kl_budget, self.bounds)
         fit = multiplier_loss(multiplier, point, p.dual_rate)
         metrics = {"adjoint_loss": matching, "path_kl": kl.mean(-1), "multiplier": held.mean(-1)}
         metrics |= {"adjoint_norm": samples.terminal.norm(dim=-1).mean(-1), "multiplier_loss": fit}

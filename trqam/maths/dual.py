@@ -10,10 +10,10 @@ Beyond the paper, a multiplier for each state: a network's f(s), at first zero, 
 the point y(s) where the same step would move it from the state's own KL (y and the divisor are held):
 
     lambda(s) = lambda_min^(1 - p) lambda_max^p,   p = sigmoid(f(s) + f_0),   lambda = lambda_0 where f = 0
-    y(s) = clip(lambda(s) + eta (min(D_hat(s), clip * eps_KL) - eps_KL), lambda_min, lambda_max)
+    y(s) = clip(lambda(s) + eta (min(D_hat(s), D_max) - eps_KL), lambda_min, lambda_max)
     L_lambda = mean_B (lambda(s) - y(s))^2 / (2 eta lambda(s))
 
-Inside the bounds dL_lambda(s) / dlog lambda(s) = eps_KL - min(D_hat(s), clip * eps_KL): bounded, and alike for small
+Inside the bounds dL_lambda(s) / dlog lambda(s) = eps_KL - min(D_hat(s), D_max): bounded, and alike for small
 and large multipliers. There is no D_ema, since a regression averages over updates by itself.
 """
 
@@ -55,11 +55,11 @@ def bounded_multiplier(f: Tensor, initial: float, bounds: tuple[float, float]) -
 
 
 def projected_point(
-    multiplier: Tensor, kl: Tensor, budget: float, rate: float, clip: float, bounds: tuple[float, float]
+    multiplier: Tensor, kl: Tensor, budget: float, rate: float, largest: float, bounds: tuple[float, float]
 ) -> Tensor:
     """y(s) [R, B] from lambda(s) and the KL of each state, [R, B] both."""
     assert multiplier.ndim == kl.ndim == 2
-    return (multiplier + rate * (kl.clamp(max=clip * budget) - budget)).clamp(*bounds)
+    return (multiplier + rate * (kl.clamp(max=largest) - budget)).clamp(*bounds)
 
 
 def multiplier_loss(multiplier: Tensor, point: Tensor, rate: float) -> Tensor:

@@ -17,7 +17,7 @@ from trqam.maths import adjoint, dual, sde
 from trqam.maths.closed_forms import Problem, optimal_multiplier
 from trqam.maths.streams import stream
 from trqam.networks.mlp import FromZero
-from trqam.report.theory_experiments import DUAL, MULTIPLIER_SCALE, random_problem
+from trqam.report.theory_experiments import DUAL, KL_CLIP, MULTIPLIER_SCALE, random_problem
 
 WIDTH, LEARNING_RATE = 16, 0.004
 GRID = 201  # states at which both forms are read in the end
@@ -67,15 +67,16 @@ def by_state_experiment(
         return multiplier, at_the_minimum(adjoints, g2, multiplier.detach()), at_the_minimum(adjoints, g2, state[0])
 
     _, g2 = sde.memoryless_schedule(flow_steps, state.multiplier)
-    step = {name: DUAL[name] for name in ("rate", "clip", "bounds")}
+    largest = KL_CLIP * budget
     for update in range(updates):
         s = torch.from_numpy(stream(seed, "theory/states", update).uniform(-1, 1, (1, batch, 1)))
         multiplier, own, scalar = forms(s, update)
-        point = dual.projected_point(multiplier.detach(), adjoint.path_kl_by_state(own, g2, 1), budget, **step)
+        kl = adjoint.path_kl_by_state(own, g2, 1)
+        point = dual.projected_point(multiplier.detach(), kl, budget, DUAL["rate"], largest, DUAL["bounds"])
         optimiser.zero_grad()
         dual.multiplier_loss(multiplier, point, DUAL["rate"]).sum().backward()
         optimiser.step()
-        state = dual.dual_descent(state, adjoint.path_kl(scalar, g2, 1), torch.tensor(budget), **DUAL)
+        state = dual.dual_descent(state, adjoint.path_kl(scalar, g2, 1), budget, largest=largest, **DUAL)
     grid = torch.linspace(-1, 1, GRID).double()[None, :, None]
     multiplier, own, scalar = forms(grid, updates)
     problems = [problem._replace(slope=slope) for slope in slopes(problem, grid)[0]]
