@@ -8,9 +8,9 @@ bit of every episode, and success, length and return are the same; episodes a se
 processor seconds an episode takes, workers included, which other work on the machine disturbs less. Medians.
 Episodes, which are cut to some steps, and environments are those of each seed. Environments are made in a first
 evaluation that is compared but not timed; the timed ones are interleaved. The row ``plain`` is OGBench as its users
-write it, one environment in this process after another step, without a stack, seeds or anything else of this package:
-as many episodes, each step's action from ``linear`` on its own observation. *by plain* is its environment steps a
-second as 1.
+step it: one environment in this process (made as ours are, without Gymnasium's checker), step after step, as many
+episodes of as many steps, without a stack or seeds, and ``linear`` for a policy. *by plain* is its episodes a second
+as 1.
 
 ``linear`` is a policy that costs nothing and acts on observations, so that environments are what is measured and a
 difference in one step becomes one in all that follow; ``network`` is TRQAM's with the widths of config/paper.yaml and

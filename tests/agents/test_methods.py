@@ -74,7 +74,7 @@ class SlowSchedule(Slow):
         means = [sum(row) / len(row) for row in values]
         common = sum((m - sum(means) / B) ** 2 for m in means) / B
         apart = sum(sum((q - m) ** 2 for q in row) / len(row) for row, m in zip(values, means, strict=True)) / B
-        critic = common / (common + apart)
+        critic = max(0.0, common - apart / (self.E - 1)) / (common + apart)
         weight = {"linear": u, "cosine": math.sin(math.pi * u / 2) ** 2, "critic": critic}[self.c["schedule"]]
         first, last = self.c["first_budget"], self.c["last_budget"]
         self.budget = info["budget"] = self.c["kl_budget"] * ((1 - weight) * first + weight * last)
@@ -82,7 +82,7 @@ class SlowSchedule(Slow):
 
     def dual(self, kl):
         c = self.c
-        kl = min(kl, c["kl_clip_coef"] * c["kl_budget"])
+        kl = min(kl, c["kl_clip_coef"] * max(c["kl_budget"], self.budget))
         self.kl_ema = (1 - c["kl_ema_coef"]) * self.kl_ema + c["kl_ema_coef"] * kl
         self.lam = min(max(self.lam + c["eta_lambda"] * (self.kl_ema - self.budget), c["lambda_min"]), c["lambda_max"])
 

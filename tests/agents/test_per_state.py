@@ -86,8 +86,7 @@ def test_it_agrees_with_the_slow_reference(name, tmp_path, monkeypatch):
     assert {"info/actor/adj_loss", "info/actor/path_kl", "step1/gradients", "step10/params"} <= pairs.keys()
     for quantity, found in pairs.items():
         assert relative_difference(found) < 1e-9, quantity
-    before, after = (slow.p, replay(tmp_path / "slow.npz")["step10/params"])
-    assert len(after) == len(before)  # the network of the multiplier among them
+    assert len(pairs["step10/params"]) == len(slow.p)  # the network of the multiplier among them
 
 
 def trained(name, updates, **parameters):
@@ -139,14 +138,6 @@ def test_the_multipliers_rise_above_the_budget_and_fall_below_it():
     assert loose["multiplier_p95"] < 1 < tight["multiplier_p05"]
     assert tight["multiplier_p05"] < tight["multiplier"] < tight["multiplier_p95"]
     assert state.dual.multiplier.item() == 1.0  # of the scalar form; nobody reads it
-
-
-def test_the_rate_sets_no_pace_but_near_a_bound():
-    """Inside the bounds the gradient does not depend on it."""
-    _, state, _ = trained("trqam_per_state", 5, dual_rate=0.001)
-    _, reference, _ = trained("trqam_per_state", 5, dual_rate=0.1)
-    for name, tensor in state.online["multiplier"].items():
-        torch.testing.assert_close(tensor, reference.online["multiplier"][name], rtol=1e-2, atol=1e-4)
 
 
 @pytest.mark.parametrize("initial", [0.01, 100.0])

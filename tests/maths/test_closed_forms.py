@@ -226,10 +226,12 @@ def test_error_of_the_multiplier_falls_with_the_steps():
 
 def test_dual_descent_follows_a_budget_that_moves():
     """Within a tenth, once it has begun; by the critic as a mean over some steps, for a batch's agreement is noisy."""
-    found = theory_experiments.moving_budget_experiment(4.0, (0.25, 1.75), 2, 1500)
+    asked = (theory_figure.MOVING_BUDGET, theory_figure.MOVING_ENDS, theory_figure.MOVING_DIMENSION)
+    found = theory_experiments.moving_budget_experiment(*asked, theory_figure.MOVING_STEPS)
     assert set(found.schedule) == {"linear", "cosine", "critic"}
     for schedule, rows in found.groupby("schedule"):
-        rows = rows[["path_kl", "budget"]].rolling(1 if schedule != "critic" else 25).mean()[150:]
+        window = theory_figure.SMOOTHED if schedule == "critic" else 1
+        rows = rows[["path_kl", "budget"]].rolling(window).mean()[int(theory_figure.SETTLING * len(rows)) :]
         assert rows.budget.max() > 3 * rows.budget.min()
         assert (rows.path_kl / rows.budget - 1).abs().max() < 0.1, schedule
 
@@ -245,9 +247,16 @@ def test_schedules_by_hand():
 
 
 def test_agreement_is_the_share_of_the_spread_that_critics_have_in_common():
-    q = torch.tensor([[[1.0, 3.0], [1.0, 3.0]], [[1.0, 3.0], [3.0, 1.0]], [[0.0, 4.0], [2.0, 2.0]], [[5.0, 5.0]] * 2])
-    assert schedules.agreement(q).tolist() == [1, 0, 0.5, 0]  # the same; opposite; half of it; nothing to agree on
-    torch.testing.assert_close(schedules.agreement(100 * q - 7), schedules.agreement(q))
+    q = torch.tensor([[[1.0, 3.0], [1.0, 3.0]], [[1.0, 3.0], [3.0, 1.0]], [[0.0, 4.0], [1.0, 3.0]], [[5.0, 5.0]] * 2])
+    found = schedules.agreement(q)  # the same; opposite; most of it; nothing to agree on
+    torch.testing.assert_close(found, torch.tensor([1.0, 0.0, 0.8, 0.0]))
+    torch.testing.assert_close(schedules.agreement(100 * q - 7), found)
+    assert schedules.agreement(q[:, :1]).tolist() == [1, 1, 1, 0]
+    draw = torch.Generator().manual_seed(0)
+    common, own = (torch.randn(1, n, 20_000, generator=draw) for n in (1, 5))
+    for share in (0.0, 0.3, 0.9):  # of the variance; without any there is no floor of one in five
+        mixed = schedules.agreement(share**0.5 * common + (1 - share) ** 0.5 * own)
+        assert mixed.item() == pytest.approx(share, abs=0.02)
 
 
 # Lemma 1

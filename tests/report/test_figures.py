@@ -238,6 +238,9 @@ def test_a_budget_that_moves_is_drawn_and_its_caption_says_whether_it_was_follow
     assert "schedules" in figure_names(config)
     assert "schedules" not in figure_names(small_config(methods=["qam"], ablations=["trqam_linear"]))
     metrics = fake_metrics(config)
+    for none in (metrics, metrics.iloc[:0]):  # no run has logged a budget
+        drawn("schedules", collected(config, none))
+        assert "TRQAM, budget by critic" in figures.captions(collected(config, none))["schedules"]
     linear, last = metrics.method == "trqam_linear", metrics.step > 0.8 * config.scale.offline_steps
     metrics.loc[linear, "kl_budget"] = 0.2 + metrics.step / config.scale.offline_steps
     metrics.loc[linear, "path_kl"] = 0.9 * metrics.kl_budget

@@ -22,15 +22,16 @@ class TrustRegion(QAM):
         super().__init__(run, observation_size, action_size, **switches)
         self.initial_multiplier = self.parameters.initial_multiplier
 
-    def budget(self, metrics: Tensors) -> Tensor | float:
-        """eps_KL, what the path KL is held to."""
-        return self.parameters.kl_budget
+    def budget(self, metrics: Tensors) -> tuple[Tensor | float, Tensor | float]:
+        """eps_KL, what the path KL is held to, and D_max, the most that one estimate of it counts for."""
+        p = self.parameters
+        return p.kl_budget, p.kl_clip * p.kl_budget
 
     def dual_step(self, state: State, metrics: Tensors) -> Tensors:
         """lambda after this update's path KL; written into the state's tensors, which a captured step reads again."""
         p, kl = self.parameters, metrics["path_kl"]
-        largest, bounds = p.kl_clip * p.kl_budget, (p.multiplier_min, p.multiplier_max)
-        moved = dual_descent(state.dual, kl, self.budget(metrics), p.dual_rate, p.kl_ema_rate, largest, bounds)
+        (budget, largest), bounds = self.budget(metrics), (p.multiplier_min, p.multiplier_max)
+        moved = dual_descent(state.dual, kl, budget, p.dual_rate, p.kl_ema_rate, largest, bounds)
         for old, new in zip(state.dual, moved, strict=True):
             old.copy_(new)
         return moved._asdict()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trqam.agents.base import Tensors
+from trqam.agents.qam import AdjointSamples
 from trqam.agents.trqam import TRQAM
 from trqam.maths.adjoint import path_kl_by_state
 from trqam.networks.replicas import State
@@ -19,13 +20,12 @@ LEVELS = {"p05": 0.05, "median": 0.5, "p95": 0.95}
 class TRQAMScalar(TRQAM):
     """One multiplier for all states, and what that does to each."""
 
-    def policy_loss(self, state: State, batch: Tensors, noise: Tensors) -> tuple[Tensor, Tensors]:
-        """TRQAM's, and the quantiles."""
-        samples = self.sample_adjoints(state, batch["observations"], noise)
-        loss, _, metrics = self.adjoint_matching(state, samples)
+    def adjoint_matching(self, state: State, samples: AdjointSamples) -> tuple[Tensor, Tensor, Tensors]:
+        """TRQAM's, and the quantiles among the metrics."""
+        loss, kl, metrics = super().adjoint_matching(state, samples)
         with torch.no_grad():
-            kl = path_kl_by_state(samples.difference(), samples.g2, self.chunk)
-        return loss, {**metrics, **over_states("kl", kl)}
+            by_state = path_kl_by_state(samples.difference(), samples.g2, self.chunk)
+        return loss, kl, {**metrics, **over_states("kl", by_state)}
 
 
 def over_states(name: str, values: Tensor) -> Tensors:

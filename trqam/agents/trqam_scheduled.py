@@ -1,9 +1,11 @@
 """TRQAM with a KL budget that moves (`trqam.maths.schedules`): by the step, or with the agreement of the critics.
 
 The schedule runs through each stage: offline over its updates, and online over those again, because what a stage gives
-may not depend on the length of the next. The agreement is that of the target critics on the actions at the end of the
-roll-out's paths, where the terminal adjoint asks them. The dual step is TRQAM's, towards the budget of this update; an
-estimate counts for at most kl_clip times the *unmoved* budget, so that a tight budget does not slow its own defence.
+may not depend on the length of the next. So a budget that has grown offline falls back at the first online update, and
+the multiplier needs some time to follow. The agreement is that of the target critics on the actions at the end of the
+roll-out's paths, where the terminal adjoint asks them. The dual step is TRQAM's, towards the budget of this update. An
+estimate counts for at most kl_clip times that budget or the unmoved one, whichever is larger: a tight budget must not
+slow its own defence.
 """
 
 from collections.abc import Callable
@@ -31,9 +33,10 @@ class ScheduledTRQAM(TRQAM):
             weight = weigh(self, state, s, samples)
         return loss, metrics | {"kl_budget": moving_budget(p.kl_budget, weight, p.first_budget, p.last_budget)}
 
-    def budget(self, metrics: Tensors) -> Tensor:
-        """That of this update, [R]."""
-        return metrics["kl_budget"]
+    def budget(self, metrics: Tensors) -> tuple[Tensor, Tensor]:
+        """Those of this update, [R]."""
+        p, moved = self.parameters, metrics["kl_budget"]
+        return moved, p.kl_clip * moved.clamp(min=p.kl_budget)
 
     def progress(self, state: State) -> Tensor:
         """The share [R] of the stage's updates that have been made."""

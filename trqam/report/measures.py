@@ -112,14 +112,18 @@ def realised_kl(
     """Per-seed path KL over the last fifth of the offline stage, the mean over its logged values and over ``tasks``:
     realised, or the ``column`` kl_ema.
 
-    ``relative`` divides by the budget of each task first. A seed without every task is left out.
+    ``relative`` divides by the budget of each task first, or by what a method has logged of one that moves. A seed
+    without every task is left out.
     """
     rows = late(metrics, config)
     rows = rows[(rows.method == method) & rows[column].notna()]
     if not tasks:
         return pd.Series(dtype=float)
+    moves = relative and "kl_budget" in rows and rows.kl_budget.notna().any()
+    if moves:
+        rows = rows.assign(**{column: rows[column] / rows.kl_budget})
     table = rows.pivot_table(index="seed", columns="task", values=column).reindex(columns=tasks).dropna()
-    if relative:
+    if relative and not moves:
         table = table / [kl_budget(config, task, method) for task in tasks]
     return table.mean(axis=1)
 

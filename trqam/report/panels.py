@@ -72,6 +72,8 @@ def look(config: Config, method: str) -> dict[str, Any]:
 def curve(axes: Axes, runs: Runs, tasks: list[str], method: str, column: str = "success", band: float = 0.2) -> None:
     """One method's line, its band of opacity ``band``, and crosses where seeds diverged."""
     rows, style = runs.of(tuple(tasks), method), look(runs.config, method)
+    if column not in rows:  # a metric of methods of which none has run yet
+        return
     if is_pretraining(runs.config, method):
         if len(rows):
             axes.axhline(rows.success.mean(), linewidth=1.3, **style)

@@ -148,7 +148,7 @@ def moving_budget_experiment(
 
     By the step a budget goes from the one to the other of ``ends`` times ``budget``. By the critic it is ``budget``
     times the agreement, at the ends of the paths, of two critics (1 + d) c.a and (1 - d) c.a, whose error d goes from
-    one to zero.
+    a third to zero.
     """
     names = ("linear", "cosine", "critic")  # a replica each
     problem, rows = random_problem(dimension, seed), []
@@ -160,13 +160,14 @@ def moving_budget_experiment(
         x0, noise = _noise(seed, step, 10, len(names), batch, dimension)
         path, _ = sde.sample_trajectory(field, problem.base, x0[..., :0], x0, noise)
         value = problem.value(path[-1][-1:])
-        agreed = schedules.agreement(torch.stack([(2 - progress) * value, progress * value], 1))
+        error = (1 - progress) / 3
+        agreed = schedules.agreement(torch.stack([(1 + error) * value, (1 - error) * value], 1))
         weight = torch.cat([schedules.linear(progress), schedules.cosine(progress), agreed])
         moving = schedules.moving_budget(budget, weight, first, last)
         iterate = fine_tune(problem, field, x0, noise, MULTIPLIER_SCALE * state.multiplier)
         kl, field = adjoint.path_kl(iterate.dv, iterate.g2, 1), iterate.field
         rows += [(name, step, *pair) for name, *pair in zip(names, moving.tolist(), kl.tolist(), strict=True)]
-        state = dual.dual_descent(state, kl, moving, largest=KL_CLIP * budget, **DUAL)
+        state = dual.dual_descent(state, kl, moving, largest=KL_CLIP * moving.clamp(min=budget), **DUAL)
     return pd.DataFrame(rows, columns=["schedule", "step", "budget", "path_kl"])
 
 

@@ -218,6 +218,7 @@ def theory_facts() -> dict[str, str]:
         "theoryMovingSteps": str(MOVING_STEPS),
         "theoryMovingError": _percent(_worst_lag(measured.moving)),
         "theoryMovingFrom": _percent(SETTLING),
+        "theoryMovingWindow": str(SMOOTHED),
         "theoryKlErrors": enumerated(listed),
         "theoryOrder": _range(orders),
         "theoryUnfitted": enumerated([f"{v:g}" for v in _changing_sign(errors)] or ["none"]),
@@ -262,7 +263,7 @@ def caption() -> str:
         "(dashed), and the most that any such error can do (line) is at most half of it. (e) The path KL under dual "
         "descent towards budgets that move (dashed), with the step or with the agreement of two critics whose error "
         f"vanishes; means over {SMOOTHED} steps. (f) A critic that changes with the state: the multiplier that a "
-        "network has learned for each follows the analytic one (dashed), which one multiplier for all can only cross."
+        "network has learned for each follows the analytic one (dashed); one multiplier for all fits few states."
     )
 
 

@@ -3,7 +3,6 @@
 from functools import partial
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -13,7 +12,7 @@ from trqam.report import panels
 from trqam.report.collected import Collected
 from trqam.report.drawing import DASHED, INK, dashed, log_axis
 from trqam.report.figures import Drawing
-from trqam.report.measures import final_success, is_pretraining, kl_budget, late
+from trqam.report.measures import final_success, is_pretraining, kl_budget, realised_kl
 from trqam.report.panels import BAND, COLUMNS, GROUND, MEAN, PATH_KL, SUCCESS, groups, panel_of
 from trqam.report.runs import Runs
 from trqam.report.selection import collapsing, compared, contrasted, scheduled, tasks_run
@@ -193,17 +192,14 @@ def _caption_of_the_ablation(runs: Runs) -> str:
 def _at_the_end(runs: Runs, method: str) -> str:
     """`TRQAM 32 ± 36 %, path KL 1.01 times its budget`: success at the end, and the KL over the last fifth."""
     config, metrics = runs.config, runs.collected.metrics
-    success, rows = final_success(metrics, config, runs.tasks, method), late(metrics, config)
-    rows = rows[(rows.method == method) & rows.task.isin(runs.tasks)]
-    budgets = pd.Series([kl_budget(config, task, method) for task in rows.task], rows.index)
-    if "kl_budget" in rows:
-        budgets = rows.kl_budget.fillna(budgets)
-    ratio = (rows.path_kl / budgets).mean()
-    if success.empty or np.isnan(ratio):
+    success = final_success(metrics, config, runs.tasks, method)
+    ratio = realised_kl(metrics, config, runs.tasks, method, relative=True).mean()
+    if success.empty:
         return f"{config.methods[method].label} has no result"
     mean, std = mean_and_std(success)
     spread = "" if np.isnan(std) else f" ± {round_half_up(std)}"
-    return f"{config.methods[method].label} {round_half_up(mean)}{spread} %, path KL {ratio:.2f} times its budget"
+    kl = "" if np.isnan(ratio) else f", path KL {ratio:.2f} times its budget"
+    return f"{config.methods[method].label} {round_half_up(mean)}{spread} %{kl}"
 
 
 def _caption_of_the_schedules(runs: Runs) -> str:

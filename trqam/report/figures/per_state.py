@@ -17,6 +17,7 @@ from trqam.report.figures.curves import QUANTITIES, budget_line
 from trqam.report.measures import final_success, realised_kl
 from trqam.report.runs import Runs, by_seed
 from trqam.report.selection import by_state, tasks_run
+from trqam.report.statistics import round_half_up
 
 QUANTILES = ("p05", "median", "p95")  # in the names of the columns that the two methods log
 
@@ -73,7 +74,7 @@ def _logarithmic(axes: Axes, drawn: bool) -> None:
 
 
 def told(runs: Runs) -> str:
-    """What the two came to, in numbers; nothing where a run is missing."""
+    """What each came to, in numbers, where it has any."""
     config, metrics = runs.config, runs.collected.metrics
     if not {f"kl_{quantile}" for quantile in QUANTILES} <= set(metrics):
         return ""
@@ -83,9 +84,11 @@ def told(runs: Runs) -> str:
         low, middle, high = (share(column=f"kl_{quantile}") for quantile in QUANTILES)
         success = final_success(metrics, config, runs.tasks, method)
         if middle.empty or success.empty:
-            return ""
+            continue
         kl = f"{middle.mean():.2f} ({low.mean():.2f} to {high.mean():.2f}; mean {share().mean():.2f})"
-        parts.append(f"{label} {kl}, with a success of {success.mean():.0f} %")
+        parts.append(f"{label} {kl}, with a success of {round_half_up(success.mean())} %")
+    if not parts:
+        return ""
     return (
         " Over the last fifth of the offline stage the path KL of a state, over the budget, was in the median (5 to "
         f"95 %): {'; '.join(parts)} at its end."

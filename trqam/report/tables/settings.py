@@ -59,6 +59,9 @@ METHOD = {
     "kl_clip": "a KL estimate counts for at most (budgets)",
     "multiplier_min": "least multiplier",
     "multiplier_max": "greatest multiplier",
+    "schedule": "schedule of the budget",
+    "first_budget": "first budget of a stage, or without agreement (budgets)",
+    "last_budget": "last budget of a stage, or in full agreement (budgets)",
     "multiplier_width": "width of the multiplier's network",
     "multiplier_gain": "gain of the multiplier's network",
 }
@@ -214,7 +217,7 @@ def _changed(config: Config, name: str) -> str:
     """`as QAM, no behaviour cloning first`; a method with an agent of its own is told by its table."""
     method, base = config.methods[name], _base(config, name)
     if base is None:
-        return "an update of its own; its parameters are in the tables above"
+        return "an agent of its own; its parameters are in the tables above"
     same = config.methods[base]
     own = {key: value for key, value in method.parameters.items() if same.parameters.get(key, ...) != value}
     parts = [] if "pretrain" in method.stages else ["no behaviour cloning first"]
