@@ -82,7 +82,9 @@ def test_what_is_missing_is_no_number(tmp_path):
     columns = [name for name in whole if name.startswith(("kl_p", "kl_median", "multiplier_"))]
     for frame in (whole.iloc[:0], lost, whole.drop(columns=columns), whole.assign(path_kl=np.nan, success=np.nan)):
         figures.draw("per_state", collected(config, frame), tmp_path / "x.pdf")
-        assert "Over the last fifth" not in figures.captions(collected(config, frame))["per_state"]
+        caption = figures.captions(collected(config, frame))["per_state"]
+        assert ("TRQAM, lambda by state 1.00" in caption) == ("Over the last fifth" in caption) == (frame is lost)
+        assert "TRQAM, one lambda 1.00" not in caption
     texts = [
         text.get_text() for axes in drawn("per_state", collected(config, lost.iloc[:0])).axes for text in axes.texts
     ]
