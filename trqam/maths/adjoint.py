@@ -54,8 +54,8 @@ def adjoint_matching_loss(dv: Tensor, adjoints: Tensor, g2: Tensor, multiplier: 
     """L_AM per replica, [R], for dv and adjoints [K, R, B, D], g^2 [K] and the effective multiplier [R] or [R, B]."""
     assert (dv.ndim, adjoints.ndim, g2.ndim) == (4, 4, 1)
     assert multiplier.ndim in (1, 2)
-    rows = multiplier[..., None] if multiplier.ndim == 2 else multiplier[:, None, None]
-    sigma = (g2[:, None, None, None] / rows).sqrt()
+    sigma = (g2.view(-1, *[1] * multiplier.ndim) / multiplier).sqrt()  # [K, R] or [K, R, B]
+    sigma = sigma.view(*sigma.shape[:2], -1, 1)
     return (2 * dv / sigma + sigma * adjoints).square().sum((0, 3)).mean(-1)
 
 
