@@ -45,8 +45,12 @@ class TRQAM(TrustRegion):
         return 1.0
 
     def effective_multiplier(self, state: State) -> Tensor:
-        """lambda_eff = multiplier_scale * lambda, floored so that sigma stays finite."""
-        return (self.parameters.multiplier_scale * state.dual.multiplier).clamp(min=1e-8)
+        """That of the one lambda [R]."""
+        return self.scaled(state.dual.multiplier)
+
+    def scaled(self, multiplier: Tensor) -> Tensor:
+        """lambda_eff = multiplier_scale * lambda, of any shape, floored so that sigma stays finite."""
+        return (self.parameters.multiplier_scale * multiplier).clamp(min=1e-8)
 
 
 AGENT = TRQAM

@@ -51,8 +51,7 @@ class TRQAMPerState(TRQAM):
         s, p = batch["observations"], self.parameters
         samples, multiplier = self.sample_adjoints(state, s, noise), self.multiplier(state, s)
         dv, held = samples.difference(), multiplier.detach()
-        effective = (p.multiplier_scale * held).clamp(min=1e-8)
-        matching = adjoint_matching_loss(dv, samples.adjoints, samples.g2, effective)
+        matching = adjoint_matching_loss(dv, samples.adjoints, samples.g2, self.scaled(held))
         kl = path_kl_by_state(dv.detach(), samples.g2, self.chunk)
         point = projected_point(held, kl, p.kl_budget, p.dual_rate, p.kl_clip * p.kl_budget, self.bounds)
         fit = multiplier_loss(multiplier, point, p.dual_rate)
