@@ -34,7 +34,7 @@ from benchmarks.gpu_cases import Bench, Stack  # noqa: E402
 from benchmarks.gpu_checks import checks, training  # noqa: E402
 from benchmarks.gpu_table import PRECISIONS, Row, described, table  # noqa: E402
 from trqam.experiment.files import write_json  # noqa: E402
-from trqam.networks.capture import WARM_UP, kind_of  # noqa: E402
+from trqam.networks.capture import WARM_UP  # noqa: E402
 from trqam.networks.replicas import device_of  # noqa: E402
 from trqam.operations.bench.cases import Products, use_precision  # noqa: E402
 from trqam.training.profiling import Profile  # noqa: E402
@@ -99,7 +99,7 @@ def correctness(session: Session) -> None:
     use_precision("float32")
     size, updates = ("tiny", 10) if session.quick else ("small", 100)
     try:
-        for check in checks(session.bench, size, updates, kind_of("captured", session.device)):
+        for check in checks(session.bench, size, updates, "captured"):
             verdict = "ok" if check.passed else "FAILED"
             session.say(f"{verdict}: {check.name}: {check.found:.2g} (at most {check.limit:g})")
             session.found["checks"].append({**check._asdict(), "passed": check.passed})
@@ -172,8 +172,7 @@ def measure(session: Session, case: Case) -> Row:
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    kind = kind_of(mode, device)
-    stack = session.bench.stack(size, list(range(replicas)), kind)
+    stack = session.bench.stack(size, list(range(replicas)), mode)
     with autocast(device, precision):
         for _ in range(WARM_UP + 2):
             stack.update()
@@ -181,7 +180,7 @@ def measure(session: Session, case: Case) -> Row:
         count = max(1, min(2000, int(SECONDS / TURNS / once)))
         seconds = statistics.median(turn(stack, device, count) for _ in range(TURNS))
     rate = stack.flops / seconds
-    row = {"size": size, "replicas": replicas, "mode": kind, "precision": precision, "ms": 1e3 * seconds}
+    row = {"size": size, "replicas": replicas, "mode": mode, "precision": precision, "ms": 1e3 * seconds}
     row |= {"updates_s": 1 / seconds, "replica_updates_s": replicas / seconds, "flops_s": rate}
     row |= {"of_products": rate / session.found["products"][precision]}
     row |= {"peak_gb": torch.cuda.max_memory_reserved() / 1e9 if device.type == "cuda" else None}
@@ -207,7 +206,7 @@ def profile(session: Session) -> None:
         if session.left < FOR_TRAINING:
             session.skip(f"profile, {mode}", "no time")
             continue
-        stack = session.bench.stack(size, [0], kind_of(mode, session.device))
+        stack = session.bench.stack(size, [0], mode)
         for _ in range(WARM_UP + 2):
             stack.update()
         path = session.out.with_name(f"{session.out.stem}-profile-{mode}.json")
@@ -229,7 +228,7 @@ def learning(session: Session) -> None:
     size, updates, seeds = ("tiny", 30, [0, 1]) if quick else ("training", 3000, [0, 1, 2, 3])
     began = time.monotonic()
     try:
-        found = training(session.bench, size, seeds, updates, kind_of("auto", session.device))
+        found = training(session.bench, size, seeds, updates, "captured")
     except RuntimeError as error:
         return session.skip("training", reason(error))
     found |= {"seconds": time.monotonic() - began, "updates": 2 * updates, "seeds": len(seeds)}

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from tests.helpers.learners import METHODS, make_batch, make_learner
-from trqam.networks import capture
-from trqam.networks.capture import WARM_UP, Call, Captured, kind_of, launcher
+from trqam.networks.capture import WARM_UP, Call, launcher
 from trqam.networks.replicas import assemble
 from trqam.training.batches import draw_noise
 
@@ -22,25 +21,6 @@ def test_an_update_rebinds_no_tensor_of_the_state(name):
     before = places()
     agent.update(state, make_batch(seeds=[0, 1]), draw_noise(agent, [0, 1], "noise", 1))
     assert places() == before
-
-
-def test_what_auto_means():
-    assert [kind_of("auto", device) for device in (CPU, CUDA)] == ["eager", "captured"]
-    assert [kind_of(setting, CUDA) for setting in ("eager", "captured", "compiled")] == [
-        "eager",
-        "captured",
-        "compiled",
-    ]
-    assert [kind_of(setting, CPU) for setting in ("eager", "compiled")] == ["eager", "compiled"]
-
-
-def test_capturing_without_a_gpu_is_eager_and_says_so_once(capsys):
-    capture._say.cache_clear()
-    assert kind_of("captured", CPU) == kind_of("captured", CPU) == "eager"
-    said = capsys.readouterr().err
-    assert said == "step: captured: a CUDA graph needs a GPU, and the device is cpu; going on with eager\n"
-    launch = launcher(lambda: {}, tuple, lambda metrics: None, kind_of("captured", CPU), CPU)
-    assert not isinstance(launch, Captured)
 
 
 class Recorder:

@@ -74,7 +74,7 @@ def test_a_whole_benchmark_is_saved_and_read_back(here, tmp_path, capsys):
     assert {peak.group for peak in found.peaks} == {replicas, methods}
     assert all(len(row.turns) == SHORT.repeats for row in (*found.rows, *found.peaks))
     assert [len(turns) for turns in found.concurrent[0].together] == [2, 2]
-    assert any(line.startswith("captured: ") for line in found.skipped)
+    assert {row.mode for row in found.rows} == {"captured"}  # as a long training of networks this small
     text = tables.described(found)
     assert "behaviour_cloning" in text
     assert [(len(part.rows), len(part.concurrent)) for part in saved] == [(2, 0), (4, 0), (4, 1), (4, 1)]
@@ -132,7 +132,7 @@ def test_what_cannot_run_is_skipped_and_said(here, monkeypatch):
     bench = measure._Bench(tiny(), SHORT)
     list(bench.updates())
     assert [row.replicas for row in bench.found["rows"]] == [1, 1, 1]
-    assert "profile, trqam, R = 2, eager: TypeError: not here" in bench.skipped
+    assert "profile, trqam, R = 2, captured: TypeError: not here" in bench.skipped
 
 
 def test_ratios_are_of_turns_that_followed_one_another():
@@ -248,8 +248,8 @@ def test_the_peer_takes_turns_with_every_case(stand_in, tmp_path):
     record.save(found, tmp_path / "bench.json")
     assert record.load(tmp_path / "bench.json") == found
     assert [(ours.replicas, ours.mode, theirs.mode) for ours, theirs in found.pairs] == [
-        (2, "eager", "jax"),
-        (1, "eager", "jax"),
+        (2, "captured", "jax"),
+        (1, "captured", "jax"),
     ]
     assert not found.concurrent
     text = tables.described(found)

@@ -80,6 +80,16 @@ def assert_same(one, other, task, seeds=(0, 1)):
     assert [key for key in expected if expected[key] != found[key]] == []
 
 
+def test_a_run_whose_steps_are_captured_has_the_same_bytes(load):
+    """And it, too, goes on after a kill as if nothing had been."""
+    eager, captured = (load(scale=step, step=step, tasks=[POINT]) for step in ("eager", "captured"))
+    everything(eager, POINT)
+    work = lambda: everything(captured, POINT)  # noqa: E731
+    assert killed(work, Agent, "descend", 33)  # offline
+    work()
+    assert_same(eager, captured, POINT)
+
+
 @pytest.mark.parametrize("task", sampled([POINT, CUBE]))
 def test_a_killed_run_ends_in_the_same_bytes(task, load):
     undisturbed = load(scale="undisturbed", tasks=[task])

@@ -125,21 +125,27 @@ class Agent:
 
     def update(self, state: State, batch: Tensors, noise: Tensors) -> Tensors:
         """One gradient step on the total loss, in place; returns metrics, [R] each and detached: those of `losses`,
-        loss, gradient_norm (before clipping), and what `dual_step` returns.
+        loss, gradient_norm (before clipping), and what `dual_step` returns."""
+        return self.descend(state, *self.gradients(state, batch, noise))
+
+    def gradients(self, state: State, batch: Tensors, noise: Tensors) -> tuple[list[Tensor], Tensors]:
+        """Of the total loss by all online parameters, in the order of `leaves`, and metrics; changes nothing."""
+        loss, metrics = self.losses(state, batch, noise)
+        gradients = list(torch.autograd.grad(loss.sum(), leaves(state.online)))
+        return gradients, {k: v.detach() for k, v in (metrics | {"loss": loss}).items()}
+
+    @torch.no_grad()
+    def descend(self, state: State, gradients: list[Tensor], metrics: Tensors) -> Tensors:
+        """The step, in place, with what `gradients` gave; returns all metrics.
 
         Targets move towards the parameters from *before* the gradient step, as in the authors' code.
         """
-        loss, metrics = self.losses(state, batch, noise)
-        metrics = {k: v.detach() for k, v in metrics.items()}
-        gradients = list(torch.autograd.grad(loss.sum(), leaves(state.online)))
-        with torch.no_grad():
-            norm = replica_norm(gradients)
-            if self.clip_gradient:
-                clip_per_replica(gradients, norm)
-            polyak(state.target, state.online, self.run.target_rate)
-            adam_step(state, gradients, self.run.learning_rate)
-            dual = self.dual_step(state, metrics)
-        return {**metrics, "loss": loss.detach(), "gradient_norm": norm, **dual}
+        norm = replica_norm(gradients)
+        if self.clip_gradient:
+            clip_per_replica(gradients, norm)
+        polyak(state.target, state.online, self.run.target_rate)
+        adam_step(state, gradients, self.run.learning_rate)
+        return {**metrics, "gradient_norm": norm, **self.dual_step(state, metrics)}
 
     def flow_loss(self, state: State, batch: Tensors, noise: Tensors) -> Tensor:
         """L_BC [R] of the online base field."""

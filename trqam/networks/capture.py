@@ -1,4 +1,5 @@
-"""How an update is launched: operator by operator, as one captured CUDA graph, or compiled. The only file that knows.
+"""How an update is launched: operator by operator, captured (as one CUDA graph, or on a CPU as one program), or
+compiled. The only file that knows.
 
 A step that can be captured takes no argument and returns nothing: what it reads and writes are tensors that stay where
 they are (the state, the batch or what it is drawn from, the clock, the sums of the metrics). Nothing in it waits for
@@ -6,26 +7,50 @@ the device and nothing decides by a value.
 """
 
 import gc
-import sys
 from collections.abc import Callable
-from functools import cache
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from trqam.networks.recorded import Recorded, Tensors
+from trqam.networks.replicas import State
+
 WARM_UP = 3  # eager launches before the capture: libraries choose their algorithms and take their memory then
 
+# On a CPU: recording takes as long as some 700 updates with it save, and wide layers are arithmetic.
+CPU_UPDATES, CPU_WIDTH = 1000, 256
 
-def kind_of(setting: str, device: torch.device) -> str:
-    """ "eager", "captured" or "compiled" for the scale's ``step``; capturing needs CUDA and falls back to eager, in one
-    line on stderr."""
-    if setting == "auto":
-        return "captured" if device.type == "cuda" else "eager"
-    if setting == "captured" and device.type != "cuda":
-        _say(f"step: captured: a CUDA graph needs a GPU, and the device is {device.type}; going on with eager")
-        return "eager"
-    return setting
+
+class Updates(Protocol):
+    """An agent (`trqam.agents.base`), for whom `update` is `descend` with what `gradients` gives."""
+
+    def update(self, state: State, batch: Tensors, noise: Tensors) -> Tensors:
+        """Metrics."""
+
+    def gradients(self, state: State, batch: Tensors, noise: Tensors) -> tuple[list[Tensor], Tensors]:
+        """Of all parameters, and metrics; changes nothing."""
+
+    def descend(self, state: State, gradients: list[Tensor], metrics: Tensors) -> Tensors:
+        """The step, in place."""
+
+
+def kind_of(setting: str, device: torch.device, updates: int, width: int) -> str:
+    """ "eager", "captured" or "compiled" for the scale's ``step``, and for auto: captured on a GPU, and on a CPU where
+    that many ``updates`` of networks of this ``width`` pay for it. On a CPU no bit depends on it."""
+    if setting != "auto":
+        return setting
+    pays = device.type == "cuda" or (updates >= CPU_UPDATES and width <= CPU_WIDTH)
+    return "captured" if pays else "eager"
+
+
+def update_of(agent: Updates, state: State, kind: str, device: torch.device) -> Callable[[Tensors, Tensors], Tensors]:
+    """An update of ``state`` by a batch and its noise, to metrics; captured on a CPU, its gradients are recorded."""
+    if kind != "captured" or device.type != "cpu":
+        return partial(agent.update, state)
+    gradients = Recorded(partial(agent.gradients, state))
+    return lambda batch, noise: agent.descend(state, *gradients(batch, noise))
 
 
 def launcher(
@@ -98,9 +123,3 @@ class Captured:
             with torch.cuda.graph(self._graph):  # records, and runs nothing
                 self._step()
         self._graph.replay()
-
-
-@cache
-def _say(line: str) -> None:
-    """Once a process, however many stacks it trains."""
-    print(line, file=sys.stderr)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from trqam.agents import make_agent
 from trqam.agents.base import Agent
@@ -26,6 +27,7 @@ from trqam.data.generate import EPISODE_TRANSITIONS, STATE
 from trqam.data.store import dtype
 from trqam.environments import ogbench_tasks, processes
 from trqam.experiment.resources import DEFAULTS, Request, Requests
+from trqam.networks.capture import kind_of
 from trqam.networks.replicas import device_of, replicas_at_once
 from trqam.operations.bench.cases import Case, Size, Updates, resident_peak, seconds_a_unit
 from trqam.operations.status import span
@@ -252,7 +254,10 @@ class _Rates:
             print(f"measuring an update of {label}", file=sys.stderr)
             space = self.spaces[run.domain]
             size = Size(name="plan", run=run, observation=space.observation, action=space.action)
-            self._measured[key] = _time_updates(Case(size=size, replicas=at_once, device=self.device)) / at_once
+            updates = max(run.pretrain_steps, run.offline_steps)
+            mode = kind_of("auto", torch.device(self.device), updates, run.hidden_width)
+            case = Case(size=size, replicas=at_once, mode=mode, device=self.device)
+            self._measured[key] = _time_updates(case) / at_once
         return self._measured[key]
 
 

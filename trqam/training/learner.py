@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trqam.agents.base import Agent, Tensors
 from trqam.data.dataset import Normaliser
-from trqam.networks.capture import Call, launcher
+from trqam.networks.capture import Call, launcher, update_of
 from trqam.networks.replicas import State
 from trqam.training.profiling import region
 
@@ -43,7 +43,7 @@ class Learner:
         self._names: tuple[str, ...] = ()
         self._sums = torch.empty(0)
         self._count = 0
-        self._launch = launcher(partial(agent.update, state), batches, self._account, kind, device)
+        self._launch = launcher(update_of(agent, state, kind, device), batches, self._account, kind, device)
 
     def update(self, step: int) -> None:
         """The update of ``step``; does not wait for a GPU."""

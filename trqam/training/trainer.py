@@ -56,7 +56,7 @@ class Trainer:
         sizes = self.dataset.card["shapes"]
         self.action_size = sizes["actions"][1]
         self.agent = make_agent(run.at(stage), sizes["observations"][1], self.action_size)
-        self.kind = kind_of(config.scale.step, self.device)
+        self.kind = kind_of(config.scale.step, self.device, total - (start or 0), run.hidden_width)
         self.evaluator: Evaluator | None = None
         block, data = [cell.seed for cell in cells], data_sum(self.dataset.card)
         if start is None:

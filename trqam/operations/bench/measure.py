@@ -18,6 +18,7 @@ from trqam.config.load import Config
 from trqam.config.wording import count
 from trqam.environments import ogbench_tasks
 from trqam.environments.processes import Lost, Process, cores
+from trqam.networks.capture import CPU_UPDATES, kind_of
 from trqam.networks.replicas import device_of, replicas_at_once
 from trqam.operations.bench import Options, peer, record
 from trqam.operations.bench.cases import Case, Products, Size, Updates, sized
@@ -72,7 +73,8 @@ class _Bench:
                 self.group(f"{name}: replicas of {method}", self._variants(self.sizes[name, method]))
                 yield
             if len(self.methods) > 1 and not self.options.full:
-                cases = [Case(size=self.sizes[name, method], device=self.device) for method in self.methods]
+                sizes = [self.sizes[name, method] for method in self.methods]
+                cases = [Case(size=size, mode=self._trained(size), device=self.device) for size in sizes]
                 self.group(f"{name}: methods", cases)
                 yield
 
@@ -101,14 +103,15 @@ class _Bench:
 
     def _variants(self, size: Size, replicas: tuple[int, ...] = ()) -> list[Case]:
         """Every replicas x mode that this device supports; says what it leaves out."""
-        modes = self.options.modes or (("eager",) if self.device == "cpu" else ("eager", "captured"))
-        if self.device == "cpu":
-            self.skip("captured", "a CUDA graph needs a GPU")
-            modes = tuple(mode for mode in modes if mode != "captured")
+        modes = self.options.modes or (*["eager"] * (self.device == "cuda"), self._trained(size))
         if "compiled" not in modes:
             self.skip("compiled", "compiling takes minutes a case; ask for it with --modes")
         kinds = product(modes, replicas or self.options.replicas or REPLICAS[self.device])
         return [Case(size=size, replicas=count, mode=mode, device=self.device) for mode, count in kinds]
+
+    def _trained(self, size: Size) -> str:
+        """How a long training launches its steps."""
+        return kind_of("auto", torch.device(self.device), CPU_UPDATES, size.run.hidden_width)
 
     def skip(self, what: str, why: str) -> None:
         """Remembers, once, what is not measured."""

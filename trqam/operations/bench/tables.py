@@ -34,7 +34,7 @@ def verdicts(record: Record) -> list[Verdict]:
         return found
 
     def row(size: str, replicas: int) -> Measurement | None:
-        return next((row for row in record.rows if row.key[1:5] == (size, "trqam", replicas, "eager")), None)
+        return next((row for row in record.rows if row.key[1:4] == (size, "trqam", replicas)), None)
 
     def stacked(row: Measurement | None) -> float | None:  # time a replica by that of a single one
         single = record.one(row) if row else None
