@@ -1,11 +1,13 @@
-"""One update of TRQAM, QAM and FQL in JAX, as somebody would write it who has JAX and not this package.
+"""One update of TRQAM, QAM, FQL, IFQL and DSRL in JAX, as somebody would write it who has JAX and not this package.
 
 `python -m trqam bench --peer` measures this package beside it, and `tests/operations/test_peer.py` holds it against
 the reference numbers that the package itself is held against. Written from the equations (TRQAM arXiv 2605.27079,
-Adjoint Matching 2409.08861, FQL 2502.02538); of `trqam` it reads the configuration alone, a `Run`.
+Adjoint Matching 2409.08861, FQL 2502.02538, IQL 2110.06169, DSRL 2506.15799); of `trqam` it reads the configuration
+alone, a `Run`.
 
 Everything is of one replica: observations s [B, O], action chunks [B, D] with D = H A, flow time t in [0, 1]. A
-network is a list of layers, an ensemble's have a leading axis of members. `step` is meant for `jax.jit` with the state
+network is a list of layers, an ensemble's have a leading axis of members; a Gaussian policy's last two are its heads,
+mean and log std. `step` is meant for `jax.jit` with the state
 donated, and `jax.vmap` of it for several replicas.
 """
 
@@ -27,7 +29,14 @@ from trqam.config.load import Run, agent_parameters
 Arrays = dict[str, Array]
 Network = list[Arrays]  # of each layer: weight and bias, and scale and shift where it is normalised
 
-TARGETS = {"trqam": ("critic", "base"), "qam": ("critic", "base"), "fql": ("critic",)}  # of each method
+TARGETS = {  # of each method
+    "trqam": ("critic", "base"),
+    "qam": ("critic", "base"),
+    "fql": ("critic",),
+    "ifql": ("critic",),
+    "dsrl": ("critic", "base"),
+}
+CLIPS = ("trqam", "qam")  # the gradient, to norm 1
 EPSILON = 1e-6  # of LayerNorm
 RATES, ADAM_EPSILON = (0.9, 0.999), 1e-8
 
@@ -47,13 +56,20 @@ class State(NamedTuple):
 
 def initial(run: Run, observation: int, size: int, seed: int) -> State:
     """Xavier-uniform weights, zero biases; ``size`` is D."""
-    key, *keys = jax.random.split(jax.random.key(seed), 4)
+    key, *keys = jax.random.split(jax.random.key(seed), 5)
     hidden, layer_norm = (run.hidden_width,) * run.hidden_layers, run.actor_layer_norm
     field = (observation + size + 1, *hidden, size)
     critics = jax.vmap(lambda key: network(key, (observation + size, *hidden, 1), True))
     online = {"critic": critics(jax.random.split(keys[0], run.critics)), "base": network(keys[1], field, layer_norm)}
     if run.agent == "fql":
         online["one_step"] = network(keys[2], (observation + size, *hidden, size), layer_norm)
+    elif run.agent == "ifql":
+        online["value"] = network(keys[2], (observation, *hidden, 1), True)
+    elif run.agent == "dsrl":
+        online["noise_critic"] = critics(jax.random.split(keys[2], run.critics))
+        log_std = network(keys[3], (observation, *hidden, size), False)[-1]
+        online["noise_policy"] = [*network(keys[3], (observation, *hidden, size), False), log_std]
+        online["temperature"] = [{"log": jnp.zeros(1)}]
     else:
         online["finetuned"] = network(keys[2], field, layer_norm)
     multiplier = getattr(hyper_parameters(run), "initial_multiplier", 1.0)
@@ -86,11 +102,21 @@ def started(run: Run, online: Any, target: Any, multiplier: float, kl_ema: float
 
 def forward(layers: Network, x: Array) -> Array:
     """Dense, GELU (tanh form), LayerNorm where there is one; the last layer bare."""
-    for layer in layers[:-1]:
+    return dense(layers[-1], body(layers[:-1], x))
+
+
+def dense(layer: Arrays, x: Array) -> Array:
+    """A bare layer."""
+    return x @ layer["weight"] + layer["bias"]
+
+
+def body(layers: Network, x: Array) -> Array:
+    """The layers before the last."""
+    for layer in layers:
         x = jax.nn.gelu(x @ layer["weight"] + layer["bias"], approximate=True)
         if "scale" in layer:
             x = jax.nn.standardize(x, axis=-1, epsilon=EPSILON) * layer["scale"] + layer["shift"]
-    return x @ layers[-1]["weight"] + layers[-1]["bias"]
+    return x
 
 
 def velocity(layers: Network, s: Array, x: Array, t: Array | float) -> Array:
@@ -117,11 +143,33 @@ def act(run: Run, online: dict[str, Network], s: Array, noise: Array) -> Array:
     return flow_action(online["finetuned"], s, noise, run.flow_steps)
 
 
+def steer(run: Run, policy: Network, s: Array, noise: Array) -> tuple[Array, Array]:
+    """DSRL's: the noise [B, D] that the flow starts from, and the log-density [B] of the tanh-Gaussian behind it."""
+    x = body(policy[:-2], s)
+    mean, log_std = dense(policy[-2], x), jnp.clip(dense(policy[-1], x), -20, 2)
+    u = mean + jnp.exp(log_std) * noise
+    log_normal = -(noise**2) / 2 - log_std - jnp.log(2 * jnp.pi) / 2
+    log_slope = 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))
+    return hyper_parameters(run).noise_scale * jnp.tanh(u), (log_normal - log_slope).sum(-1)
+
+
+def pessimistic(run: Run, q: Array) -> Array:
+    """One value [B] of an ensemble's [members, B]."""
+    return q.mean(0) - run.pessimism * q.std(0)
+
+
 def td_target(run: Run, state: State, batch: Arrays, noise: Arrays) -> Array:
     """y [B] of the critics' regression."""
     s = batch["next_observations"]
-    q = values(state.target["critic"], s, act(run, state.online, s, noise["next_action_noise"]))
-    following = q.mean(0) - run.pessimism * q.std(0)
+    if run.agent == "ifql":
+        following = forward(state.online["value"], s)[:, 0]
+    elif run.agent == "dsrl":
+        latent, _ = steer(run, state.online["noise_policy"], s, noise["next_action_noise"])
+        actions = flow_action(state.target["base"], s, latent, run.flow_steps)
+        following = pessimistic(run, values(state.target["critic"], s, actions))
+    else:
+        actions = act(run, state.online, s, noise["next_action_noise"])
+        following = pessimistic(run, values(state.target["critic"], s, actions))
     return run.reward_scale * batch["rewards"] + run.discount**run.horizon * batch["masks"] * following
 
 
@@ -190,12 +238,44 @@ def one_step(run: Run, online: Any, state: State, batch: Arrays, noise: Arrays) 
     return weight * distill - q, {"actor_loss": weight * distill - q, "distill_loss": distill}
 
 
+def expectile(run: Run, online: Any, state: State, batch: Arrays, noise: Arrays) -> tuple[Array, Arrays]:
+    """IFQL's regression of V."""
+    s, kappa = batch["observations"], hyper_parameters(run).expectile
+    q = pessimistic(run, values(state.target["critic"], s, batch["actions"]))
+    u = q - forward(online["value"], s)[:, 0]
+    loss = (jnp.abs(kappa - (u < 0)) * u**2).mean()
+    return loss, {"value_loss": loss}
+
+
+def steering(run: Run, online: Any, state: State, batch: Arrays, noise: Arrays) -> tuple[Array, Arrays]:
+    """DSRL's distillation of the critic on noise, its actor and its temperature."""
+    s, z, p = batch["observations"], noise["distill_noise"], hyper_parameters(run)
+    q = values(state.online["critic"], s, flow_action(state.target["base"], s, z, run.flow_steps))
+    distill = jnp.square(values(online["noise_critic"], s, z) - q).mean()
+    latent, log_prob = steer(run, online["noise_policy"], s, noise["latent_eps"])
+    alpha = jnp.exp(online["temperature"][0]["log"][0])
+    held, entropy = jax.lax.stop_gradient((alpha, -log_prob.mean()))
+    actor = held * log_prob.mean() - values(state.online["noise_critic"], s, latent).mean()
+    target = p.entropy_per_dimension * z.shape[-1]
+    metrics = {"actor_loss": actor, "distill_loss": distill, "entropy": entropy, "temperature": alpha}
+    return distill + actor + alpha * (entropy - target), metrics
+
+
+OWN = {
+    "trqam": adjoint_matching,
+    "qam": adjoint_matching,
+    "fql": one_step,
+    "ifql": expectile,
+    "dsrl": steering,
+}  # what each method adds to L_Q + L_BC
+
+
 def losses(online: Any, run: Run, state: State, batch: Arrays, noise: Arrays) -> tuple[Array, Arrays]:
     """L_Q + L_BC + the method's own; what is not ``online`` is constant."""
     q = values(online["critic"], batch["observations"], batch["actions"])
     critic = (batch["valid"] * jnp.square(q - td_target(run, state, batch, noise))).mean()
     flow = flow_loss(online["base"], batch, noise)
-    policy, metrics = (one_step if run.agent == "fql" else adjoint_matching)(run, online, state, batch, noise)
+    policy, metrics = OWN[run.agent](run, online, state, batch, noise)
     metrics |= {"critic_loss": critic, "flow_loss": flow, "q_mean": q.mean(), "q_min": q.min(), "q_max": q.max()}
     return critic + flow + policy, metrics
 
@@ -204,7 +284,7 @@ def update(run: Run, state: State, batch: Arrays, noise: Arrays) -> tuple[State,
     """One step of Adam on everything together, of the targets, and of the multiplier; and metrics."""
     (loss, metrics), gradient = jax.value_and_grad(losses, has_aux=True)(state.online, run, state, batch, noise)
     norm = jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(gradient)))
-    if run.agent != "fql":
+    if run.agent in CLIPS:
         gradient = jax.tree.map(lambda g: jnp.where(norm < 1, g, g / norm), gradient)
     count, (rate1, rate2) = state.count + 1, RATES
     first = jax.tree.map(lambda m, g: rate1 * m + (1 - rate1) * g, state.first, gradient)
@@ -238,15 +318,16 @@ def dual_step(run: Run, state: State, kl: Array) -> State:
 
 def draw(run: Run, key: Array, batch: int, size: int) -> Arrays:
     """The noise of one update: flow times ("_t") uniform, all else normal."""
-    shapes: dict[str, tuple[int, ...]] = {
-        "next_action_noise": (batch, size),
-        "bc_x0": (batch, size),
-        "bc_t": (batch, 1),
-    }
-    if run.agent == "fql":
-        shapes["distill_noise"] = (batch, size)
-    else:
-        shapes |= {"adj_x0": (batch, size), "adj_eps": (run.flow_steps, batch, size)}
+    chunk = (batch, size)
+    shapes: dict[str, tuple[int, ...]] = {"bc_x0": chunk, "bc_t": (batch, 1)}
+    if run.agent != "ifql":
+        shapes["next_action_noise"] = chunk
+    if run.agent in ("fql", "dsrl"):
+        shapes["distill_noise"] = chunk
+    if run.agent == "dsrl":
+        shapes["latent_eps"] = chunk
+    if run.agent in ("trqam", "qam"):
+        shapes |= {"adj_x0": chunk, "adj_eps": (run.flow_steps, *chunk)}
     kinds: dict[bool, Callable[..., Array]] = {True: jax.random.uniform, False: jax.random.normal}
     keys = dict(zip(shapes, jax.random.split(key, len(shapes)), strict=True))
     return {name: kinds[name.endswith("_t")](keys[name], shape) for name, shape in shapes.items()}

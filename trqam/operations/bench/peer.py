@@ -19,7 +19,7 @@ from trqam.operations.bench.cases import Case, Same, resident_peak, seconds_a_un
 from trqam.operations.bench.flops import update_flops
 
 MODE = "jax"  # of its cases
-AGENTS = ("trqam", "qam", "fql")
+AGENTS = ("trqam", "qam", "fql", "ifql", "dsrl")
 REPLICAS = (1, 3, 8)
 LONG = ("paper", 8)  # left out unless it is asked for
 CHOOSING = 0.5  # seconds of each way, before the turns
