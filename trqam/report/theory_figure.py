@@ -41,7 +41,7 @@ TILTS = (7.0, 3.5, 1.75, 1.0, 0.85, 0.7, 0.6)  # lambda_eff, of the other diverg
 BATCHES, REPETITIONS, TILT_DIMENSION = (64, 256), 100, 4
 HELD_BUDGET, HELD_STEPS = 1.0, 200  # nats, dual steps
 
-HEIGHT = 8.0  # inches
+HEIGHT = 6.3  # inches
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 STYLES: tuple[tuple[float, ...], ...] = ((), (4, 1.5, 1, 1.5), (1, 1.5))
 SMALL: dict[str, Any] = {"fontsize": 7, "handlelength": 1.6, "labelspacing": 0.3, "columnspacing": 0.8}
@@ -147,8 +147,9 @@ def _discretisation(axes: Axes, measured: Measured) -> None:
     axes.set_xticks(FLOW_STEPS[::2], [str(k) for k in FLOW_STEPS[::2]])
     log_axis(axes)
     axes.xaxis.minorticks_off()
-    axes.set(title="discretisation, by variance of the base", xlabel="flow steps K", ylabel="error of the path KL (%)")
-    axes.legend(loc="lower left", **SMALL)
+    axes.set(title="discretisation, by variance of the base", xlabel="flow steps K", ylabel="path KL's error (%)")
+    axes.set_ylim(top=2e4)  # with room for the legend
+    axes.legend(loc="upper right", ncols=3, **SMALL)
 
 
 def _amplification(axes: Axes, measured: Measured) -> None:
@@ -159,11 +160,11 @@ def _amplification(axes: Axes, measured: Measured) -> None:
     for colour, (beta, rows) in zip(COLOURS, frame.groupby("beta"), strict=False):
         axes.loglog(rows.exponent, rows.largest, "o", color=colour, markersize=3.5, label=f"β = {beta:g}")
         axes.loglog(rows.exponent, rows.typical, "o", color=colour, markersize=3.5, fillstyle="none", mew=0.8)
-    axes.set_ylim(frame.typical.min() / 2, 1.5)
+    axes.set_ylim(frame.typical.min() / 100, 1.5)  # with room for the legend
     for which in "xy":
         log_axis(axes, which)
     axes.set(title="critic error", xlabel="inverse temperature × error, βε", ylabel="total variation")
-    axes.legend(loc="upper left", **SMALL)
+    axes.legend(loc="lower left", ncols=3, **SMALL)
 
 
 def _moving(axes: Axes, measured: Measured) -> None:
@@ -207,7 +208,7 @@ def _divergences(axes: Axes, measured: Measured) -> None:
     axes.loglog(kl[theory < 200], theory[theory < 200], **DASHED)
     for which in "xy":
         log_axis(axes, which)
-    axes.set(title=f"other divergences, K = {FINE_STEPS}", xlabel="path KL (nats)", ylabel="error of the estimate (%)")
+    axes.set(title=f"other divergences, K = {FINE_STEPS}", xlabel="path KL (nats)", ylabel="estimate's error (%)")
     named = [Line2D([], [], color=c, label=text) for c, text in zip(COLOURS, ("reverse", "Rényi"), strict=False)]
     plain = Line2D([], [], color=INK, linestyle=":", label="plain weights")
     axes.legend(handles=[*named, plain, dashed("theory")], loc="upper left", ncols=2, **SMALL)
@@ -314,10 +315,9 @@ def caption() -> str:
         "descent towards budgets that move (dashed), with the step or with the agreement of two critics whose error "
         f"vanishes; means over {SMOOTHED} steps. (f) A critic that changes with the state: the multiplier that a "
         "network has learned for each follows the analytic one (dashed); one multiplier for all fits few states. (g) A "
-        "quadratic critic: relative root mean square error of the reverse path KL and of Rényi's divergence of order "
-        f"two, estimated on {BATCHES[1]} paths (pale: {BATCHES[0]}), against their closed forms; dotted, with weights "
-        "that are not divided by their mean, which from a few nats on are of no use (dashed: what theory says of the "
-        "reverse form's, where all paths cost alike)."
+        "quadratic critic: relative root mean square error of the reverse path KL and of Rényi's divergence of order 2 "
+        f"on {BATCHES[1]} paths (pale: {BATCHES[0]}), against closed forms; dotted: weights that are not divided by "
+        "their mean (dashed: the reverse one's in theory, where all paths cost alike)."
     )
 
 
