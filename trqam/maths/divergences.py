@@ -8,8 +8,8 @@ sqrt(h) g_i eps_i to means that are 2 h dv_i apart, so that along the paths of t
     KL(P^base || P^u) = E_base[A] = sum_i E_u[w_i a_i],                     w_i = exp(-sum_{j < i} (m_j + a_j))
     R_2(P^u || P^base) = log E_u[dP^u/dP^base] = log E_u[v e^{2 A}],        v = exp(sum_{i < K-1} (m_i - a_i))
 
-R_2 is Renyi's divergence of order 2, log(1 + chi^2) (arXiv 1206.2459); it is infinite where a tilt has more than twice
-the base's variance. The roll-out's last step takes no noise and the base field. A counts what it would have cost, as
+R_2 is Renyi's divergence of order 2, log(1 + chi^2) (arXiv 1206.2459); it is infinite where a tilt has twice the
+base's variance or more. The roll-out's last step takes no noise and the base field. A counts what it would cost, as
 D_hat does, but w_i and v need no eps_{K-1}: the expectation over it is taken by hand, E e^m = e^a.
 
 The weights have mean one. Where all paths have one A, the variance of the last w_i and of v is about e^{2 A} - 1, so
