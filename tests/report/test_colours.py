@@ -54,8 +54,13 @@ def test_a_red_and_a_green_that_dichromats_confuse_are_found():
     assert difference("#8b6914", "#6b8e23", "normal") > APART > difference("#8b6914", "#6b8e23", "protanopia")
 
 
+def divergences(config):
+    """The methods of that figure."""
+    return ["trqam", *(name for name, method in config.methods.items() if "divergence" in method.parameters)]
+
+
 @pytest.mark.parametrize("vision", VISION)
-@pytest.mark.parametrize("together", [compared, contrasted, collapsing, internal_external])
+@pytest.mark.parametrize("together", [compared, contrasted, collapsing, internal_external, divergences])
 def test_methods_of_a_figure_can_be_told_apart(together, vision):
     config = full_config()
     colours = {method: config.methods[method].colour for method in together(config)}
@@ -65,7 +70,7 @@ def test_methods_of_a_figure_can_be_told_apart(together, vision):
     assert all(cielab(colour)[0] < FAINTEST for colour in colours.values())
 
 
-@pytest.mark.parametrize("together", [compared, contrasted])
+@pytest.mark.parametrize("together", [compared, contrasted, divergences])
 def test_methods_of_a_figure_have_markers_of_their_own(together):
     config = full_config()
     markers = [panels.look(config, method)["marker"] for method in together(config) if method != "behaviour_cloning"]

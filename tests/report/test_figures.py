@@ -258,6 +258,35 @@ def test_a_budget_that_moves_is_drawn_and_its_caption_says_whether_it_was_follow
     assert re.search(r"TRQAM \d+ ± \d+ %, path KL 1.25 times its budget", caption)
 
 
+def test_divergences_stand_side_by_side_and_their_caption_says_what_came_of_each():
+    beside = {"methods": ["trqam"], "ablations": ["trqam_reverse", "trqam_renyi"], "ablation_tasks": [TASK]}
+    config = small_config(**beside)
+    assert "divergences" in figure_names(config)
+    assert "divergences" not in figure_names(small_config(**{**beside, "methods": ["qam"]}))
+    metrics = fake_metrics(config)
+    drawn("divergences", collected(config, metrics.iloc[:0]))
+    assert "effective paths;" not in figures.captions(collected(config, metrics.iloc[:0]))["divergences"]
+    budget, late = config.domains[DOMAIN].kl_budget, metrics.step > 0.8 * config.scale.offline_steps
+    for method, own, paths in (("trqam", 1.0, np.nan), ("trqam_reverse", 0.8, 5.5), ("trqam_renyi", 0.4, 20.25)):
+        rows = (metrics.method == method) & metrics.path_kl.notna()
+        metrics.loc[rows, "effective_paths"] = paths
+        metrics.loc[rows, ["kl_ema", "path_kl"]] = 7.0
+        metrics.loc[rows & late, ["kl_ema", "path_kl"]] = (1.02 * budget, own * budget)
+        metrics.loc[(metrics.method == method) & metrics.success.notna(), "success"] = 0.6
+    given = collected(config, metrics)
+    held, kl, paths, success = drawn("divergences", given).axes
+    assert [axes.get_yscale() for axes in (held, kl, paths, success)] == ["log", "log", "log", "linear"]
+    assert all(budget in {line.get_ydata()[0] for line in axes.lines} for axes in (held, kl))
+    shown = {to_hex(line.get_color()): set(line.get_ydata()) for line in paths.lines}
+    assert shown == {config.methods["trqam_reverse"].colour: {5.5}, config.methods["trqam_renyi"].colour: {20.25}}
+    caption = figures.captions(given)["divergences"]
+    assert "TRQAM 60 ± 0 %, path KL 1.00 times its budget, what it holds 1.02 times;" in caption
+    reverse = "TRQAM, reverse KL 60 ± 0 %, path KL 0.80 times its budget, what it holds 1.02 times, on 5.5 effective"
+    assert reverse in caption
+    assert "TRQAM, Rényi 60 ± 0 %, path KL 0.40 times its budget, what it holds 1.02 times, on 20.2" in caption
+    assert f"how many of the batch's {config.scale.batch_size} paths" in caption
+
+
 def test_curves_begin_with_the_mean_over_the_tasks_of_seeds_that_have_all():
     config = small_config(tasks=["scene-play"], methods=["qam"], seeds=3)
     metrics = fake_metrics(config)

@@ -106,6 +106,13 @@ class ScheduledTRQAMParameters(TRQAMParameters):
     last_budget: NotNegative
 
 
+@of("trqam_divergence")
+class DivergenceTRQAMParameters(TRQAMParameters):
+    """TRQAM's, and what the dual step holds at kl_budget."""
+
+    divergence: Literal["reverse", "renyi"]
+
+
 @of("sqam")
 class SQAMParameters(TRQAMParameters):
     """TRQAM's and the weight c of the value penalty."""

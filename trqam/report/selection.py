@@ -92,10 +92,11 @@ def internal_external(config: Config) -> list[str]:
     return ["trqam", *external] if external and "trqam" in config.compared else []
 
 
-def scheduled(config: Config) -> list[str]:
-    """TRQAM and the ablations whose KL budget moves; none where the scale does not have both."""
-    moving = [name for name in config.scale.ablations if "schedule" in config.methods[name].parameters]
-    return ["trqam", *moving] if moving and "trqam" in config.compared else []
+def varied(config: Config, parameter: str) -> list[str]:
+    """TRQAM and the ablations that have ``parameter``, such as "schedule" of those whose KL budget moves; none where
+    the scale does not have both."""
+    having = [name for name in config.scale.ablations if parameter in config.methods[name].parameters]
+    return ["trqam", *having] if having and "trqam" in config.compared else []
 
 
 def by_state(config: Config) -> list[str]:
@@ -108,7 +109,7 @@ FIGURES = {  # in the text, in its order, and the module of trqam.report.figures
     "imported": "imported", "overall_bars": "bars", "offline_to_online": "curves", "trust_region": "curves",
     "profiles": "profiles", "collapse": "curves", "adaptive_constant": "curves", "external_kl": "budgets",
     "pretraining": "bars", "budget_sweep": "budgets", "sensitivity": "sensitivity", "schedules": "curves",
-    "per_state": "per_state",
+    "per_state": "per_state", "divergences": "curves",
 }  # fmt: skip
 TABLES = {  # and of each the function of trqam.report.tables that makes it, and the template that prints it
     "success": ("success.success", "success"), "aggregates": ("comparison.aggregates_table", "grid"),
@@ -133,7 +134,8 @@ def figure_names(config: Config, imported: bool = False) -> tuple[str, ...]:
         "pretraining": not (ablated and scratch_pairs(config)),
         "budget_sweep": not (ablated and config.scale.budgets),
         "sensitivity": not (ablated and any(getattr(config.scale, key) for key in SWEEPS)),
-        "schedules": not (ablated and scheduled(config)),
+        "schedules": not (ablated and varied(config, "schedule")),
+        "divergences": not (ablated and varied(config, "divergence")),
         "per_state": not by_state(config),
         "imported": not imported,
     }

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from trqam.config.wording import enumerated
 from trqam.experiment.files import write_atomically
 from trqam.maths import closed_forms
-from trqam.report import theory_experiments, theory_states
+from trqam.report import theory_divergences, theory_experiments, theory_states
 from trqam.report.drawing import DASHED, INK, WIDTH, dashed, log_axis, save
 from trqam.report.latex import escape
 
@@ -37,6 +37,9 @@ TOYS = 500
 STATE_BUDGET = 1.0  # nats, of the multiplier for each state
 STATE_UPDATES = 800
 NEAR = 0.1  # of the budget: how far off a state's KL may be to count as held
+TILTS = (7.0, 3.5, 1.75, 1.0, 0.85, 0.7, 0.6)  # lambda_eff, of the other divergences
+BATCHES, REPETITIONS, TILT_DIMENSION = (64, 256), 100, 4
+HELD_BUDGET, HELD_STEPS = 1.0, 200  # nats, dual steps
 
 HEIGHT = 6.3  # inches
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
@@ -46,7 +49,8 @@ SMALL: dict[str, Any] = {"fontsize": 7, "handlelength": 1.6, "labelspacing": 0.3
 
 class Measured(NamedTuple):
     """The tables of `trqam.report.theory_experiments`: dual descent on the training's and finer steps, towards budgets
-    that move, and the rest; then that of `trqam.report.theory_states`, with the multiplier of the scalar form."""
+    that move, and the rest; that of `trqam.report.theory_states`, with the multiplier of the scalar form; and those of
+    `trqam.report.theory_divergences`."""
 
     training: pd.DataFrame
     fine: pd.DataFrame
@@ -55,6 +59,8 @@ class Measured(NamedTuple):
     amplification: pd.DataFrame
     states: pd.DataFrame
     scalar: float
+    spread: pd.DataFrame
+    held: pd.DataFrame
 
 
 @cache
@@ -65,7 +71,7 @@ def discretisation() -> pd.DataFrame:
 
 @cache
 def measure() -> Measured:
-    """All experiments, once a process (about forty seconds)."""
+    """All experiments, once a process (about a minute)."""
     return Measured(
         theory_experiments.dual_descent_experiment(BUDGETS, DIMENSIONS, TRAINING_STEPS, DUAL_STEPS),
         theory_experiments.dual_descent_experiment(BUDGETS, [SHOWN_DIMENSION], FINE_STEPS, DUAL_STEPS),
@@ -73,6 +79,8 @@ def measure() -> Measured:
         discretisation(),
         theory_experiments.amplification_experiment(BETAS, ERRORS, TOYS),
         *theory_states.by_state_experiment(STATE_BUDGET, FINE_STEPS, STATE_UPDATES),
+        theory_divergences.spread_experiment(TILTS, BATCHES, TILT_DIMENSION, FINE_STEPS, REPETITIONS),
+        theory_divergences.held_experiment(HELD_BUDGET, TILT_DIMENSION, FINE_STEPS, HELD_STEPS),
     )
 
 
@@ -85,9 +93,10 @@ def write(folder: str | Path) -> None:
 
 
 def _figure(measured: Measured) -> Figure:
-    figure, grid = plt.subplots(3, 2, figsize=(WIDTH, HEIGHT))
-    parts = (_multiplier, _path_kl, _discretisation, _amplification, _moving, _by_state)
-    for letter, panel, axes in zip("abcdef", parts, grid.flat, strict=True):
+    figure, grid = plt.subplots(4, 2, figsize=(WIDTH, HEIGHT))
+    parts = (_multiplier, _path_kl, _discretisation, _amplification, _moving, _by_state, _divergences)
+    grid[-1, -1].set_visible(False)
+    for letter, panel, axes in zip("abcdefg", parts, grid.flat, strict=False):
         panel(axes, measured)
         axes.set_title(f"({letter}) {axes.get_title()}", loc="left")
         axes.set_title("")
@@ -138,8 +147,9 @@ def _discretisation(axes: Axes, measured: Measured) -> None:
     axes.set_xticks(FLOW_STEPS[::2], [str(k) for k in FLOW_STEPS[::2]])
     log_axis(axes)
     axes.xaxis.minorticks_off()
-    axes.set(title="discretisation, by variance of the base", xlabel="flow steps K", ylabel="error of the path KL (%)")
-    axes.legend(loc="lower left", **SMALL)
+    axes.set(title="discretisation, by variance of the base", xlabel="flow steps K", ylabel="path KL's error (%)")
+    axes.set_ylim(top=2e4)  # with room for the legend
+    axes.legend(loc="upper right", ncols=3, **SMALL)
 
 
 def _amplification(axes: Axes, measured: Measured) -> None:
@@ -150,11 +160,11 @@ def _amplification(axes: Axes, measured: Measured) -> None:
     for colour, (beta, rows) in zip(COLOURS, frame.groupby("beta"), strict=False):
         axes.loglog(rows.exponent, rows.largest, "o", color=colour, markersize=3.5, label=f"β = {beta:g}")
         axes.loglog(rows.exponent, rows.typical, "o", color=colour, markersize=3.5, fillstyle="none", mew=0.8)
-    axes.set_ylim(frame.typical.min() / 2, 1.5)
+    axes.set_ylim(frame.typical.min() / 100, 1.5)  # with room for the legend
     for which in "xy":
         log_axis(axes, which)
     axes.set(title="critic error", xlabel="inverse temperature × error, βε", ylabel="total variation")
-    axes.legend(loc="upper left", **SMALL)
+    axes.legend(loc="lower left", ncols=3, **SMALL)
 
 
 def _moving(axes: Axes, measured: Measured) -> None:
@@ -184,6 +194,32 @@ def _by_state(axes: Axes, measured: Measured) -> None:
     axes.legend(loc="upper left", ncols=3, **SMALL)
 
 
+def _divergences(axes: Axes, measured: Measured) -> None:
+    """Errors of the estimates: dotted where the weights are not normalised, pale in the smaller batch."""
+    spread, (small, large) = measured.spread, BATCHES
+    for colour, name in zip(COLOURS, ("reverse", "renyi"), strict=False):
+        for weights, batch, look in (("normalised", small, "-"), ("normalised", large, "-"), ("plain", large, ":")):
+            error = 100 * _error(spread, name, weights, batch)
+            axes.loglog(
+                error.index, error, look, color=colour, marker="o", markersize=2.5, alpha=(batch / large) ** 0.6
+            )
+    kl = np.geomspace(spread.path_kl.min(), spread.path_kl.max(), 50)
+    theory = 100 * np.sqrt(np.expm1(2 * kl) / large)
+    axes.loglog(kl[theory < 200], theory[theory < 200], **DASHED)
+    for which in "xy":
+        log_axis(axes, which)
+    axes.set(title=f"other divergences, K = {FINE_STEPS}", xlabel="path KL (nats)", ylabel="estimate's error (%)")
+    named = [Line2D([], [], color=c, label=text) for c, text in zip(COLOURS, ("reverse", "Rényi"), strict=False)]
+    plain = Line2D([], [], color=INK, linestyle=":", label="plain weights")
+    axes.legend(handles=[*named, plain, dashed("theory")], loc="upper left", ncols=2, **SMALL)
+
+
+def _error(spread: pd.DataFrame, name: str, weights: str, batch: int, column: str = "error") -> pd.Series:
+    """That of an estimate, by path KL."""
+    rows = spread[(spread.divergence == name) & (spread.weights == weights) & (spread.batch == batch)]
+    return rows.set_index("path_kl")[column]
+
+
 def _errors(measured: pd.DataFrame) -> pd.DataFrame:
     """Relative error of the path KL at the optimum, a row for each K and a column for each variance."""
     table = measured.pivot(index="steps", columns="variance", values="path_kl")
@@ -204,6 +240,10 @@ def theory_facts() -> dict[str, str]:
     variation, states = measured.amplification, measured.states
     held = [(kl / STATE_BUDGET - 1).abs() < NEAR for kl in (states.path_kl, states.scalar_kl)]
     missed = (states.multiplier / states.analytic - 1).abs()
+    spread, batch = measured.spread, max(BATCHES)
+    modest = min(set(spread.path_kl), key=lambda kl: abs(kl - HELD_BUDGET))
+    reverse, renyi = (_error(spread, name, "normalised", batch) for name in ("reverse", "renyi"))
+    plain, most = _error(spread, "reverse", "plain", batch), spread.path_kl.max()
     listed = [f"{_percent(errors.loc[TRAINING_STEPS, v])} at variance {v:g}" for v in VARIANCES]
     return {
         "theoryBudgets": enumerated([f"{b:g}" for b in BUDGETS]),
@@ -244,6 +284,17 @@ def theory_facts() -> dict[str, str]:
         "theoryStateScalar": f"{measured.scalar:.2f}",
         "theoryStateKl": _spread(states.path_kl),
         "theoryStateKlScalar": _spread(states.scalar_kl),
+        "theoryTiltBatch": str(batch),
+        "theoryTiltModest": f"{modest:.1f}",
+        "theoryTiltModestError": _percent(max(reverse[modest], renyi[modest])),
+        "theoryTiltModestPlain": _percent(plain[modest]),
+        "theoryTiltMost": f"{most:.1f}",
+        "theoryTiltMostReverse": _percent(reverse[most]),
+        "theoryTiltMostRenyi": _percent(1 - _error(spread, "renyi", "normalised", batch, "median")[most]),
+        "theoryTiltMostPlain": _percent(plain[most]),
+        "theoryHeldBudget": f"{HELD_BUDGET:g}",
+        "theoryHeldError": _percent((measured.held.multiplier / measured.held.analytic - 1).abs().max()),
+        "theoryHeldKl": enumerated([f"{kl:.2f}" for kl in measured.held.path_kl]),
         "captionTheory": caption(),
     }
 
@@ -263,7 +314,10 @@ def caption() -> str:
         "(dashed), and the most that any such error can do (line) is at most half of it. (e) The path KL under dual "
         "descent towards budgets that move (dashed), with the step or with the agreement of two critics whose error "
         f"vanishes; means over {SMOOTHED} steps. (f) A critic that changes with the state: the multiplier that a "
-        "network has learned for each follows the analytic one (dashed); one multiplier for all fits few states."
+        "network has learned for each follows the analytic one (dashed); one multiplier for all fits few states. (g) A "
+        "quadratic critic: relative root mean square error of the reverse path KL and of Rényi's divergence of order 2 "
+        f"on {BATCHES[1]} paths (pale: {BATCHES[0]}), against closed forms; dotted: weights that are not divided by "
+        "their mean (dashed: the reverse one's in theory, where all paths cost alike)."
     )
 
 

@@ -44,6 +44,7 @@ PASSES: dict[str, Callable[[int], Passes]] = {
     "qam": _qam,
     "trqam": _qam,
     "trqam_scheduled": _qam,  # the agreement's one pass of the target critic is left out: two schedules have none
+    "trqam_divergence": _qam,
     "external_kl": _qam,
     "trqam_scalar": _qam,
     "trqam_per_state": lambda steps: _sum(_qam(steps), {"multiplier": 3}),

@@ -15,7 +15,7 @@ from trqam.report.figures import Drawing
 from trqam.report.measures import final_success, is_pretraining, kl_budget, realised_kl
 from trqam.report.panels import BAND, COLUMNS, GROUND, MEAN, PATH_KL, SUCCESS, groups, panel_of
 from trqam.report.runs import Runs
-from trqam.report.selection import collapsing, compared, contrasted, scheduled, tasks_run
+from trqam.report.selection import collapsing, compared, contrasted, tasks_run, varied
 from trqam.report.statistics import mean_and_std, round_half_up
 
 STRONG_BANDS = 5  # methods; the bands of more are paler, or they would bury the lines
@@ -24,6 +24,8 @@ QUANTITIES = {
     "success": SUCCESS,
     "path_kl": PATH_KL,
     "kl_budget": "KL budget (nats)",
+    "kl_ema": "what is held (nats)",
+    "effective_paths": "effective paths (number)",
     "multiplier": "multiplier λ (no unit)",
     "adjoint_loss": "adjoint loss (no unit)",
 }
@@ -45,7 +47,7 @@ def over_training(runs: Runs, quantities: tuple[str, ...]) -> Figure:
         for axes, quantity in zip(grid[top : top + many, column], quantities, strict=True):
             for method in runs.methods_on(tasks):
                 panels.curve(axes, runs, tasks, method, quantity)
-            if quantity in ("path_kl", "kl_budget"):
+            if quantity in ("path_kl", "kl_budget", "kl_ema"):
                 budget_line(axes, runs, tasks[0])
             panels.stages(axes, runs)
         panels.title(grid[top, column], title, columns)
@@ -130,6 +132,12 @@ def _adaptive_and_constant(collected: Collected) -> Runs:
     return Runs(collected, contrasted(config), expanded(scale.ablation_tasks), scale.ablation_stages)
 
 
+def _beside_trqam(collected: Collected, parameter: str) -> Runs:
+    """TRQAM and the ablations that have ``parameter``, offline, where ablations run."""
+    config = collected.config
+    return Runs(collected, varied(config, parameter), expanded(config.scale.ablation_tasks), ("offline",))
+
+
 def _lines(runs: Runs) -> str:
     """What every caption says of lines and bands."""
     return f"{MEAN}; {BAND} ({runs.seeds(' a task')})."
@@ -212,6 +220,26 @@ def _caption_of_the_schedules(runs: Runs) -> str:
     )
 
 
+def _estimated(runs: Runs, method: str) -> str:
+    """`, what it holds 0.99 times, on 31.2 effective paths`, over the last fifth."""
+    late = partial(realised_kl, runs.collected.metrics, runs.config, runs.tasks, method)
+    held = late(column="kl_ema", relative=True).mean()
+    paths = late(column="effective_paths").mean() if "effective_paths" in runs.collected.metrics else np.nan
+    text = "" if np.isnan(held) else f", what it holds {held:.2f} times"
+    return text if np.isnan(paths) else f"{text}, on {paths:.1f} effective paths"
+
+
+def _caption_of_the_divergences(runs: Runs) -> str:
+    found = "; ".join(_at_the_end(runs, method) + _estimated(runs, method) for method in runs.methods)
+    return (
+        f"Other divergences at the same budget ({', '.join(runs.labels)}), one column a {panel_of(runs.tasks)}: the "
+        "moving average that the dual step holds, of each method's own divergence; the path KL that this comes to; how "
+        f"many of the batch's {runs.config.scale.batch_size} paths the estimate rests on, which says how far to trust "
+        f"it; and the success. Dashed: the budget. {_lines(runs)} At the end of the offline stage, and for the "
+        f"divergences over its last fifth: {found}.{panels.bounded(runs)}"
+    )
+
+
 FIGURES = {
     "offline_to_online": Drawing(_compared, _in_the_text, _caption_of_the_text),
     "curves": Drawing(_compared, _of_a_domain, _caption_of_a_domain),
@@ -224,11 +252,14 @@ FIGURES = {
         _logging_path_kl, partial(over_training, quantities=("path_kl", "multiplier")), _caption_of_the_trust_region
     ),
     "schedules": Drawing(
-        lambda collected: Runs(
-            collected, scheduled(collected.config), expanded(collected.config.scale.ablation_tasks), ("offline",)
-        ),
+        partial(_beside_trqam, parameter="schedule"),
         partial(over_training, quantities=("kl_budget", "path_kl", "success")),
         _caption_of_the_schedules,
+    ),
+    "divergences": Drawing(
+        partial(_beside_trqam, parameter="divergence"),
+        partial(over_training, quantities=("kl_ema", "path_kl", "effective_paths", "success")),
+        _caption_of_the_divergences,
     ),
     "adaptive_constant": Drawing(
         _adaptive_and_constant, partial(over_training, quantities=("path_kl", "success")), _caption_of_the_ablation

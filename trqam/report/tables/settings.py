@@ -62,6 +62,7 @@ METHOD = {
     "schedule": "schedule of the budget",
     "first_budget": "first budget of a stage, or without agreement (budgets)",
     "last_budget": "last budget of a stage, or in full agreement (budgets)",
+    "divergence": "divergence that is held",
     "multiplier_width": "width of the multiplier's network",
     "multiplier_gain": "gain of the multiplier's network",
 }
