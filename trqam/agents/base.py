@@ -129,10 +129,12 @@ class Agent:
         return self.descend(state, *self.gradients(state, batch, noise))
 
     def gradients(self, state: State, batch: Tensors, noise: Tensors) -> tuple[list[Tensor], Tensors]:
-        """Of the total loss by all online parameters, in the order of `leaves`, and metrics; changes nothing."""
+        """Of the total loss by all online parameters, in the order of `leaves`, and metrics: the loss and its parts, and
+        the gradients' norm. Changes nothing."""
         loss, metrics = self.losses(state, batch, noise)
         gradients = list(torch.autograd.grad(loss.sum(), leaves(state.online)))
-        return gradients, {k: v.detach() for k, v in (metrics | {"loss": loss}).items()}
+        metrics |= {"loss": loss, "gradient_norm": replica_norm(gradients)}
+        return gradients, {k: v.detach() for k, v in metrics.items()}
 
     @torch.no_grad()
     def descend(self, state: State, gradients: list[Tensor], metrics: Tensors) -> Tensors:
@@ -140,12 +142,11 @@ class Agent:
 
         Targets move towards the parameters from *before* the gradient step, as in the authors' code.
         """
-        norm = replica_norm(gradients)
         if self.clip_gradient:
-            clip_per_replica(gradients, norm)
+            clip_per_replica(gradients, metrics["gradient_norm"])
         polyak(state.target, state.online, self.run.target_rate)
         adam_step(state, gradients, self.run.learning_rate)
-        return {**metrics, "gradient_norm": norm, **self.dual_step(state, metrics)}
+        return {**metrics, **self.dual_step(state, metrics)}
 
     def flow_loss(self, state: State, batch: Tensors, noise: Tensors) -> Tensor:
         """L_BC [R] of the online base field."""
