@@ -133,8 +133,8 @@ class Agent:
         the gradients' norm. Changes nothing."""
         loss, metrics = self.losses(state, batch, noise)
         gradients = list(torch.autograd.grad(loss.sum(), leaves(state.online)))
-        metrics |= {"loss": loss, "gradient_norm": replica_norm(gradients)}
-        return gradients, {k: v.detach() for k, v in metrics.items()}
+        metrics = {k: v.detach() for k, v in (metrics | {"loss": loss}).items()}
+        return gradients, {**metrics, "gradient_norm": replica_norm(gradients)}
 
     @torch.no_grad()
     def descend(self, state: State, gradients: list[Tensor], metrics: Tensors) -> Tensors:
