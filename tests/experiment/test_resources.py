@@ -94,9 +94,9 @@ def test_a_retry_asks_for_more():
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"online": {"runtime": 0, "mem_mb": 5}}, "online.runtime: 0 is less than 1"),
+        ({"online": {"runtime": 0, "mem_mb": 5}}, "online: runtime: found 0; write a whole number"),
         ({"online": {"runtime": 1, "mem_mb": "5"}}, "online: mem_mb: found '5'; write 5"),
-        ({"longest": -1}, "longest: -1 is less than 1"),
+        ({"longest": -1}, "longest: found -1; write a whole number"),
         ({"gpus": 3}, "gpus: unknown key"),
     ],
 )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.config.reading import read_json
+from trqam.config.schema import Count
 from trqam.config.strict import Strict, convert
 from trqam.experiment.files import refuse_foreign, write_json
 
@@ -20,15 +20,15 @@ from trqam.experiment.files import refuse_foreign, write_json
 class Request(Strict):
     """Minutes and megabytes (10^6 bytes) that a job asks for at its first attempt."""
 
-    runtime: int
-    mem_mb: int
+    runtime: Count
+    mem_mb: Count
 
 
 class Requests(Strict):
     """One request a kind of job; ``longest``: minutes that the cluster allows a job at most, null: any."""
 
     measured_on: str
-    longest: int | None
+    longest: Count | None
     dataset: Request
     pretrain: Request
     offline: Request
@@ -69,14 +69,7 @@ def load(config: Config) -> Requests:
     path = path_of(config)
     if not os.path.lexists(path):
         return DEFAULTS
-    requests = convert(read_json(path), Requests, str(path))
-    asked = {f"{kind}.{key}": n for kind in KINDS for key, n in msgspec.to_builtins(getattr(requests, kind)).items()}
-    if requests.longest is not None:
-        asked["longest"] = requests.longest
-    for key, value in asked.items():
-        if value < 1:
-            raise UserError(f"{path}: {key}: {value} is less than 1; correct it, or run `trqam plan --save` again")
-    return requests
+    return convert(read_json(path), Requests, str(path))
 
 
 def refuse_foreign_file(config: Config) -> None:
