@@ -18,7 +18,7 @@ from trqam.config import command_line, load
 from trqam.config.errors import UserError
 from trqam.config.reading import parse_yaml
 
-SCALES = ["config/config.yaml", "config/overnight.yaml", "config/paper.yaml", "config/cell.yaml", "tests/tiny.yaml"]
+SCALES = ["config/config.yaml", "config/overnight.yaml", "config/beyond.yaml", "config/paper.yaml", "config/cell.yaml", "tests/tiny.yaml"]
 TASK = "pointmaze-medium-navigate-singletask-task2-v0"
 
 

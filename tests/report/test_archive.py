@@ -323,7 +323,7 @@ def test_an_archive_that_the_disk_does_not_give_is_named(packed, tmp_path, refus
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("scale", ["small", "overnight"])
+@pytest.mark.parametrize("scale", ["small", "overnight", "beyond"])
 def test_an_archive_in_the_repository_makes_the_paper_that_the_docs_show(scale, tmp_path):
     packed = ROOT / f"archives/{scale}.zip"
     pdf, page = rebuild(packed, tmp_path / "out")
