@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trqam.config.load import Run, agent_parameters
 from trqam.maths.flow import Field, euler, flow_matching_loss
+from trqam.maths.interpolants import FLOW, Interpolant
 from trqam.maths.streams import stream
 from trqam.maths.td import critic_loss, pessimistic_value, td_target
 from trqam.networks.mlp import MLP, Critic, TanhGaussian, VelocityField
@@ -47,6 +48,7 @@ class Agent:
     samples = 1  # proposals for an action, of which the critic picks one
     chunked = True  # False: one action at a time, though returns still span the horizon
     critic_layer_norm = True
+    interpolant: Interpolant = FLOW  # between noise and action
     reference = "target"  # which copy of the cloned field a method leans on: its moving average, or "online"
 
     def __init__(self, run: Run, observation_size: int, action_size: int, **switches):
@@ -148,7 +150,7 @@ class Agent:
 
     def flow_action(self, field: Field, s: Tensor, noise: Tensor) -> Tensor:
         """The end point of a flow started at ``noise`` [R, B, D], clipped to the action box."""
-        return euler(field, s, noise, self.run.flow_steps).clamp(-1, 1)
+        return euler(field, s, noise, self.run.flow_steps, self.interpolant).clamp(-1, 1)
 
     def field(self, parameters: Tensors) -> VelocityField:
         """A velocity field of this agent's shape."""

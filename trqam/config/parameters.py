@@ -23,6 +23,7 @@ def of(agent: str) -> Callable[[type[Strict]], type[Strict]]:
 
 
 @of("behaviour_cloning")
+@of("diffusion_cloning")
 class NoParameters(Strict):
     """Behaviour cloning has none."""
 
@@ -121,6 +122,7 @@ class ExternalKLParameters(TrustRegionParameters):
 
 
 @of("trqam_scalar")
+@of("trqam_diffusion")
 class TRQAMScalarParameters(TRQAMParameters):
     """TRQAM's."""
 

@@ -1,8 +1,14 @@
-"""Flow matching along straight lines, and the Euler sampler.
+"""Cloning, by flow matching or by denoising, and the sampler that acts.
 
     x_t = (1 - t) x0 + t x1,   x0 ~ N(0, I) noise at t = 0,   x1 the action at t = 1
     L_BC = mean_B [ valid * mean_D (v(s, x_t, t) - (x1 - x0))^2 ]                     (Lipman et al., arXiv 2210.02747)
     x_{i+1} = x_i + h v(s, x_i, i h),   h = 1/K
+
+A diffusion has another interpolant x_t and another step (`trqam.maths.interpolants`), and its denoiser D is cloned by
+
+    L_BC = mean_B [ valid * mean_D (D(s, x_t, t) - x1)^2 ]                       (Salimans & Ho, arXiv 2202.00512, of x)
+
+which weighs the error of v by beta^2 / W^2, and that of the noise by its inverse signal-to-noise ratio.
 
 Shapes: observations s [R, B, O], actions and noise [R, B, D], flow time [R, B, 1] or a number; R is the replica axis.
 A `Field` maps (s, x, t) to velocities [R, B, D].
@@ -12,13 +18,16 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from trqam.maths.interpolants import FLOW, Interpolant
+
 Field = Callable[[Tensor, Tensor, Tensor | float], Tensor]
 
 
-def interpolate(x0: Tensor, x1: Tensor, t: Tensor) -> Tensor:
-    """The point at time ``t`` on the straight line from ``x0`` to ``x1``."""
+def interpolate(x0: Tensor, x1: Tensor, t: Tensor, interpolant: Interpolant = FLOW) -> Tensor:
+    """The point at time ``t`` between ``x0`` and ``x1``."""
     assert x0.ndim == x1.ndim == t.ndim == 3
-    return (1 - t) * x0 + t * x1
+    alpha, beta, *_ = interpolant.at(t)
+    return beta * x0 + alpha * x1
 
 
 def flow_matching_loss(field: Field, s: Tensor, x1: Tensor, x0: Tensor, t: Tensor, valid: Tensor) -> Tensor:
@@ -28,9 +37,18 @@ def flow_matching_loss(field: Field, s: Tensor, x1: Tensor, x0: Tensor, t: Tenso
     return (error.square().mean(-1) * valid).mean(-1)
 
 
-def euler(field: Field, s: Tensor, x: Tensor, steps: int) -> Tensor:
-    """The end point of the flow started at noise ``x``, not clipped."""
+def denoising_loss(
+    denoiser: Field, s: Tensor, x1: Tensor, x0: Tensor, t: Tensor, valid: Tensor, interpolant: Interpolant
+) -> Tensor:
+    """The same of D, [R]; ``denoiser`` maps (s, x, t) to clean actions."""
+    assert (s.ndim, x1.ndim, x0.ndim, t.ndim, valid.ndim) == (3, 3, 3, 3, 2)
+    error = denoiser(s, interpolate(x0, x1, t, interpolant), t) - x1
+    return (error.square().mean(-1) * valid).mean(-1)
+
+
+def euler(field: Field, s: Tensor, x: Tensor, steps: int, interpolant: Interpolant = FLOW) -> Tensor:
+    """The end point of the sampling ODE started at noise ``x``, not clipped."""
     assert s.ndim == x.ndim == 3
     for i in range(steps):
-        x = x + field(s, x, i / steps) / steps
+        x = interpolant.advance(x, field(s, x, i / steps) / steps, 1 / steps)
     return x

@@ -5,7 +5,7 @@ Dense -> GELU (tanh approximation) -> LayerNorm (eps 1e-6), the last Dense bare,
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from trqam.maths.flow import Field
+from trqam.maths.interpolants import Interpolant
 from trqam.networks.layers import Differentiable, Layer, Pass, Pullback, forward, run
 
 Parameters = dict[str, Tensor]
+Point = tuple[Tensor, Tensor | float]  # x and t, at which a field was asked
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,11 @@ class VelocityField:
 
     def __call__(self, s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
         """Velocities [R, B, D] for s [R, B, O], x [R, B, D] and t [R, B, 1] or a number."""
-        return run(self.layers, self.parameters, self.inputs(s, x, t))
+        return self.velocity(run(self.layers, self.parameters, self.inputs(s, x, t)), (x, t))
+
+    def velocity(self, output: Tensor, *points: Point) -> Tensor:
+        """What the network's ``output`` at consecutive rows, those of each of the ``points``, says of the velocity."""
+        return output
 
     @staticmethod
     def inputs(s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
@@ -145,12 +151,35 @@ class VelocityField:
             t = x.new_full((*x.shape[:-1], 1), t)
         return torch.cat([s, x, t], -1)
 
-    def pullback(self, s: Tensor, states: Tensor, t: Tensor) -> Pullback:
+    def pullback(self, s: Tensor, states: Tensor, t: Tensor) -> Callable[[int, Tensor], Tensor]:
         """One forward pass at all states [K, R, B, D] and times t [K], and the map (i, cotangent [R, B, D]) to
         J_x^T cotangent at the i-th of them."""
         with torch.no_grad():
             action = slice(s.shape[-1], s.shape[-1] + states.shape[-1])
             return Pullback(self.layers, self.inputs(*_rows(s, states, t)), states.shape[2], action)
+
+
+class Denoiser(VelocityField):
+    """The velocity v of a network that gives D(s, x, t), the clean action; not at t = 1."""
+
+    def __init__(self, network: MLP, parameters: Parameters, interpolant: Interpolant):
+        super().__init__(network, parameters)
+        self.interpolant = interpolant
+
+    def clean(self, s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
+        """D [R, B, D], at any time."""
+        return run(self.layers, self.parameters, self.inputs(s, x, t))
+
+    def velocity(self, output: Tensor, *points: Point) -> Tensor:
+        """v of the clean actions at each of the points."""
+        parts = output.split([x.shape[1] for x, _ in points], 1)
+        found = [self.interpolant.velocity(part, *point) for part, point in zip(parts, points, strict=True)]
+        return found[0] if len(found) == 1 else torch.cat(found, 1)
+
+    def pullback(self, s: Tensor, states: Tensor, t: Tensor) -> Callable[[int, Tensor], Tensor]:
+        """The same of v, which is linear in D and x."""
+        pull = super().pullback(s, states, t)
+        return lambda i, a: self.interpolant.velocity(pull(i, a), a, t[i])
 
 
 def along_path(field: Field, s: Tensor, states: Tensor, t: Tensor) -> Tensor:
@@ -171,17 +200,19 @@ class RecordedField:
     it need not be evaluated again."""
 
     def __init__(self, field: VelocityField):
-        self.field, self.passes = field, list[Pass]()
+        self.field, self.passes, self.points = field, list[Pass](), list[Point]()
 
     @torch.no_grad()
     def __call__(self, s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
         """Velocities [R, B, D], without graph."""
         self.passes.append(forward(self.field.layers, self.field.inputs(s, x, t), True))
-        return self.passes[-1].output
+        self.points.append((x, t))
+        return self.field.velocity(self.passes[-1].output, (x, t))
 
     def velocities(self) -> Tensor:
         """All of them so far, [R, sum B, D], with gradient to the field's parameters."""
-        return Differentiable.of(self.field.layers, self.field.parameters, self.passes, None)
+        output = Differentiable.of(self.field.layers, self.field.parameters, self.passes, None)
+        return self.field.velocity(output, *self.points)
 
 
 class Critic:
