@@ -146,7 +146,8 @@ class Agent:
     def flow_loss(self, state: State, batch: Tensors, noise: Tensors) -> Tensor:
         """L_BC [R] of the online base field."""
         s, a, valid = batch["observations"], batch["actions"], batch["valid"]
-        return flow_matching_loss(self.field(state.online["base"]), s, a, noise["bc_x0"], noise["bc_t"], valid)
+        field, x0, t = self.field(state.online["base"]), noise["bc_x0"], noise["bc_t"]
+        return flow_matching_loss(field, s, a, x0, t, valid, self.interpolant)
 
     def flow_action(self, field: Field, s: Tensor, noise: Tensor) -> Tensor:
         """The end point of a flow started at ``noise`` [R, B, D], clipped to the action box."""

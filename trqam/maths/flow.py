@@ -1,14 +1,14 @@
-"""Cloning, by flow matching or by denoising, and the sampler that acts.
+"""Flow matching, and the sampler that acts.
 
     x_t = (1 - t) x0 + t x1,   x0 ~ N(0, I) noise at t = 0,   x1 the action at t = 1
     L_BC = mean_B [ valid * mean_D (v(s, x_t, t) - (x1 - x0))^2 ]                     (Lipman et al., arXiv 2210.02747)
     x_{i+1} = x_i + h v(s, x_i, i h),   h = 1/K
 
-A diffusion has another interpolant x_t and another step (`trqam.maths.interpolants`), and its denoiser D is cloned by
+Other interpolants have their own x_t, slope (in the place of x1 - x0) and step (`trqam.maths.interpolants`). For a
+diffusion's denoiser D this is the denoising loss at the weight W^2 / beta^2, the "SNR + 1" of Salimans & Ho (arXiv
+2202.00512) but for a constant:
 
-    L_BC = mean_B [ valid * mean_D (D(s, x_t, t) - x1)^2 ]                       (Salimans & Ho, arXiv 2202.00512, of x)
-
-which weighs the error of v by beta^2 / W^2, and that of the noise by its inverse signal-to-noise ratio.
+    L_BC = mean_B [ valid * mean_D (W / beta)^2 (D(s, x_t, t) - x1)^2 ]
 
 Shapes: observations s [R, B, O], actions and noise [R, B, D], flow time [R, B, 1] or a number; R is the replica axis.
 A `Field` maps (s, x, t) to velocities [R, B, D].
@@ -30,19 +30,12 @@ def interpolate(x0: Tensor, x1: Tensor, t: Tensor, interpolant: Interpolant = FL
     return beta * x0 + alpha * x1
 
 
-def flow_matching_loss(field: Field, s: Tensor, x1: Tensor, x0: Tensor, t: Tensor, valid: Tensor) -> Tensor:
+def flow_matching_loss(
+    field: Field, s: Tensor, x1: Tensor, x0: Tensor, t: Tensor, valid: Tensor, interpolant: Interpolant = FLOW
+) -> Tensor:
     """L_BC per replica, [R]; ``valid`` [R, B] is 0 for chunks that leave their trajectory."""
     assert (s.ndim, x1.ndim, x0.ndim, t.ndim, valid.ndim) == (3, 3, 3, 3, 2)
-    error = field(s, interpolate(x0, x1, t), t) - (x1 - x0)
-    return (error.square().mean(-1) * valid).mean(-1)
-
-
-def denoising_loss(
-    denoiser: Field, s: Tensor, x1: Tensor, x0: Tensor, t: Tensor, valid: Tensor, interpolant: Interpolant
-) -> Tensor:
-    """The same of D, [R]; ``denoiser`` maps (s, x, t) to clean actions."""
-    assert (s.ndim, x1.ndim, x0.ndim, t.ndim, valid.ndim) == (3, 3, 3, 3, 2)
-    error = denoiser(s, interpolate(x0, x1, t, interpolant), t) - x1
+    error = field(s, interpolate(x0, x1, t, interpolant), t) - interpolant.slope(x0, x1, t)
     return (error.square().mean(-1) * valid).mean(-1)
 
 

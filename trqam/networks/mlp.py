@@ -17,7 +17,6 @@ from trqam.maths.interpolants import Interpolant
 from trqam.networks.layers import Differentiable, Layer, Pass, Pullback, forward, run
 
 Parameters = dict[str, Tensor]
-Point = tuple[Tensor, Tensor | float]  # x and t, at which a field was asked
 
 
 @dataclass(frozen=True)
@@ -138,10 +137,10 @@ class VelocityField:
 
     def __call__(self, s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
         """Velocities [R, B, D] for s [R, B, O], x [R, B, D] and t [R, B, 1] or a number."""
-        return self.velocity(run(self.layers, self.parameters, self.inputs(s, x, t)), (x, t))
+        return self.velocity(run(self.layers, self.parameters, self.inputs(s, x, t)))
 
-    def velocity(self, output: Tensor, *points: Point) -> Tensor:
-        """What the network's ``output`` at consecutive rows, those of each of the ``points``, says of the velocity."""
+    def velocity(self, output: Tensor) -> Tensor:
+        """What the network's ``output`` says of the velocity: it is that."""
         return output
 
     @staticmethod
@@ -160,26 +159,25 @@ class VelocityField:
 
 
 class Denoiser(VelocityField):
-    """The velocity v of a network that gives D(s, x, t), the clean action; not at t = 1."""
+    """The denoiser D = alpha x + beta F of a network F, where alpha^2 + beta^2 = 1; its velocity is W F."""
 
     def __init__(self, network: MLP, parameters: Parameters, interpolant: Interpolant):
         super().__init__(network, parameters)
         self.interpolant = interpolant
 
     def clean(self, s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
-        """D [R, B, D], at any time."""
-        return run(self.layers, self.parameters, self.inputs(s, x, t))
+        """D [R, B, D], the clean action."""
+        alpha, beta, *_ = self.interpolant.at(t)
+        return alpha * x + beta * run(self.layers, self.parameters, self.inputs(s, x, t))
 
-    def velocity(self, output: Tensor, *points: Point) -> Tensor:
-        """v of the clean actions at each of the points."""
-        parts = output.split([x.shape[1] for x, _ in points], 1)
-        found = [self.interpolant.velocity(part, *point) for part, point in zip(parts, points, strict=True)]
-        return found[0] if len(found) == 1 else torch.cat(found, 1)
+    def velocity(self, output: Tensor) -> Tensor:
+        """W F, which divides by nothing."""
+        return self.interpolant.wronskian * output
 
     def pullback(self, s: Tensor, states: Tensor, t: Tensor) -> Callable[[int, Tensor], Tensor]:
-        """The same of v, which is linear in D and x."""
+        """The same of W F."""
         pull = super().pullback(s, states, t)
-        return lambda i, a: self.interpolant.velocity(pull(i, a), a, t[i])
+        return lambda i, a: self.velocity(pull(i, a))
 
 
 def along_path(field: Field, s: Tensor, states: Tensor, t: Tensor) -> Tensor:
@@ -200,19 +198,18 @@ class RecordedField:
     it need not be evaluated again."""
 
     def __init__(self, field: VelocityField):
-        self.field, self.passes, self.points = field, list[Pass](), list[Point]()
+        self.field, self.passes = field, list[Pass]()
 
     @torch.no_grad()
     def __call__(self, s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
         """Velocities [R, B, D], without graph."""
         self.passes.append(forward(self.field.layers, self.field.inputs(s, x, t), True))
-        self.points.append((x, t))
-        return self.field.velocity(self.passes[-1].output, (x, t))
+        return self.field.velocity(self.passes[-1].output)
 
     def velocities(self) -> Tensor:
         """All of them so far, [R, sum B, D], with gradient to the field's parameters."""
         output = Differentiable.of(self.field.layers, self.field.parameters, self.passes, None)
-        return self.field.velocity(output, *self.points)
+        return self.field.velocity(output)
 
 
 class Critic:
