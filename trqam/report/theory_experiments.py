@@ -20,10 +20,11 @@ from trqam.maths.closed_forms import (
     gaussian_kl,
     optimal_multiplier,
 )
-from trqam.maths.interpolants import FLOW, Interpolant
+from trqam.maths.interpolants import FLOW, VARIANCE_PRESERVING, Interpolant
 from trqam.maths.streams import stream
 
 MULTIPLIER_SCALE, KL_CLIP = 3.0, 2.0  # lambda_eff = 3 lambda; these are the settings of TRQAM's dual descent
+INTERPOLANTS = {"flow": FLOW, "diffusion": VARIANCE_PRESERVING}
 DUAL: dict[str, Any] = {"rate": 0.01, "ema_rate": 0.1, "bounds": (0.01, 100.0)}
 
 
@@ -195,6 +196,24 @@ def discretisation_experiment(
             ]
             rows.append((variance, k, kl, last / kl, *ends))
     return pd.DataFrame(rows, columns=["variance", "steps", "path_kl", "last_term", "sde_kl", "ode_kl"])
+
+
+def interpolant_experiment(
+    steps: Sequence[int], budget: float, dimension: int, dual_steps: int, variance: float
+) -> pd.DataFrame:
+    """Relative errors of the flow and the diffusion, a row an interpolant and K.
+
+    ``multiplier`` is that of lambda after dual descent, ``held`` that of the path KL from its budget there, and
+    ``path_kl`` that of the path KL at the optimum of a base of this ``variance``.
+    """
+    rows = []
+    for name, between in INTERPOLANTS.items():
+        at_optimum = discretisation_experiment(steps, [variance], between).path_kl
+        for k, kl in zip(steps, at_optimum, strict=True):
+            settings: dict[str, Any] = {"flow_steps": k, "dual_steps": dual_steps, "interpolant": between}
+            last = dual_descent_experiment([budget], [dimension], **settings).iloc[-1]
+            rows.append((name, k, last.multiplier / last.analytic - 1, last.path_kl / budget - 1, kl / 0.5 - 1))
+    return pd.DataFrame(rows, columns=["interpolant", "steps", "multiplier", "held", "path_kl"])
 
 
 def fitted_order(steps: Sequence[float], errors: Sequence[float]) -> float:

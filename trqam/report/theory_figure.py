@@ -36,9 +36,11 @@ ERRORS = (0.01, 0.03, 0.1, 0.3)
 TOYS = 500
 STATE_BUDGET = 1.0  # nats, of the multiplier for each state
 STATE_UPDATES = 800
+BETWEEN_STEPS, BETWEEN_DUAL_STEPS = (10, 20, 40), 250  # of flow and diffusion
+BETWEEN_BUDGET, BETWEEN_VARIANCE = 1.0, 0.25
 NEAR = 0.1  # of the budget: how far off a state's KL may be to count as held
 
-HEIGHT = 6.3  # inches
+HEIGHT = 8.4  # inches
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 STYLES: tuple[tuple[float, ...], ...] = ((), (4, 1.5, 1, 1.5), (1, 1.5))
 SMALL: dict[str, Any] = {"fontsize": 7, "handlelength": 1.6, "labelspacing": 0.3, "columnspacing": 0.8}
@@ -53,6 +55,7 @@ class Measured(NamedTuple):
     moving: pd.DataFrame
     discretisation: pd.DataFrame
     amplification: pd.DataFrame
+    between: pd.DataFrame
     states: pd.DataFrame
     scalar: float
 
@@ -72,6 +75,9 @@ def measure() -> Measured:
         theory_experiments.moving_budget_experiment(MOVING_BUDGET, MOVING_ENDS, MOVING_DIMENSION, MOVING_STEPS),
         discretisation(),
         theory_experiments.amplification_experiment(BETAS, ERRORS, TOYS),
+        theory_experiments.interpolant_experiment(
+            BETWEEN_STEPS, BETWEEN_BUDGET, SHOWN_DIMENSION, BETWEEN_DUAL_STEPS, BETWEEN_VARIANCE
+        ),
         *theory_states.by_state_experiment(STATE_BUDGET, FINE_STEPS, STATE_UPDATES),
     )
 
@@ -85,9 +91,10 @@ def write(folder: str | Path) -> None:
 
 
 def _figure(measured: Measured) -> Figure:
-    figure, grid = plt.subplots(3, 2, figsize=(WIDTH, HEIGHT))
-    parts = (_multiplier, _path_kl, _discretisation, _amplification, _moving, _by_state)
-    for letter, panel, axes in zip("abcdef", parts, grid.flat, strict=True):
+    figure, grid = plt.subplots(4, 2, figsize=(WIDTH, HEIGHT))
+    parts = (_multiplier, _path_kl, _discretisation, _amplification, _moving, _by_state, _interpolants)
+    grid[3, 0].set_visible(False)
+    for letter, panel, axes in zip("abcdefh", parts, [*grid.flat[:6], grid[3, 1]], strict=True):
         panel(axes, measured)
         axes.set_title(f"({letter}) {axes.get_title()}", loc="left")
         axes.set_title("")
@@ -184,6 +191,20 @@ def _by_state(axes: Axes, measured: Measured) -> None:
     axes.legend(loc="upper left", ncols=3, **SMALL)
 
 
+def _interpolants(axes: Axes, measured: Measured) -> None:
+    for colour, (name, rows) in zip(COLOURS, measured.between.groupby("interpolant", sort=False), strict=False):
+        for column, alpha in (("path_kl", 0.45), ("multiplier", 1.0)):
+            axes.loglog(rows.steps, 100 * rows[column].abs(), color=colour, alpha=alpha, marker="o", markersize=3)
+        axes.lines[-1].set_label(name)
+    steps = np.array([BETWEEN_STEPS[0], BETWEEN_STEPS[-1]])
+    axes.loglog(steps, 100 * steps[0] / steps, label="order 1", **DASHED)
+    axes.set_xticks(BETWEEN_STEPS, [str(k) for k in BETWEEN_STEPS])
+    log_axis(axes)
+    axes.xaxis.minorticks_off()
+    axes.set(title="flow and diffusion", xlabel="steps K", ylabel="error (%)")
+    axes.legend(loc="lower left", **SMALL)
+
+
 def _errors(measured: pd.DataFrame) -> pd.DataFrame:
     """Relative error of the path KL at the optimum, a row for each K and a column for each variance."""
     table = measured.pivot(index="steps", columns="variance", values="path_kl")
@@ -202,6 +223,9 @@ def theory_facts() -> dict[str, str]:
     narrow = table[table.steps == TRAINING_STEPS].set_index("variance").loc[min(VARIANCES)]
     bounded = (table.sde_kl / table.path_kl).set_axis(table.steps)
     variation, states = measured.amplification, measured.states
+    training = [*measured.between[measured.between.steps == TRAINING_STEPS].itertuples()]
+    settled = measured.between.groupby("interpolant")
+    between_orders = [theory_experiments.fitted_order(rows.steps, rows.multiplier) for _, rows in settled]
     held = [(kl / STATE_BUDGET - 1).abs() < NEAR for kl in (states.path_kl, states.scalar_kl)]
     missed = (states.multiplier / states.analytic - 1).abs()
     listed = [f"{_percent(errors.loc[TRAINING_STEPS, v])} at variance {v:g}" for v in VARIANCES]
@@ -244,6 +268,12 @@ def theory_facts() -> dict[str, str]:
         "theoryStateScalar": f"{measured.scalar:.2f}",
         "theoryStateKl": _spread(states.path_kl),
         "theoryStateKlScalar": _spread(states.scalar_kl),
+        "theoryBetweenBudget": f"{BETWEEN_BUDGET:g}",
+        "theoryBetweenHeld": _percent(measured.between.held.abs().max()),
+        "theoryBetweenMultiplier": enumerated([f"{_percent(abs(r.multiplier))} ({r.interpolant})" for r in training]),
+        "theoryBetweenPathKl": enumerated([f"{_percent(abs(r.path_kl))} ({r.interpolant})" for r in training]),
+        "theoryBetweenVariance": f"{BETWEEN_VARIANCE:g}",
+        "theoryBetweenOrder": _range(between_orders),
         "captionTheory": caption(),
     }
 
@@ -263,7 +293,9 @@ def caption() -> str:
         "(dashed), and the most that any such error can do (line) is at most half of it. (e) The path KL under dual "
         "descent towards budgets that move (dashed), with the step or with the agreement of two critics whose error "
         f"vanishes; means over {SMOOTHED} steps. (f) A critic that changes with the state: the multiplier that a "
-        "network has learned for each follows the analytic one (dashed); one multiplier for all fits few states."
+        "network has learned for each follows the analytic one (dashed); one multiplier for all fits few states. "
+        "(h) Two interpolants, errors in absolute value: of the multiplier that dual descent comes to (full), and of "
+        f"the path KL at the optimum for variance {BETWEEN_VARIANCE:g} (pale)."
     )
 
 
