@@ -112,6 +112,27 @@ def test_sweeps_vary_one_thing_and_hold_the_methods_own_setting():
         load.load("tests/tiny.yaml", {"budgets": [4.0, 4.0]})
 
 
+def test_a_method_may_name_what_clones_for_it():
+    domains = list(load.load("tests/tiny.yaml").task_domains)
+    assert load.load("tests/tiny.yaml").pretrainings == domains
+    loaded = load.load("tests/tiny.yaml", {"ablations": ["trqam_diffusion"], "ablation_tasks": [TASK]})
+    usual, other = loaded.run(TASK, "trqam"), loaded.run(TASK, "trqam_diffusion")
+    assert loaded.pretrainings == [*domains, other.cloned]
+    assert (usual.cloned, other.cloned) == (usual.domain, f"{usual.domain}+diffusion_cloning")
+    for run in (usual, other):
+        cloning = loaded.pretraining(run.cloned)
+        assert (cloning.method, cloning.agent) == (run.cloned_by, run.cloned_by)
+        assert cloning.cloned == run.cloned
+        assert cloning.resolved("pretrain") == run.resolved("pretrain")
+    for stage in load.STAGES:  # what was recorded before there was a choice stays valid
+        assert "cloned_by" not in usual.resolved(stage)
+        assert other.resolved(stage)["cloned_by"] == "diffusion_cloning"
+    with pytest.raises(UserError, match=rf"no method of this scale begins from '{usual.domain}\+qam'; "):
+        loaded.pretraining(f"{usual.domain}+qam")
+    with pytest.raises(UserError, match="no task of 'scene-play' is listed"):
+        loaded.pretraining("scene-play+diffusion_cloning")
+
+
 def test_a_variant_keeps_what_its_method_sets_by_domain_but_for_what_is_swept(tmp_path):
     table = yaml.safe_load(Path("config/methods.yaml").read_text())
     table["trqam"]["domains"] = {"pointmaze-medium-navigate": {"kl_budget": 9.0, "dual_rate": 0.25}}
