@@ -122,8 +122,12 @@ class ExternalKLParameters(TrustRegionParameters):
 
 
 @of("trqam_scalar")
-@of("trqam_diffusion")
 class TRQAMScalarParameters(TRQAMParameters):
+    """TRQAM's."""
+
+
+@of("trqam_diffusion")
+class TRQAMDiffusionParameters(TRQAMParameters):
     """TRQAM's."""
 
 

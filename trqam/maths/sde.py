@@ -18,17 +18,12 @@ import torch
 from torch import Tensor
 
 from trqam.maths.flow import Field
-from trqam.maths.interpolants import FLOW, Interpolant, Time
+from trqam.maths.interpolants import FLOW, Interpolant
 
 
 def time_grid(steps: int, like: Tensor, first: int = 0) -> Tensor:
     """K = ``steps`` times i / K from i = ``first`` on, [K], with the dtype and device of ``like``."""
     return torch.arange(first, first + steps, dtype=like.dtype, device=like.device) / steps
-
-
-def squared_diffusion(t: Time, h: float) -> Time:
-    """The flow's g^2 at time ``t`` of a grid of step ``h``."""
-    return FLOW.squared_diffusion(t, h)
 
 
 def memoryless_schedule(steps: int, like: Tensor, interpolant: Interpolant = FLOW) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
-# Pretraining, one a cloned policy; then a rule for each stage and block of seeds. A job trains its block in one process, but
-# the files are one seed's each, and so is the truth behind them (results/.../seedN/run, not declared here): deleting a
-# file or failing a job loses nothing, because the trainer republishes the seeds that have finished.
+# Pretraining, one a cloned policy; then a rule for each stage and block of seeds. A job trains its block in one process,
+# but the files are one seed's each, and so is the truth behind them (results/.../seedN/run, not declared here): deleting
+# a file or failing a job loses nothing, because the trainer republishes the seeds that have finished.
 
 
 from itertools import product
