@@ -269,7 +269,6 @@ def theory_facts() -> dict[str, str]:
         "theoryStateKl": _spread(states.path_kl),
         "theoryStateKlScalar": _spread(states.scalar_kl),
         "theoryBetweenBudget": f"{BETWEEN_BUDGET:g}",
-        "theoryBetweenHeld": _percent(measured.between.held.abs().max()),
         "theoryBetweenMultiplier": enumerated([f"{_percent(abs(r.multiplier))} ({r.interpolant})" for r in training]),
         "theoryBetweenPathKl": enumerated([f"{_percent(abs(r.path_kl))} ({r.interpolant})" for r in training]),
         "theoryBetweenVariance": f"{BETWEEN_VARIANCE:g}",
