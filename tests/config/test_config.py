@@ -18,7 +18,14 @@ from trqam.config import command_line, load
 from trqam.config.errors import UserError
 from trqam.config.reading import parse_yaml
 
-SCALES = ["config/config.yaml", "config/overnight.yaml", "config/beyond.yaml", "config/paper.yaml", "config/cell.yaml", "tests/tiny.yaml"]
+SCALES = [
+    "config/config.yaml",
+    "config/overnight.yaml",
+    "config/beyond.yaml",
+    "config/paper.yaml",
+    "config/cell.yaml",
+    "tests/tiny.yaml",
+]
 TASK = "pointmaze-medium-navigate-singletask-task2-v0"
 
 
@@ -110,6 +117,27 @@ def test_sweeps_vary_one_thing_and_hold_the_methods_own_setting():
     assert load.load("tests/tiny.yaml").swept("budgets", "trqam") == {}
     with pytest.raises(UserError, match=r"budgets: '4' is listed twice; remove one"):
         load.load("tests/tiny.yaml", {"budgets": [4.0, 4.0]})
+
+
+def test_a_method_may_name_what_clones_for_it():
+    domains = list(load.load("tests/tiny.yaml").task_domains)
+    assert load.load("tests/tiny.yaml").pretrainings == domains
+    loaded = load.load("tests/tiny.yaml", {"ablations": ["trqam_diffusion"], "ablation_tasks": [TASK]})
+    usual, other = loaded.run(TASK, "trqam"), loaded.run(TASK, "trqam_diffusion")
+    assert loaded.pretrainings == [*domains, other.cloned]
+    assert (usual.cloned, other.cloned) == (usual.domain, f"{usual.domain}+diffusion_cloning")
+    for run in (usual, other):
+        cloning = loaded.pretraining(run.cloned)
+        assert (cloning.method, cloning.agent) == (run.cloned_by, run.cloned_by)
+        assert cloning.cloned == run.cloned
+        assert cloning.resolved("pretrain") == run.resolved("pretrain")
+    for stage in load.STAGES:  # what was recorded before there was a choice stays valid
+        assert "cloned_by" not in usual.resolved(stage)
+        assert other.resolved(stage)["cloned_by"] == "diffusion_cloning"
+    with pytest.raises(UserError, match=rf"no method of this scale begins from '{usual.domain}\+qam'; "):
+        loaded.pretraining(f"{usual.domain}+qam")
+    with pytest.raises(UserError, match="no task of 'scene-play' is listed"):
+        loaded.pretraining("scene-play+diffusion_cloning")
 
 
 def test_a_variant_keeps_what_its_method_sets_by_domain_but_for_what_is_swept(tmp_path):

@@ -7,6 +7,7 @@ SMALLER = {
         "DUAL_STEPS": 15, "DIMENSIONS": (2, 3, 4), "SHOWN_DIMENSION": 3, "TOYS": 20, "FINE_STEPS": 12,
         "FLOW_STEPS": (10, 40, 80, 160), "VARIANCES": (1.0, 0.04), "MOVING_STEPS": 60, "STATE_UPDATES": 15,
         "TILTS": (3.5, 1.0), "BATCHES": (4, 8), "REPETITIONS": 5, "HELD_STEPS": 10,
+        "BETWEEN_STEPS": (10, 20), "BETWEEN_DUAL_STEPS": 15,
     },
     "toy_experiment": {"CLONING_STEPS": 60, "STEPS": 30, "LAST": 5},
     "toy_figure": {"SEEDS": 2, "STEPS": 30},

@@ -220,7 +220,7 @@ class Slow:
             qs.append(self.q(p, "critic", s, a))
             total = total + b["ok"][i] * ((qs[i] - targets[i]) ** 2).mean() / B
             x0, t = n["bc_x0"][i], float(n["bc_t"][i, 0])
-            error = self.v(p, field, s, (1 - t) * x0 + t * a, t) - (a - x0)
+            error = self.cloning_error(p, field, s, a, x0, t)
             flow = flow + b["ok"][i] * (error**2).mean() / B
         self.target_q = torch.stack(targets)
         info["critic/critic_loss"] = total
@@ -232,6 +232,9 @@ class Slow:
         else:
             info["actor/actor_loss" if self.agent == "ifql" else "actor/flow_loss"] = flow
         return total + flow + extra, {**info, **more}
+
+    def cloning_error(self, p, field, s, a, x0, t):
+        return self.v(p, field, s, (1 - t) * x0 + t * a, t) - (a - x0)
 
     def next_noise(self, n, i):
         return n["next_latent_eps" if self.agent == "dsrl" else "next_action_noise"][i], (

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from trqam.maths import adjoint, dual, flow, sde, td
+from trqam.maths.interpolants import FLOW, VARIANCE_PRESERVING
 from trqam.networks.mlp import along_path
 
 K, R, B, D, O = 5, 2, 4, 3, 2  # noqa: E741
@@ -30,10 +31,37 @@ def noise(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def test_interpolant_runs_from_noise_to_action():
+@pytest.mark.parametrize("between", [FLOW, VARIANCE_PRESERVING])
+def test_interpolant_runs_from_noise_to_action(between):
     x0, x1 = noise(R, B, D), noise(R, B, D) + 1
-    assert torch.equal(flow.interpolate(x0, x1, torch.zeros(R, B, 1)), x0)
-    torch.testing.assert_close(flow.interpolate(x0, x1, torch.ones(R, B, 1)), x1)
+    assert torch.equal(flow.interpolate(x0, x1, torch.zeros(R, B, 1).double(), between), x0)
+    torch.testing.assert_close(flow.interpolate(x0, x1, torch.ones(R, B, 1).double(), between), x1)
+
+
+@pytest.mark.parametrize("between", [FLOW, VARIANCE_PRESERVING])
+def test_an_interpolant_is_one_with_its_slopes_and_its_steps(between):
+    """alpha', beta' and W by differences; and a step of the ODE, which keeps both ends."""
+    x0, x1, d, h = noise(R, B, D), noise(R, B, D) + 1, 1e-6, 0.2
+    for t in (0.0, 0.3, 0.8):
+        alpha, beta, rise, fall = between.at(t)
+        after, before = between.at(t + d), between.at(t - d)
+        assert (rise, fall) == pytest.approx([(after[i] - before[i]) / (2 * d) for i in (0, 1)], rel=1e-6, abs=1e-6)
+        assert rise * beta - alpha * fall == pytest.approx(between.wronskian)
+        x, v = beta * x0 + alpha * x1, rise * x1 + fall * x0
+        torch.testing.assert_close(between.slope(x0, x1, torch.full((1, 1, 1), t).double()), v)
+        arrived = between.at(t + h)
+        torch.testing.assert_close(between.advance(x, h * v, h), arrived[1] * x0 + arrived[0] * x1)
+        exact = 2 * beta * (rise / alpha * beta - fall) if t else np.inf
+        assert between.squared_diffusion(t, 1e-9) == pytest.approx(exact, rel=1e-6) or t == 0
+        assert between.timescale(t, t) == pytest.approx(alpha / rise)
+
+
+def test_the_circles_schedule_by_hand():
+    t, g2 = sde.memoryless_schedule(4, torch.zeros(1, dtype=torch.float64), VARIANCE_PRESERVING)
+    sine = np.sin(np.pi / 8 * np.arange(-1, 5))
+    np.testing.assert_allclose(t, [0, 0.25, 0.5, 0.75])
+    np.testing.assert_allclose(g2, np.pi * np.sin(np.pi / 8 * np.array([5, 4, 3, 2])) / sine[2:])
+    assert VARIANCE_PRESERVING.timescale(0.0, 0.25) == pytest.approx(sine[2] / (np.pi / 2))
 
 
 def test_flow_matching_loss_by_hand():
@@ -67,6 +95,34 @@ def test_trajectory_follows_its_recursion(fields):
         spread = (2 * (1 - i * h + h) / (i * h + h) * h) ** 0.5
         torch.testing.assert_close(path[i + 1], path[i] + h * drift + spread * eps[i])
     torch.testing.assert_close(path[K], path[K - 1] + h * base(s, path[K - 1], 1 - h))
+
+
+def test_the_diffusion_follows_its_recursion_and_ends_at_the_clean_action(fields):
+    finetuned, base, s = fields
+    x0, eps = noise(R, B, D), noise(K, R, B, D)
+    (path, _), h, w = sde.sample_trajectory(finetuned, base, s, x0, eps, VARIANCE_PRESERVING), 1 / K, np.pi / 2
+    for i in range(K - 1):
+        above, low, high = np.cos(w * i * h), np.cos(w * (i - 1) * h), np.sin(w * (i + 1) * h)
+        drift = 2 * finetuned(s, path[i], i * h) - w * above / high * path[i]
+        torch.testing.assert_close(path[i + 1], path[i] + h * drift + (2 * w * low / high * h) ** 0.5 * eps[i])
+    beta, slope = np.cos(w * (1 - h)), -w * np.sin(w * (1 - h))
+    clean = (beta * base(s, path[K - 1], 1 - h) - slope * path[K - 1]) / w  # v = (W D + beta' x) / beta
+    torch.testing.assert_close(path[K], clean)
+
+
+def test_the_diffusions_adjoint_is_the_gradient_through_its_base_process(fields):
+    """Through X + h (2 v_base(X, t + h) - kappa(t + h) X), and in the last step through the clean action."""
+    _, base, s = fields
+    h, w, path = 1 / K, np.pi / 2, [noise(R, B, D).requires_grad_()]
+    for i in range(K - 1):
+        t, x = i * h + h, path[-1]
+        path.append(x + h * (2 * base(s, x, t) - w / np.tan(w * t) * x) + noise(R, B, D) / 3)
+    x, t = path[-1], 1 - h
+    clean = (np.cos(w * t) * base(s, x, t) + w * np.sin(w * t) * x) / w
+    by_autograd = torch.autograd.grad(clean.pow(3).sum(), path)
+    pull = adjoint.pullback(base, s, torch.stack(path).detach(), VARIANCE_PRESERVING)
+    lean = adjoint.lean_adjoint(pull, 3 * clean.detach().square(), K, VARIANCE_PRESERVING)
+    torch.testing.assert_close(lean, torch.stack(by_autograd))
 
 
 def test_lean_adjoint_is_the_gradient_through_the_base_drift(fields):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trqam.config.load import Run, agent_parameters
 from trqam.maths.flow import Field, euler, flow_matching_loss
+from trqam.maths.interpolants import FLOW, Interpolant
 from trqam.maths.streams import stream
 from trqam.maths.td import critic_loss, pessimistic_value, td_target
 from trqam.networks.mlp import MLP, Critic, TanhGaussian, VelocityField
@@ -47,6 +48,7 @@ class Agent:
     samples = 1  # proposals for an action, of which the critic picks one
     chunked = True  # False: one action at a time, though returns still span the horizon
     critic_layer_norm = True
+    interpolant: Interpolant = FLOW  # between noise and action
     reference = "target"  # which copy of the cloned field a method leans on: its moving average, or "online"
 
     def __init__(self, run: Run, observation_size: int, action_size: int, **switches):
@@ -129,7 +131,7 @@ class Agent:
         return self.descend(state, *self.gradients(state, batch, noise))
 
     def gradients(self, state: State, batch: Tensors, noise: Tensors) -> tuple[list[Tensor], Tensors]:
-        """Of the total loss by all online parameters, in the order of `leaves`, and metrics: the loss and its parts, and
+        """Of the total loss by all online parameters, in the order of `leaves`, and metrics: the loss, its parts, and
         the gradients' norm. Changes nothing."""
         loss, metrics = self.losses(state, batch, noise)
         gradients = list(torch.autograd.grad(loss.sum(), leaves(state.online)))
@@ -151,11 +153,12 @@ class Agent:
     def flow_loss(self, state: State, batch: Tensors, noise: Tensors) -> Tensor:
         """L_BC [R] of the online base field."""
         s, a, valid = batch["observations"], batch["actions"], batch["valid"]
-        return flow_matching_loss(self.field(state.online["base"]), s, a, noise["bc_x0"], noise["bc_t"], valid)
+        field, x0, t = self.field(state.online["base"]), noise["bc_x0"], noise["bc_t"]
+        return flow_matching_loss(field, s, a, x0, t, valid, self.interpolant)
 
     def flow_action(self, field: Field, s: Tensor, noise: Tensor) -> Tensor:
         """The end point of a flow started at ``noise`` [R, B, D], clipped to the action box."""
-        return euler(field, s, noise, self.run.flow_steps).clamp(-1, 1)
+        return euler(field, s, noise, self.run.flow_steps, self.interpolant).clamp(-1, 1)
 
     def field(self, parameters: Tensors) -> VelocityField:
         """A velocity field of this agent's shape."""

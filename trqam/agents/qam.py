@@ -80,14 +80,14 @@ class QAM(ActorCritic):
         The roll-out has asked for v_ft at all states but the last, and for v_base at the last: neither asks again.
         """
         base, finetuned = self.reference_field(state), RecordedField(self.field(state.online["finetuned"]))
-        steps = self.run.flow_steps
-        t, g2 = memoryless_schedule(steps, s)
-        path, v_last = sample_trajectory(finetuned, base, s, noise["adj_x0"], noise["adj_eps"].transpose(0, 1))
+        steps, between = self.run.flow_steps, self.interpolant
+        t, g2 = memoryless_schedule(steps, s, between)
+        path, v_last = sample_trajectory(finetuned, base, s, noise["adj_x0"], noise["adj_eps"].transpose(0, 1), between)
         finetuned(s, path[-2], 1 - 1 / steps)
         v_base = torch.cat([along_path(base, s, path[:-2], t[:-1]), v_last[None]])
         terminal = self.terminal_adjoint(state, s, path[-1])
-        pull = base.pullback(s, path[:-1], time_grid(steps, s, first=1))
-        adjoints = lean_adjoint(pull, terminal, steps)
+        pull = base.pullback(s, path[:-1], between.adjoint_time(time_grid(steps, s, first=1), 1 / steps))
+        adjoints = lean_adjoint(pull, terminal, steps, between)
         return AdjointSamples(path[:-1], adjoints, g2, path[-1], terminal, v_base, finetuned)
 
     def terminal_adjoint(self, state: State, s: Tensor, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from trqam.agents.base import Tensors
 from trqam.agents.qam import AdjointSamples
 from trqam.agents.trqam import TRQAM
 from trqam.maths.flow import euler
-from trqam.maths.sde import squared_diffusion, time_grid
+from trqam.maths.sde import time_grid
 from trqam.networks.mlp import RecordedField, along_path
 from trqam.networks.replicas import State
 
@@ -43,7 +43,7 @@ class SQAM(TRQAM):
         finetuned = RecordedField(self.field(state.online["finetuned"]))
         along_path(finetuned, s, states, t)
         v_base = along_path(self.reference_field(state), s, states, t)
-        g2 = squared_diffusion(t, 1 / steps)
+        g2 = self.interpolant.squared_diffusion(t, 1 / steps)
         return AdjointSamples(states, weight * terminal, g2, action, terminal, v_base, finetuned)
 
 

@@ -21,7 +21,7 @@ from trqam.config import schema
 from trqam.config.errors import UserError
 from trqam.config.parameters import OF_AGENT
 from trqam.config.reading import read_yaml, shown
-from trqam.config.schema import Domain, Method, Name, Run, Scale
+from trqam.config.schema import CLONING, Domain, Method, Name, Run, Scale, cloned
 from trqam.config.strict import Strict, at_home, convert, instead
 from trqam.config.sweeps import SWEEPS, Variant, shade
 
@@ -154,13 +154,24 @@ class Config(msgspec.Struct, frozen=True):
             raise UserError(f"{self.where(key)}: {task!r} is not listed, so {method} does not run there; add it")
         return self._merge(task, domain_of(task), method)
 
-    def pretraining(self, domain: str) -> Run:
-        """The configuration of the behaviour cloning of one domain; its task is any of the domain's."""
+    @property
+    def pretrainings(self) -> list[str]:
+        """The cloned policies of this scale: of each domain, then those by which other methods clone."""
+        begun = [(task, self.methods[method]) for task, method in self.cells]
+        others = [cloned(domain_of(task), method.cloned_by) for task, method in begun if "pretrain" in method.stages]
+        return list(dict.fromkeys([*self.task_domains, *others]))
+
+    def pretraining(self, name: str) -> Run:
+        """The configuration of a cloned policy, DOMAIN or DOMAIN+METHOD; its task is any of the domain's."""
+        domain, _, method = name.partition("+")
         if domain not in self.task_domains:
             fix = instead(domain, self.task_domains, "add one there", domain in self.domains)
             raise UserError(f"{self.where('tasks')}: no task of {domain!r} is listed; {fix}")
+        if name not in self.pretrainings:
+            fix = instead(name, self.pretrainings, "add a method that does")
+            raise UserError(f"{self.where('methods')}: no method of this scale begins from {name!r}; {fix}")
         task = next(task for task in self.tasks if domain_of(task) == domain)
-        return self._merge(task, domain, "behaviour_cloning")
+        return self._merge(task, domain, method or CLONING)
 
     def _merge(self, task: str, domain_name: str, method_name: str) -> Run:
         scale, domain, method = self.scale, self.domains[domain_name], self.methods[method_name]
@@ -183,7 +194,7 @@ class Config(msgspec.Struct, frozen=True):
         values["kl_budget_online"] = None if own else domain.kl_budget_online
         values |= {"task": task, "domain": domain_name, "method": method_name}
         values |= {"agent": method.agent, "parameters": msgspec.to_builtins(parameters)}
-        values["reward_scale"] = method.reward_scale
+        values |= {"reward_scale": method.reward_scale, "cloned_by": method.cloned_by}
         return Run(**values)
 
 
@@ -315,11 +326,18 @@ def _check_methods(config: Config) -> None:
             raise UserError(f"{table}: {name}: domains: unknown domain {unknown[0]!r}; see {config.scale.domains_file}")
         if absent := [key for key in method.assumed if key not in method.parameters]:
             raise UserError(f"{table}: {name}: assumed: {absent[0]!r} is not among its parameters; remove it")
-    for name in ("behaviour_cloning", *config.compared, *config.ablated):
+    for name in (CLONING, *config.compared, *config.ablated):
         if name not in config.methods:
             fix = f"add it, or use one of {', '.join(config.methods)}"
-            fix = instead(name, config.methods, fix, name == "behaviour_cloning")
+            fix = instead(name, config.methods, fix, name == CLONING)
             raise UserError(f"{config.where('methods')}: {name!r} has no block in {table}; {fix}")
+    cloning = [
+        name for name, method in config.methods.items() if name == method.agent and method.stages == ["pretrain"]
+    ]
+    for name, method in config.methods.items():
+        if method.cloned_by not in cloning:
+            fix = f"use one of {', '.join(cloning)}"
+            raise UserError(f"{table}: {name}: cloned_by: {method.cloned_by!r} is no method that only clones; {fix}")
     _check_once(config, "methods", [*config.compared, *config.ablated])
 
 

@@ -23,6 +23,7 @@ def of(agent: str) -> Callable[[type[Strict]], type[Strict]]:
 
 
 @of("behaviour_cloning")
+@of("diffusion_cloning")
 class NoParameters(Strict):
     """Behaviour cloning has none."""
 
@@ -129,6 +130,11 @@ class ExternalKLParameters(TrustRegionParameters):
 
 @of("trqam_scalar")
 class TRQAMScalarParameters(TRQAMParameters):
+    """TRQAM's."""
+
+
+@of("trqam_diffusion")
+class TRQAMDiffusionParameters(TRQAMParameters):
     """TRQAM's."""
 
 

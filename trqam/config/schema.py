@@ -14,6 +14,7 @@ Small = Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # of what there is a netw
 Natural = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+CLONING = "behaviour_cloning"  # the method that clones, where a method does not name another
 Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300, description="a finite number")]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 NAME = r"[a-z0-9][a-z0-9_.-]{0,99}"
@@ -70,6 +71,7 @@ class Method(Strict):
     known: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()  # parameters that no paper gives
     reward_scale: Positive = 1.0
+    cloned_by: Name = CLONING  # the method whose pretraining it begins from, or is
 
 
 class Training(Strict):
@@ -148,6 +150,12 @@ class Run(Training):
     pessimism: float
     normalise_observations: bool
     reward_scale: float = 1.0  # what every reward of the data and of the environment is multiplied by
+    cloned_by: str = CLONING  # of the method
+
+    @property
+    def cloned(self) -> str:
+        """The name of the cloned policy that the run begins from, or that it makes."""
+        return cloned(self.domain, self.cloned_by)
 
     def resolved(self, stage: str) -> dict[str, Any]:
         """The values that the results of ``stage`` depend on, as plain JSON types.
@@ -164,6 +172,7 @@ class Run(Training):
         # Defaults that older manifests do not name: a result stays valid when a choice is added.
         drop += ("sampling",) * (self.sampling == "uniform") + ("kl_budget_online",) * (self.kl_budget_online is None)
         drop += ("reward_scale",) * (stage == "pretrain" or self.reward_scale == 1)
+        drop += ("cloned_by",) * (self.cloned_by == CLONING)
         return {key: value for key, value in values.items() if key not in drop}
 
     def at(self, stage: str) -> "Run":
@@ -175,6 +184,11 @@ class Run(Training):
     def digest(self, stage: str) -> str:
         """Sixteen hexadecimal digits of SHA-256 over the resolved values."""
         return digest(self.resolved(stage))
+
+
+def cloned(domain: str, cloned_by: str) -> str:
+    """The name of a cloned policy: its domain, and behind a plus the method that clones, if it is not the usual one."""
+    return domain if cloned_by == CLONING else f"{domain}+{cloned_by}"
 
 
 def digest(resolved: dict[str, Any]) -> str:

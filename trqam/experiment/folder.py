@@ -13,7 +13,7 @@ from trqam.experiment import checkpoint
 
 @dataclass(frozen=True)
 class Cell:
-    """The folder of one seed of one task and method (or of a domain's pretraining)."""
+    """The folder of one seed of one task and method (or of a cloned policy)."""
 
     path: Path
     seed: int
@@ -66,6 +66,6 @@ def cell_of(config: Config, task: str, method: str, seed: int) -> Cell:
     return Cell(config.results / task / method / f"seed{seed}", seed)
 
 
-def pretraining_cell(config: Config, domain: str) -> Cell:
-    """The cell of a domain's behaviour cloning, which has one seed."""
-    return Cell(config.results / "pretrained" / domain, 0)
+def pretraining_cell(config: Config, name: str) -> Cell:
+    """The cell of a cloned policy (`Config.pretrainings`), which has one seed."""
+    return Cell(config.results / "pretrained" / name, 0)

@@ -191,22 +191,22 @@ def publish_base(cell: Cell, tensors: dict[str, "Tensor"]) -> str:
 
 
 def load_base(config: Config, run: Run, shapes: dict[str, tuple[int, ...]]) -> tuple[dict[str, "Tensor"], str]:
-    """The velocity field cloned for the run's domain, from which methods start, of these ``shapes``; and its SHA-256.
+    """The field cloned for the run's domain, from which methods start, of these ``shapes``; and its SHA-256.
 
     A UserError if it is not whole, or not today's.
     """
     import safetensors
     from safetensors.torch import load_file
 
-    cell = pretraining_cell(config, run.domain)
+    cell = pretraining_cell(config, run.cloned)
     path, manifest = cell.path / "base.safetensors", cell.path / "pretrain.json"
-    again = f"run {config.command('pretrain', run.domain)} again"
+    again = f"run {config.command('pretrain', run.cloned)} again"
     if not path.is_file():
         raise UserError(f"{path}: no behaviour-cloned policy here; {again}")
     said = read_manifest(cell, run, "pretrain")
     if said.get("base_sha256") != (found := sha256(path)):
         raise UserError(f"{path}: damaged (checksum differs from {manifest.name}); delete it and {again}")
-    check_same(said, run, "pretrain", manifest, config.command("clean", run.domain))
+    check_same(said, run, "pretrain", manifest, config.command("clean", run.cloned))
     try:
         tensors = load_file(path)
     except safetensors.SafetensorError:

@@ -252,7 +252,7 @@ def check_same(record: dict[str, Any], run: Run, stage: str, where: Path, clean:
     ``clean`` is the command that the line names, if another than the one for this run alone.
     """
     for key, old, new in changes(record, run, stage):
-        single = run.domain if stage == "pretrain" else f"{run.task} {run.method} --seed {record['seed']}"
+        single = run.cloned if stage == "pretrain" else f"{run.task} {run.method} --seed {record['seed']}"
         clean = clean or f"`python -m trqam clean {single}`, with the --config and --set given here,"
         fix = f"run {clean} to train anew"
         if key in OF_DATA:

@@ -84,9 +84,8 @@ class Manifest(msgspec.Struct):
 
 def survey(config: Config) -> Iterator[Standing]:
     """Every seed and stage of the scale: the pretrainings, then the cells in the configuration's order."""
-    for domain in config.task_domains:
-        cell = pretraining_cell(config, domain)
-        yield from _stages(config.pretraining(domain), cell, ["pretrain"])
+    for name in config.pretrainings:
+        yield from _stages(config.pretraining(name), pretraining_cell(config, name), ["pretrain"])
     for task, method in config.cells:
         run, stages = config.run(task, method), config.stages(method)
         for seed in range(config.scale.seeds):

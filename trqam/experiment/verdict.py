@@ -129,7 +129,7 @@ def parts(config: Config, task: str, method: str) -> list[Part]:
     run, seeds = config.run(task, method), range(config.scale.seeds)
     asked = [(cell_of(config, task, method, seed), stage) for stage in config.stages(method) for seed in seeds]
     if "pretrain" in config.methods[method].stages:
-        asked.append((pretraining_cell(config, run.domain), "pretrain"))
+        asked.append((pretraining_cell(config, run.cloned), "pretrain"))
     return [part for cell, stage in asked if (part := part_of(cell, run, stage))]
 
 
@@ -213,12 +213,12 @@ def _today(config: Config, here: list[Part]) -> dict[str, Any]:
     return {"stage": None, "code": code_digest(run.agent), "versions": provenance()["versions"], **begins}
 
 
-def check_pretraining(config: Config, domain: str) -> None:
+def check_pretraining(config: Config, name: str) -> None:
     """A UserError unless the cloned policy, where there is one, is that of its manifest, and of today's values."""
-    cell, run = pretraining_cell(config, domain), config.pretraining(domain)
+    cell, run = pretraining_cell(config, name), config.pretraining(name)
     part, base = part_of(cell, run, "pretrain"), cell.path / "base.safetensors"
     if part and part.published and is_there(base):
-        fix = f"delete it and run {config.command('pretrain', domain)}"
+        fix = f"delete it and run {config.command('pretrain', name)}"
         if hashlib.sha256(read_bytes(base, fix=fix)).hexdigest() == part.record.get("base_sha256"):
             return
         raise UserError(f"{base}: damaged (checksum differs from pretrain.json); {fix}")
@@ -227,8 +227,8 @@ def check_pretraining(config: Config, domain: str) -> None:
 def check_everything(config: Config) -> list[Part]:
     """All parts of a scale; the UserError that keeps them from being trained to the end and collected, if any."""
     everything = []
-    for domain in config.task_domains:
-        check_pretraining(config, domain)
+    for name in config.pretrainings:
+        check_pretraining(config, name)
     for task, method in config.cells:
         here = parts(config, task, method)
         mixed_because(config, here, config.scale.mixed, ahead=True)

@@ -5,6 +5,7 @@
     L_AM  = mean_B sum_i | (2 / sigma_i) dv_i + sigma_i adj_i |^2,   sigma_i = g_i / sqrt(lambda),   dv = v_ft - v_base
     D_hat = (1/H) mean_B sum_i (2 h / g_i^2) |dv_i|^2                (Girsanov; Theorem 1 of TRQAM, arXiv 2605.27079)
 
+This J is the flow's; `trqam.maths.interpolants` has each step of others.
 A multiplier for each state, lambda(s), stands in the place of lambda row by row, and D_hat(s) is the row of the mean.
 
 The adjoint is "lean" because J holds the base field alone (Adjoint Matching, arXiv 2409.08861): it does not depend on
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from trqam.maths.flow import Field
+from trqam.maths.interpolants import FLOW, Interpolant
 from trqam.maths.td import action_gradient
 
 Pullback = Callable[[int, Tensor], Tensor]  # (i, a) to [d/dx v_base(s, x, t_i + h) at X_i]^T a, both [R, B, D]
@@ -28,24 +30,26 @@ def terminal_adjoint(value: Callable[[Tensor], Tensor], x: Tensor, clip: bool) -
     return -action_gradient(lambda x: value(x.clamp(-1, 1) if clip else x), x)
 
 
-def lean_adjoint(pull: Pullback, adjoint: Tensor, steps: int) -> Tensor:
+def lean_adjoint(pull: Pullback, adjoint: Tensor, steps: int, interpolant: Interpolant = FLOW) -> Tensor:
     """adj_0 .. adj_{K-1}, [K, R, B, D], from the terminal ``adjoint`` [R, B, D] and the base field's `pullback`."""
     assert adjoint.ndim == 3
     h, adjoints = 1 / steps, [adjoint]
     for i in reversed(range(steps)):
-        adjoint = (1 - h / ((i + 1) / steps)) * adjoint + 2 * h * pull(i, adjoint)
+        adjoint = interpolant.adjoint_step(adjoint, pull(i, adjoint), (i + 1) / steps, h)
         adjoints.append(adjoint)
     return torch.stack(adjoints[:0:-1])
 
 
-def pullback(base: Field, s: Tensor, states: Tensor) -> Pullback:
+def pullback(base: Field, s: Tensor, states: Tensor, interpolant: Interpolant = FLOW) -> Pullback:
     """Of any differentiable field at ``states`` X_0 .. X_{K-1}, [K, R, B, D]; networks have a faster one."""
     assert (s.ndim, states.ndim) == (3, 4)
+    steps = len(states)
 
     def pull(i: int, a: Tensor) -> Tensor:
         with torch.enable_grad():
             x = states[i].detach().requires_grad_()
-            return torch.autograd.grad(base(s, x, (i + 1) / len(states)), x, a)[0]
+            t = interpolant.adjoint_time((i + 1) / steps, 1 / steps)
+            return torch.autograd.grad(base(s, x, t), x, a)[0]
 
     return pull
 

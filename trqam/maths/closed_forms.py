@@ -1,13 +1,13 @@
 """The method where it can be solved by hand: a Gaussian base, a linear critic, and no network.
 
-For data N(mu, S) the flow-matching field is affine in x (regression of x1 - x0 on x_t),
+For data N(mu, S) the field is affine in x (regression of alpha' x1 + beta' x0 on x_t; `trqam.maths.interpolants`),
 
-    v_base(x, t) = mu + (t S - (1 - t) I) C_t^{-1} (x - t mu),    C_t = t^2 S + (1 - t)^2 I
+    v_base(x, t) = alpha' mu + (alpha alpha' S + beta beta' I) C_t^{-1} (x - alpha mu),    C_t = alpha^2 S + beta^2 I
 
 and for the critic Q(a) = c.a the optimum is the tilt
 
     pi_base exp(Q / lambda) = N(mu + S c / lambda, S),            KL(tilt || base) = c'Sc / (2 lambda^2)
-    adj(t) = -t C_t^{-1} S c,                                     lambda* = sqrt(c'Sc / (2 eps H))
+    adj(t) = -alpha C_t^{-1} S c,                                 lambda* = sqrt(c'Sc / (2 eps H))
 
 Because the process is memoryless, its path KL equals this KL of the end points (TRQAM, arXiv 2605.27079, Theorem 1 and
 Proposition 1; Adjoint Matching, arXiv 2409.08861). ``multiplier`` is what the SDE sees, lambda_eff. In float64.
@@ -19,19 +19,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trqam.maths.interpolants import FLOW, Interpolant
+
 
 class GaussianBase:
     """The exact velocity field of data N(``mean`` [D], ``covariance`` [D, D])."""
 
-    def __init__(self, mean: Tensor, covariance: Tensor):
-        self.mean, self.covariance = mean, covariance
+    def __init__(self, mean: Tensor, covariance: Tensor, interpolant: Interpolant = FLOW):
+        self.mean, self.covariance, self.interpolant = mean, covariance, interpolant
         self.variances, self.axes = torch.linalg.eigh(covariance)
 
     def __call__(self, s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
         """Velocities [R, B, D] at x [R, B, D] and time t, [R, B, 1] or a number."""
         assert x.ndim == 3
-        gain = (t * self.variances - (1 - t)) / (t**2 * self.variances + (1 - t) ** 2)
-        return self.mean + ((x - t * self.mean) @ self.axes * gain) @ self.axes.mT
+        alpha, beta, rise, fall = self.interpolant.at(t)
+        gain = (alpha * rise * self.variances + beta * fall) / (alpha**2 * self.variances + beta**2)
+        return rise * self.mean + ((x - alpha * self.mean) @ self.axes * gain) @ self.axes.mT
 
 
 class Problem(NamedTuple):
@@ -66,10 +69,11 @@ def optimal_multiplier(problem: Problem, budget: float, horizon: int = 1, scale:
 
 
 def exact_adjoint(problem: Problem, t: Tensor) -> Tensor:
-    """adj(t) = -d E[c.X_1 | X_t] / dX_t = -t C_t^{-1} S c in continuous time, [K, D] at times t [K]."""
+    """adj(t) = -d E[c.X_1 | X_t] / dX_t in continuous time, [K, D] at times t [K]."""
     assert t.ndim == 1
-    base, t = problem.base, t[:, None]
-    gain = t * base.variances / (t**2 * base.variances + (1 - t) ** 2)
+    base = problem.base
+    alpha, beta, *_ = base.interpolant.at(t[:, None])
+    gain = alpha * base.variances / (alpha**2 * base.variances + beta**2)
     return -(problem.slope @ base.axes * gain) @ base.axes.mT
 
 

@@ -5,7 +5,7 @@ Dense -> GELU (tanh approximation) -> LayerNorm (eps 1e-6), the last Dense bare,
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from trqam.maths.flow import Field
+from trqam.maths.interpolants import Interpolant
 from trqam.networks.layers import Differentiable, Layer, Pass, Pullback, forward, run
 
 Parameters = dict[str, Tensor]
@@ -136,7 +137,11 @@ class VelocityField:
 
     def __call__(self, s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
         """Velocities [R, B, D] for s [R, B, O], x [R, B, D] and t [R, B, 1] or a number."""
-        return run(self.layers, self.parameters, self.inputs(s, x, t))
+        return self.velocity(run(self.layers, self.parameters, self.inputs(s, x, t)))
+
+    def velocity(self, output: Tensor) -> Tensor:
+        """What the network's ``output`` says of the velocity: it is that."""
+        return output
 
     @staticmethod
     def inputs(s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
@@ -145,12 +150,34 @@ class VelocityField:
             t = x.new_full((*x.shape[:-1], 1), t)
         return torch.cat([s, x, t], -1)
 
-    def pullback(self, s: Tensor, states: Tensor, t: Tensor) -> Pullback:
+    def pullback(self, s: Tensor, states: Tensor, t: Tensor) -> Callable[[int, Tensor], Tensor]:
         """One forward pass at all states [K, R, B, D] and times t [K], and the map (i, cotangent [R, B, D]) to
         J_x^T cotangent at the i-th of them."""
         with torch.no_grad():
             action = slice(s.shape[-1], s.shape[-1] + states.shape[-1])
             return Pullback(self.layers, self.inputs(*_rows(s, states, t)), states.shape[2], action)
+
+
+class Denoiser(VelocityField):
+    """The denoiser D = alpha x + beta F of a network F, where alpha^2 + beta^2 = 1; its velocity is W F."""
+
+    def __init__(self, network: MLP, parameters: Parameters, interpolant: Interpolant):
+        super().__init__(network, parameters)
+        self.interpolant = interpolant
+
+    def clean(self, s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
+        """D [R, B, D], the clean action."""
+        alpha, beta, *_ = self.interpolant.at(t)
+        return alpha * x + beta * run(self.layers, self.parameters, self.inputs(s, x, t))
+
+    def velocity(self, output: Tensor) -> Tensor:
+        """W F, which divides by nothing."""
+        return self.interpolant.wronskian * output
+
+    def pullback(self, s: Tensor, states: Tensor, t: Tensor) -> Callable[[int, Tensor], Tensor]:
+        """The same of W F."""
+        pull = super().pullback(s, states, t)
+        return lambda i, a: self.velocity(pull(i, a))
 
 
 def along_path(field: Field, s: Tensor, states: Tensor, t: Tensor) -> Tensor:
@@ -177,11 +204,12 @@ class RecordedField:
     def __call__(self, s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
         """Velocities [R, B, D], without graph."""
         self.passes.append(forward(self.field.layers, self.field.inputs(s, x, t), True))
-        return self.passes[-1].output
+        return self.field.velocity(self.passes[-1].output)
 
     def velocities(self) -> Tensor:
         """All of them so far, [R, sum B, D], with gradient to the field's parameters."""
-        return Differentiable.of(self.field.layers, self.field.parameters, self.passes, None)
+        output = Differentiable.of(self.field.layers, self.field.parameters, self.passes, None)
+        return self.field.velocity(output)
 
 
 class Critic:

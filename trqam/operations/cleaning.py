@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from trqam.config.errors import Busy, UserError
-from trqam.config.load import Config, domain_of
+from trqam.config.load import Config
 from trqam.config.wording import count, thousands
 from trqam.experiment import lock, verdict
 from trqam.experiment.files import writing
@@ -48,12 +48,12 @@ def clean_runs(config: Config, task: str, method: str, seed: int | None, yes: bo
         _delete_cell(cell)
 
 
-def clean_pretraining(config: Config, domain: str, yes: bool) -> None:
-    """Deletes the cloned policy of a domain; on a terminal it asks first, if runs began from it."""
-    config.pretraining(domain)
-    cell = pretraining_cell(config, domain)
-    users = [(task, method) for task, method in config.cells if domain_of(task) == domain]
-    users = [names for names in users if "pretrain" in config.methods[names[1]].stages]
+def clean_pretraining(config: Config, name: str, yes: bool) -> None:
+    """Deletes a cloned policy; on a terminal it asks first, if runs began from it."""
+    config.pretraining(name)
+    cell = pretraining_cell(config, name)
+    users = [names for names in config.cells if "pretrain" in config.methods[names[1]].stages]
+    users = [names for names in users if config.run(*names).cloned == name]
     runs = [cell_of(config, *names, seed) for names in users for seed in range(config.scale.seeds)]
     if begun := sum(run.path.exists() for run in runs):
         print(f"{cell.path}: {count(begun, 'run')} began from it and will stay as they are; new ones will begin anew")

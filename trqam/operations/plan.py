@@ -124,8 +124,8 @@ def measure(config: Config) -> Costs:
     spaces = {domain: _spaces(domain) for domain in config.task_domains}
     rates = _Rates(config, spaces)
     costs = Costs(_datasets(config, spaces))
-    for domain in config.task_domains:
-        run = config.pretraining(domain)
+    for name in config.pretrainings:
+        run = config.pretraining(name)
         seconds, whole = run.pretrain_steps * rates.update(run, 1), 4 * _bytes(rates.agent(run))
         costs.cloning.updates += run.pretrain_steps
         costs.cloning.add(1, seconds, whole, seconds, whole)
@@ -233,7 +233,7 @@ class _Rates:
     def update(self, run: Run, at_once: int) -> float:
         """Seconds an update and seed: the reference agent's on this kind of domain, times the agent's ratio to it."""
         reference = self._reference
-        if run.agent == "behaviour_cloning" or run.offline_steps == 0 or self._kind(run) == self._kind(reference):
+        if run.offline_steps == 0 or self._kind(run) == self._kind(reference):
             return self._seconds(run, at_once)
         tasks = {task: method for task, method in self.config.cells if method == run.method}
         alike = next((task for task in tasks if task.startswith(reference.domain)), None)

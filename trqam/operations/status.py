@@ -102,7 +102,7 @@ def _table(config: Config, runs: list[Standing]) -> list[str]:
     labels = {name: config.methods[name].label for name in [*config.compared, *config.scale.ablations]}
     labels[SWEEPS] = f"Sweeps, {count(len(config.sweeps), 'setting')}"
     lines = [ROW.format("runs (seeds in a stage)", *STATES, "steps/s", "success")]
-    lines.append(_row("Pretraining", groups.pop(("pretrain", "behaviour_cloning"))))
+    lines.append(_row("Pretraining", [standing for standing in runs if standing.stage == "pretrain"]))
     for stage in STAGES[1:]:
         rows = {name: groups[stage, name] for name in labels if (stage, name) in groups}
         begun = {name: row for name, row in rows.items() if any(s.state != WAITING or s.step for s in row)}
@@ -164,7 +164,7 @@ def _diverged(runs: list[Standing]) -> list[str]:
     texts = []
     for standing in list(first.values())[:SHOWN_PROBLEMS]:
         run = standing.run
-        name = run.domain if standing.stage == "pretrain" else f"{run.task} {run.method} --seed {standing.cell.seed}"
+        name = run.cloned if standing.stage == "pretrain" else f"{run.task} {run.method} --seed {standing.cell.seed}"
         texts.append(f"{standing.cell.path}, {standing.stage}; a result as it is. To train anew: trqam clean {name}")
     return texts + _more(len(first))
 

@@ -1,6 +1,7 @@
 """What the results rest on that is not published, or is not as the authors have it: sentences by configuration."""
 
 from trqam.config.load import Config, domain_of
+from trqam.config.schema import CLONING
 from trqam.config.wording import enumerated, shown, words
 
 
@@ -26,6 +27,8 @@ def assumptions(config: Config, ogbench: list[str]) -> list[str]:
     said.append(f"{timing}; which version the authors trained with is not known, and here it is {version}.")
     cloned = "All pretrained methods, tasks and seeds of a domain start from one cloned policy, as the authors' do"
     said.append(f"{cloned}; no interval includes what another one would change.")
+    names = dict.fromkeys(name for _, name in config.cells if config.methods[name].cloned_by not in (CLONING, name))
+    said += [f"{config.methods[name].label}, however, starts from a cloned policy of its own kind." for name in names]
     seeds = f"seeds are 0 to {config.scale.seeds - 1}" if config.scale.seeds > 1 else "seed is 0"
     return [*said, f"The {seeds}; the authors' own are not published where we could read them."]
 

@@ -32,7 +32,7 @@ def collect(config: Config, out: Path, mixed: bool = False) -> None:
 
     The last holds what manifests share, each once: the configurations by their digest, and the environments (commit,
     versions, hardware, data, cloned policy) by theirs, both of which a line of runs.csv names; and the seconds that the
-    behaviour cloning of each domain took.
+    behaviour cloning of each cloned policy took.
 
     Raises UserError if a file is not what was published in its place, a run was trained with another configuration than
     today's, or the runs of a cell by different code, versions or data; with ``mixed`` the last two are accepted where
@@ -45,8 +45,8 @@ def collect(config: Config, out: Path, mixed: bool = False) -> None:
     parts: list[Part] = []
     manifests: dict[str, Any] = {"configurations": {}, "environments": {}, "mixed": [], "pretrained": {}}
     manifests["command"] = config.snakemake("paper")
-    for domain in config.task_domains:
-        verdict.check_pretraining(config, domain)
+    for name in config.pretrainings:
+        verdict.check_pretraining(config, name)
     for task, method in config.cells:
         run, here = config.run(task, method), []
         for stage in config.stages(method):
@@ -60,10 +60,10 @@ def collect(config: Config, out: Path, mixed: bool = False) -> None:
                 here.append(Part(cell, run, stage, cell.path / f"{stage}.json", manifest, step, True, True))
         lines = [_line(config, part, manifests) for part in here]
         if "pretrain" in config.methods[method].stages:
-            begun_from = verdict.part_of(pretraining_cell(config, run.domain), run, "pretrain")
+            begun_from = verdict.part_of(pretraining_cell(config, run.cloned), run, "pretrain")
             if begun_from and begun_from.published:
                 here.append(begun_from)
-                manifests["pretrained"][run.domain] = begun_from.record["seconds"]
+                manifests["pretrained"][run.cloned] = begun_from.record["seconds"]
         if reason := verdict.mixed_because(config, here, mixed, ahead=False):
             manifests["mixed"].append({"task": task, "method": method, "reason": reason})
         runs += [{**line, "mixed": reason} for line in lines]

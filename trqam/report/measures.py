@@ -50,7 +50,7 @@ class Success:
 
 def is_pretraining(config: Config, method: str) -> bool:
     """Whether ``method`` is behaviour cloning itself, trained with one seed and evaluated with the streams of each."""
-    return config.methods[method].agent == "behaviour_cloning"
+    return config.methods[method].stages == ["pretrain"]
 
 
 def final_step(config: Config, method: str, stage: str) -> int:

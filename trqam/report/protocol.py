@@ -16,6 +16,7 @@ from trqam.config.strict import Strict, read_record
 from trqam.config.sweeps import SWEEPS
 from trqam.config.wording import count, enumerated, first, shown, words
 from trqam.experiment.files import write_json
+from trqam.report.measures import is_pretraining
 from trqam.report.selection import PAPER
 
 NAMES = ("task", "domain", "method")  # of a cell; no settings
@@ -55,7 +56,7 @@ def record(config: Config) -> Protocol:
     left = {
         (domain_of(task), method): settings(config, task, method)
         for task, method in config.cells
-        if method != "behaviour_cloning" and method not in config.sweeps
+        if not is_pretraining(config, method) and method not in config.sweeps
     }
     shared = _common(left.values())
     domains = {name: _common(own for (d, _), own in left.items() if d == name) for name in config.task_domains}
@@ -103,7 +104,7 @@ def departures(config: Config, cells: Sequence[tuple[str, str]], paper: Protocol
     are one shard, of which every way of sampling is the same.
     """
     found: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    compared = {(domain_of(task), method): task for task, method in cells if method != "behaviour_cloning"}
+    compared = {(domain_of(task), method): task for task, method in cells if not is_pretraining(config, method)}
     for (domain, method), task in compared.items():
         swept = config.sweeps.get(method)
         like, sweep = (swept.method, SWEEPS[swept.key]) if swept else (method, None)

@@ -18,6 +18,7 @@ CLAIMS = PAPER.parent / "config" / "claims.yaml"  # the paper's claims, one file
 CONTRASTED = ("trqam", "constant_lambda", "qam", "external_kl")  # adaptive, constant, constant, external
 COLLAPSING = ("qam", "qam_e", "trqam")
 BY_STATE = ("trqam_per_state", "trqam_scalar")  # a multiplier for each state, and one for all
+INTERPOLANTS = ("trqam", "trqam_diffusion")  # a flow, and a diffusion
 BEYOND = "Beyond the paper"  # the group in methods.yaml of what other papers brought
 STRIP_METHODS = ("behaviour_cloning", "trqam")  # whose rollouts are shown, one under the other
 STRIP_SEED = 0  # of training and of evaluation
@@ -105,11 +106,17 @@ def by_state(config: Config) -> list[str]:
     return [*BY_STATE] if here and tasks_run(config, *BY_STATE) else []
 
 
+def diffusion(config: Config) -> list[str]:
+    """TRQAM and TRQAM on a diffusion; none without both on some task."""
+    here = set(INTERPOLANTS) <= {*config.compared, *config.scale.ablations}
+    return [*INTERPOLANTS] if here and tasks_run(config, *INTERPOLANTS) else []
+
+
 FIGURES = {  # in the text, in its order, and the module of trqam.report.figures that draws each
     "imported": "imported", "overall_bars": "bars", "offline_to_online": "curves", "trust_region": "curves",
     "profiles": "profiles", "collapse": "curves", "adaptive_constant": "curves", "external_kl": "budgets",
     "pretraining": "bars", "budget_sweep": "budgets", "sensitivity": "sensitivity", "schedules": "curves",
-    "per_state": "per_state", "divergences": "curves",
+    "per_state": "per_state", "divergences": "curves", "diffusion": "curves",
 }  # fmt: skip
 TABLES = {  # and of each the function of trqam.report.tables that makes it, and the template that prints it
     "success": ("success.success", "success"), "aggregates": ("comparison.aggregates_table", "grid"),
@@ -137,6 +144,7 @@ def figure_names(config: Config, imported: bool = False) -> tuple[str, ...]:
         "schedules": not (ablated and varied(config, "schedule")),
         "divergences": not (ablated and varied(config, "divergence")),
         "per_state": not by_state(config),
+        "diffusion": not diffusion(config),
         "imported": not imported,
     }
     text = [name for name in FIGURES if not lacking.get(name)]

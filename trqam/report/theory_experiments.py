@@ -20,25 +20,27 @@ from trqam.maths.closed_forms import (
     gaussian_kl,
     optimal_multiplier,
 )
+from trqam.maths.interpolants import FLOW, VARIANCE_PRESERVING, Interpolant
 from trqam.maths.streams import stream
 
 MULTIPLIER_SCALE, KL_CLIP = 3.0, 2.0  # lambda_eff = 3 lambda; these are the settings of TRQAM's dual descent
+INTERPOLANTS = {"flow": FLOW, "diffusion": VARIANCE_PRESERVING}
 DUAL: dict[str, Any] = {"rate": 0.01, "ema_rate": 0.1, "bounds": (0.01, 100.0)}
 
 
-def isotropic_problem(variance: float) -> Problem:
+def isotropic_problem(variance: float, interpolant: Interpolant = FLOW) -> Problem:
     """One dimension, zero mean, and a slope such that c'Sc = 1."""
     covariance = torch.tensor([[variance]], dtype=torch.float64)
-    return Problem(GaussianBase(torch.zeros(1, dtype=torch.float64), covariance), covariance[0].rsqrt())
+    return Problem(GaussianBase(torch.zeros(1, dtype=torch.float64), covariance, interpolant), covariance[0].rsqrt())
 
 
-def random_problem(dimension: int, seed: int = 0) -> Problem:
+def random_problem(dimension: int, seed: int = 0, interpolant: Interpolant = FLOW) -> Problem:
     """A mean, turned axes with standard deviations between 1/2 and 2, and a slope with c'Sc = D."""
     draw = stream(seed, "theory/problem", dimension)
     axes, _ = np.linalg.qr(draw.standard_normal((dimension, dimension)))
     variances = 4.0 ** draw.uniform(-1, 1, dimension)
     mean, slope = torch.from_numpy(draw.standard_normal((2, dimension)))
-    problem = Problem(GaussianBase(mean, torch.from_numpy((axes * variances) @ axes.T)), slope)
+    problem = Problem(GaussianBase(mean, torch.from_numpy((axes * variances) @ axes.T), interpolant), slope)
     return problem._replace(slope=slope * (dimension / problem.spread) ** 0.5)
 
 
@@ -66,11 +68,11 @@ class Iterate(NamedTuple):
 
 def fine_tune(problem: Problem, finetuned: flow.Field, x0: Tensor, noise: Tensor, multiplier: Tensor) -> Iterate:
     """Rolls out under ``finetuned`` from x0 [R, B, D], and minimises L_AM over all fields at ``multiplier`` [R]."""
-    base, s = problem.base, x0[..., :0]
-    path, _ = sde.sample_trajectory(finetuned, base, s, x0, noise)
+    base, s, between = problem.base, x0[..., :0], problem.base.interpolant
+    path, _ = sde.sample_trajectory(finetuned, base, s, x0, noise, between)
     terminal = adjoint.terminal_adjoint(problem.value, path[-1], clip=False)
-    adjoints = adjoint.lean_adjoint(adjoint.pullback(base, s, path[:-1]), terminal, len(noise))
-    t, g2 = sde.memoryless_schedule(len(noise), x0)
+    adjoints = adjoint.lean_adjoint(adjoint.pullback(base, s, path[:-1], between), terminal, len(noise), between)
+    t, g2 = sde.memoryless_schedule(len(noise), x0, between)
     field = Shifted(base, -(g2[:, None] / (2 * multiplier))[..., None] * adjoints.mean(2))  # the rows are equal
     dv = torch.stack([field(s, x, at) - base(s, x, at) for x, at in zip(path, t.tolist(), strict=False)])
     return Iterate(field, dv, adjoints, g2)
@@ -94,14 +96,16 @@ def sde_end_point(problem: Problem, field: flow.Field, steps: int) -> tuple[Tens
 
     def end_point(rows: Tensor) -> Tensor:
         x0, noise = rows[:, :size], rows[:, size:].view(len(rows), steps, size).transpose(0, 1)
-        return sde.sample_trajectory(field, problem.base, x0[None, :, :0], x0[None], noise[:, None])[0][-1, 0]
+        given = (x0[None, :, :0], x0[None], noise[:, None], problem.base.interpolant)
+        return sde.sample_trajectory(field, problem.base, *given)[0][-1, 0]
 
     return _moments(end_point, (steps + 1) * size)
 
 
 def ode_end_point(problem: Problem, field: flow.Field, steps: int) -> tuple[Tensor, Tensor]:
-    """Mean [D] and covariance [D, D] of the action that the Euler sampler makes with ``field``, for one replica."""
-    return _moments(lambda x0: flow.euler(field, x0[None, :, :0], x0[None], steps)[0], len(problem.slope))
+    """Mean [D] and covariance [D, D] of the action that the sampler makes with ``field``, for one replica."""
+    between = problem.base.interpolant
+    return _moments(lambda x0: flow.euler(field, x0[None, :, :0], x0[None], steps, between)[0], len(problem.slope))
 
 
 def _moments(affine: Callable[[Tensor], Tensor], inputs: int) -> tuple[Tensor, Tensor]:
@@ -119,6 +123,7 @@ def dual_descent_experiment(
     horizon: int = 1,
     batch: int = 2,
     seed: int = 0,
+    interpolant: Interpolant = FLOW,
 ) -> pd.DataFrame:
     """Roll-out, adjoint, path KL and dual step in turn, from lambda = 1: a row a dimension, budget and dual step.
 
@@ -127,7 +132,7 @@ def dual_descent_experiment(
     rows = []
     budget = torch.tensor(budgets, dtype=torch.float64)  # a replica each
     for dimension in dimensions:
-        problem = random_problem(dimension, seed)
+        problem = random_problem(dimension, seed, interpolant)
         field: flow.Field = problem.base
         state = dual.DualState(torch.ones_like(budget), torch.zeros_like(budget))
         analytic = [optimal_multiplier(problem, b, horizon, MULTIPLIER_SCALE) for b in budgets]
@@ -171,7 +176,9 @@ def moving_budget_experiment(
     return pd.DataFrame(rows, columns=["schedule", "step", "budget", "path_kl"])
 
 
-def discretisation_experiment(steps: Sequence[int], variances: Sequence[float] = (1.0,)) -> pd.DataFrame:
+def discretisation_experiment(
+    steps: Sequence[int], variances: Sequence[float] = (1.0,), interpolant: Interpolant = FLOW
+) -> pd.DataFrame:
     """KLs at the optimum for lambda = 1 and c'Sc = 1, each 1/2 in continuous time: a row a variance and K.
 
     ``path_kl`` is D_hat, ``last_term`` the share in it of i = K-1, which the roll-out never executes, ``sde_kl`` that
@@ -179,7 +186,7 @@ def discretisation_experiment(steps: Sequence[int], variances: Sequence[float] =
     """
     rows = []
     for variance in variances:
-        problem = isotropic_problem(variance)
+        problem = isotropic_problem(variance, interpolant)
         for k in steps:
             field, dv, _, g2 = optimum(problem, k)
             kl, last = adjoint.path_kl(dv, g2, 1).item(), adjoint.path_kl(dv[-1:], k * g2[-1:], 1).item()
@@ -189,6 +196,24 @@ def discretisation_experiment(steps: Sequence[int], variances: Sequence[float] =
             ]
             rows.append((variance, k, kl, last / kl, *ends))
     return pd.DataFrame(rows, columns=["variance", "steps", "path_kl", "last_term", "sde_kl", "ode_kl"])
+
+
+def interpolant_experiment(
+    steps: Sequence[int], budget: float, dimension: int, dual_steps: int, variance: float
+) -> pd.DataFrame:
+    """Relative errors of the flow and the diffusion, a row an interpolant and K.
+
+    ``multiplier`` is that of lambda after dual descent, and ``path_kl`` that of the path KL at the optimum of a base of
+    this ``variance``.
+    """
+    rows = []
+    for name, between in INTERPOLANTS.items():
+        at_optimum = discretisation_experiment(steps, [variance], between).path_kl
+        for k, kl in zip(steps, at_optimum, strict=True):
+            settings: dict[str, Any] = {"flow_steps": k, "dual_steps": dual_steps, "interpolant": between}
+            last = dual_descent_experiment([budget], [dimension], **settings).iloc[-1]
+            rows.append((name, k, last.multiplier / last.analytic - 1, kl / 0.5 - 1))
+    return pd.DataFrame(rows, columns=["interpolant", "steps", "multiplier", "path_kl"])
 
 
 def fitted_order(steps: Sequence[float], errors: Sequence[float]) -> float:

@@ -36,12 +36,14 @@ ERRORS = (0.01, 0.03, 0.1, 0.3)
 TOYS = 500
 STATE_BUDGET = 1.0  # nats, of the multiplier for each state
 STATE_UPDATES = 800
+BETWEEN_STEPS, BETWEEN_DUAL_STEPS = (10, 20, 40), 250  # of flow and diffusion
+BETWEEN_BUDGET, BETWEEN_VARIANCE = 1.0, 0.25
 NEAR = 0.1  # of the budget: how far off a state's KL may be to count as held
 TILTS = (7.0, 3.5, 1.75, 1.0, 0.85, 0.7, 0.6)  # lambda_eff, of the other divergences
 BATCHES, REPETITIONS, TILT_DIMENSION = (64, 256), 100, 4
 HELD_BUDGET, HELD_STEPS = 1.0, 200  # nats, dual steps
 
-HEIGHT = 6.3  # inches
+HEIGHT = 8.4  # inches
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 STYLES: tuple[tuple[float, ...], ...] = ((), (4, 1.5, 1, 1.5), (1, 1.5))
 SMALL: dict[str, Any] = {"fontsize": 7, "handlelength": 1.6, "labelspacing": 0.3, "columnspacing": 0.8}
@@ -57,6 +59,7 @@ class Measured(NamedTuple):
     moving: pd.DataFrame
     discretisation: pd.DataFrame
     amplification: pd.DataFrame
+    between: pd.DataFrame
     states: pd.DataFrame
     scalar: float
     spread: pd.DataFrame
@@ -78,6 +81,9 @@ def measure() -> Measured:
         theory_experiments.moving_budget_experiment(MOVING_BUDGET, MOVING_ENDS, MOVING_DIMENSION, MOVING_STEPS),
         discretisation(),
         theory_experiments.amplification_experiment(BETAS, ERRORS, TOYS),
+        theory_experiments.interpolant_experiment(
+            BETWEEN_STEPS, BETWEEN_BUDGET, SHOWN_DIMENSION, BETWEEN_DUAL_STEPS, BETWEEN_VARIANCE
+        ),
         *theory_states.by_state_experiment(STATE_BUDGET, FINE_STEPS, STATE_UPDATES),
         theory_divergences.spread_experiment(TILTS, BATCHES, TILT_DIMENSION, FINE_STEPS, REPETITIONS),
         theory_divergences.held_experiment(HELD_BUDGET, TILT_DIMENSION, FINE_STEPS, HELD_STEPS),
@@ -94,9 +100,8 @@ def write(folder: str | Path) -> None:
 
 def _figure(measured: Measured) -> Figure:
     figure, grid = plt.subplots(4, 2, figsize=(WIDTH, HEIGHT))
-    parts = (_multiplier, _path_kl, _discretisation, _amplification, _moving, _by_state, _divergences)
-    grid[-1, -1].set_visible(False)
-    for letter, panel, axes in zip("abcdefg", parts, grid.flat, strict=False):
+    parts = (_multiplier, _path_kl, _discretisation, _amplification, _moving, _by_state, _divergences, _interpolants)
+    for letter, panel, axes in zip("abcdefgh", parts, grid.flat, strict=True):
         panel(axes, measured)
         axes.set_title(f"({letter}) {axes.get_title()}", loc="left")
         axes.set_title("")
@@ -220,6 +225,20 @@ def _error(spread: pd.DataFrame, name: str, weights: str, batch: int, column: st
     return rows.set_index("path_kl")[column]
 
 
+def _interpolants(axes: Axes, measured: Measured) -> None:
+    for colour, (name, rows) in zip(COLOURS, measured.between.groupby("interpolant", sort=False), strict=False):
+        for column, alpha in (("path_kl", 0.45), ("multiplier", 1.0)):
+            axes.loglog(rows.steps, 100 * rows[column].abs(), color=colour, alpha=alpha, marker="o", markersize=3)
+        axes.lines[-1].set_label(name)
+    steps = np.array([BETWEEN_STEPS[0], BETWEEN_STEPS[-1]])
+    axes.loglog(steps, 100 * steps[0] / steps, label="order 1", **DASHED)
+    axes.set_xticks(BETWEEN_STEPS, [str(k) for k in BETWEEN_STEPS])
+    log_axis(axes)
+    axes.xaxis.minorticks_off()
+    axes.set(title="flow and diffusion", xlabel="steps K", ylabel="error (%)")
+    axes.legend(loc="lower left", **SMALL)
+
+
 def _errors(measured: pd.DataFrame) -> pd.DataFrame:
     """Relative error of the path KL at the optimum, a row for each K and a column for each variance."""
     table = measured.pivot(index="steps", columns="variance", values="path_kl")
@@ -238,6 +257,9 @@ def theory_facts() -> dict[str, str]:
     narrow = table[table.steps == TRAINING_STEPS].set_index("variance").loc[min(VARIANCES)]
     bounded = (table.sde_kl / table.path_kl).set_axis(table.steps)
     variation, states = measured.amplification, measured.states
+    training = [*measured.between[measured.between.steps == TRAINING_STEPS].itertuples()]
+    settled = measured.between.groupby("interpolant")
+    between_orders = [theory_experiments.fitted_order(rows.steps, rows.multiplier) for _, rows in settled]
     held = [(kl / STATE_BUDGET - 1).abs() < NEAR for kl in (states.path_kl, states.scalar_kl)]
     missed = (states.multiplier / states.analytic - 1).abs()
     spread, batch = measured.spread, max(BATCHES)
@@ -295,6 +317,11 @@ def theory_facts() -> dict[str, str]:
         "theoryHeldBudget": f"{HELD_BUDGET:g}",
         "theoryHeldError": _percent((measured.held.multiplier / measured.held.analytic - 1).abs().max()),
         "theoryHeldKl": enumerated([f"{kl:.2f}" for kl in measured.held.path_kl]),
+        "theoryBetweenBudget": f"{BETWEEN_BUDGET:g}",
+        "theoryBetweenMultiplier": enumerated([f"{_percent(abs(r.multiplier))} ({r.interpolant})" for r in training]),
+        "theoryBetweenPathKl": enumerated([f"{_percent(abs(r.path_kl))} ({r.interpolant})" for r in training]),
+        "theoryBetweenVariance": f"{BETWEEN_VARIANCE:g}",
+        "theoryBetweenOrder": _range(between_orders),
         "captionTheory": caption(),
     }
 
@@ -317,7 +344,9 @@ def caption() -> str:
         "network has learned for each follows the analytic one (dashed); one multiplier for all fits few states. (g) A "
         "quadratic critic: relative root mean square error of the reverse path KL and of Rényi's divergence of order 2 "
         f"on {BATCHES[1]} paths (pale: {BATCHES[0]}), against closed forms; dotted: weights that are not divided by "
-        "their mean (dashed: the reverse one's in theory, where all paths cost alike)."
+        "their mean (dashed: the reverse one's in theory, where all paths cost alike). "
+        "(h) Two interpolants, errors in absolute value: of the multiplier that dual descent comes to (full), and of "
+        f"the path KL at the optimum for variance {BETWEEN_VARIANCE:g} (pale)."
     )
 
 

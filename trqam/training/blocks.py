@@ -23,9 +23,9 @@ from trqam.training.stop import Stop
 from trqam.training.trainer import Trainer, title
 
 
-def pretrain(config: Config, domain: str, stop: Stop | None = None, profile: Request | None = None) -> None:
+def pretrain(config: Config, name: str, stop: Stop | None = None, profile: Request | None = None) -> None:
     """Behaviour cloning of one domain; publishes its velocity field as ``base.safetensors``."""
-    _train_block(config, config.pretraining(domain), "pretrain", [pretraining_cell(config, domain)], stop, profile)
+    _train_block(config, config.pretraining(name), "pretrain", [pretraining_cell(config, name)], stop, profile)
 
 
 def train(
@@ -85,7 +85,7 @@ def _publish(config: Config, folder: RunFolder) -> None:
     assert record is not None
     if folder.stage == "pretrain":
         if folder.diverged:
-            fix = f"lower learning_rate and run {config.command('clean', folder.run.domain)}"
+            fix = f"lower learning_rate and run {config.command('clean', folder.run.cloned)}"
             raise UserError(f"{cell.diverged}: behaviour cloning diverged; {fix}")
         record["base_sha256"] = publish_base(cell, folder.checkpoints.load(folder.total)[0])
     publish(cell, folder.run, folder.stage, record)

@@ -210,7 +210,7 @@ class Trainer:
         """Of some steps; its files are named by what trains, or simply where they lie with it."""
         cell, name = self.cells[0], f"profile-{self.stage}"
         if request.folder:
-            what = self.run.domain if self.stage == "pretrain" else f"{self.run.task}-{self.run.method}-seed{cell.seed}"
+            what = self.run.cloned if self.stage == "pretrain" else f"{self.run.task}-{self.run.method}-seed{cell.seed}"
             name = f"{name}-{what}"
         path = (request.folder or cell.path / "run") / f"{name}.json"
         steps = window(self.step, self.experience.warm_up, self.total)
@@ -300,5 +300,5 @@ class Trainer:
 
 def title(run: Run, stage: str, seeds: list[int] | None = None) -> str:
     """What a line of progress begins with."""
-    what = run.domain if stage == "pretrain" else f"{run.method} {run.task}"
+    what = run.cloned if stage == "pretrain" else f"{run.method} {run.task}"
     return f"{stage} {what}" + (f" seeds {seeds}" if seeds and stage != "pretrain" else "")

@@ -66,6 +66,7 @@ METHODS = "|".join(map(re.escape, [*CONFIG.compared, *CONFIG.ablated]))
 wildcard_constraints:
     task=TASKS,
     domain="|".join(CONFIG.task_domains),
+    cloned="|".join(map(re.escape, CONFIG.pretrainings)),
     method=METHODS,
 
 
@@ -88,13 +89,13 @@ def published():
 def begun_from():
     """What runs began from: the data, and where a method needs it the cloned policy with its manifest."""
     cloned = dict.fromkeys(
-        domain_of(task)
+        CONFIG.run(task, method).cloned
         for task, method in CONFIG.cells
         if "pretrain" in CONFIG.methods[method].stages
     )
     policies = [
-        f"{RESULTS}/pretrained/{domain}/{name}"
-        for domain in cloned
+        f"{RESULTS}/pretrained/{policy}/{name}"
+        for policy in cloned
         for name in ("pretrain.json", "base.safetensors")
     ]
     return [*map(card_of, CONFIG.task_domains), *policies]
@@ -126,7 +127,8 @@ def begins_from(stage, seeds):
         domain = domain_of(task)
         files = [card_of(domain)]
         if "pretrain" in CONFIG.methods[method].stages:
-            files.append(f"{RESULTS}/pretrained/{domain}/base.safetensors")
+            cloned = CONFIG.run(task, method).cloned
+            files.append(f"{RESULTS}/pretrained/{cloned}/base.safetensors")
         if stage == "online":
             files += [
                 f"{RESULTS}/{task}/{method}/seed{seed}/offline.csv" for seed in seeds

@@ -1,6 +1,6 @@
-# Pretraining, one a domain; then a rule for each stage and block of seeds. A job trains its block in one process, but
-# the files are one seed's each, and so is the truth behind them (results/.../seedN/run, not declared here): deleting a
-# file or failing a job loses nothing, because the trainer republishes the seeds that have finished.
+# Pretraining, one a cloned policy; then a rule for each stage and block of seeds. A job trains its block in one process,
+# but the files are one seed's each, and so is the truth behind them (results/.../seedN/run, not declared here): deleting
+# a file or failing a job loses nothing, because the trainer republishes the seeds that have finished.
 
 
 from itertools import product
@@ -8,15 +8,15 @@ from itertools import product
 
 rule pretrain:
     input:
-        card=lambda wildcards: ancient(card_of(wildcards.domain)),
+        card=lambda wildcards: ancient(card_of(wildcards.cloned.partition("+")[0])),
     output:
-        base=f"{RESULTS}/pretrained/{{domain}}/base.safetensors",
-        metrics=f"{RESULTS}/pretrained/{{domain}}/pretrain.csv",
-        manifest=f"{RESULTS}/pretrained/{{domain}}/pretrain.json",
+        base=f"{RESULTS}/pretrained/{{cloned}}/base.safetensors",
+        metrics=f"{RESULTS}/pretrained/{{cloned}}/pretrain.csv",
+        manifest=f"{RESULTS}/pretrained/{{cloned}}/pretrain.json",
     log:
-        f"{LOGS}/pretrain/{{domain}}.log",
+        f"{LOGS}/pretrain/{{cloned}}.log",
     benchmark:
-        f"{BENCHMARKS}/pretrain/{{domain}}.tsv"
+        f"{BENCHMARKS}/pretrain/{{cloned}}.tsv"
     conda:
         "../../environment.yml"
     threads: 1
@@ -27,7 +27,7 @@ rule pretrain:
     params:
         trqam=TRQAM,
     shell:
-        "{params.trqam} pretrain {wildcards.domain} 2>&1 | tee -ai {log} {log}.all"
+        "{params.trqam} pretrain {wildcards.cloned} 2>&1 | tee -ai {log} {log}.all"
 
 
 for stage, block in product(("offline", "online"), BLOCKS):

@@ -41,12 +41,14 @@ def _qam(steps: int) -> Passes:
 
 PASSES: dict[str, Callable[[int], Passes]] = {
     "behaviour_cloning": lambda steps: {},
+    "diffusion_cloning": lambda steps: {},
     "qam": _qam,
     "trqam": _qam,
     "trqam_scheduled": _qam,  # the agreement's one pass of the target critic is left out: two schedules have none
     "trqam_divergence": _qam,
     "external_kl": _qam,
     "trqam_scalar": _qam,
+    "trqam_diffusion": _qam,
     "trqam_per_state": lambda steps: _sum(_qam(steps), {"multiplier": 3}),
     # the next action's edit, and an edited action whose critic passes its gradient on
     "qam_e": lambda steps: _sum(_qam(steps), {"finetuned": steps, "edit": 1 + 3, "critic": 2}),
@@ -69,7 +71,8 @@ def update_flops(agent: Agent) -> int | None:
         name = "qam"  # where the edit's scale is zero
     if name not in PASSES:
         return None
-    passes = _sum(CLONED if name == "behaviour_cloning" else TRAINED, PASSES[name](agent.run.flow_steps))
+    own = PASSES[name](agent.run.flow_steps)
+    passes = _sum(TRAINED if own else CLONED, own)
     return sum(2 * agent.run.batch_size * weights(agent, network) * count for network, count in passes.items())
 
 

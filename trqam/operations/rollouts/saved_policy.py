@@ -22,7 +22,7 @@ from trqam.agents import make_agent
 from trqam.agents.base import Tensors
 from trqam.config.errors import UserError
 from trqam.config.load import STAGES, Run, agent_parameters, domain_of
-from trqam.config.schema import Layers, Natural, Small, Width
+from trqam.config.schema import CLONING, Layers, Natural, Small, Width
 from trqam.config.strict import Strict, check, convert
 from trqam.config.wording import count
 from trqam.data.card import read
@@ -167,7 +167,7 @@ def _run(record: dict[str, Any], stage: str, directory: Path, task: str | None, 
             raise UserError(f"{where}: the cloned policy of a whole domain; add {missing}")
         if domain_of(task) != domain:
             raise UserError(f"--task {task}: this policy was cloned for {domain}; write such as {example}")
-        cloning = "behaviour_cloning"
+        cloning = values.get("cloned_by", CLONING)
         values = {**values, "task": task, "method": cloning, "agent": cloning, "parameters": {}, "critics": 0}
         values["flow_steps"] = flow_steps
     elif task not in (None, values.get("task")):

@@ -15,7 +15,7 @@ from trqam.report.figures import Drawing
 from trqam.report.measures import final_success, is_pretraining, kl_budget, realised_kl
 from trqam.report.panels import BAND, COLUMNS, GROUND, MEAN, PATH_KL, SUCCESS, groups, panel_of
 from trqam.report.runs import Runs
-from trqam.report.selection import collapsing, compared, contrasted, tasks_run, varied
+from trqam.report.selection import collapsing, compared, contrasted, diffusion, tasks_run, varied
 from trqam.report.statistics import mean_and_std, round_half_up
 
 STRONG_BANDS = 5  # methods; the bands of more are paler, or they would bury the lines
@@ -240,6 +240,21 @@ def _caption_of_the_divergences(runs: Runs) -> str:
     )
 
 
+def _on_a_diffusion(collected: Collected) -> Runs:
+    methods = diffusion(collected.config)
+    return Runs(collected, methods, tasks_run(collected.config, *methods))
+
+
+def _caption_of_the_diffusion(runs: Runs) -> str:
+    found = "; ".join(_at_the_end(runs, method) for method in runs.methods)
+    return (
+        f"A flow and a diffusion under the same trust region ({', '.join(runs.labels)}), one column a "
+        f"{panel_of(runs.tasks)}: look whether both path KLs settle at the dashed budget, and for the success. "
+        f"{_lines(runs)} {GROUND} At the end of the offline stage, and for the KL over its last fifth: {found}."
+        f"{panels.bounded(runs)}"
+    )
+
+
 FIGURES = {
     "offline_to_online": Drawing(_compared, _in_the_text, _caption_of_the_text),
     "curves": Drawing(_compared, _of_a_domain, _caption_of_a_domain),
@@ -260,6 +275,9 @@ FIGURES = {
         partial(_beside_trqam, parameter="divergence"),
         partial(over_training, quantities=("kl_ema", "path_kl", "effective_paths", "success")),
         _caption_of_the_divergences,
+    ),
+    "diffusion": Drawing(
+        _on_a_diffusion, partial(over_training, quantities=("path_kl", "success")), _caption_of_the_diffusion
     ),
     "adaptive_constant": Drawing(
         _adaptive_and_constant, partial(over_training, quantities=("path_kl", "success")), _caption_of_the_ablation

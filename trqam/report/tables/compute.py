@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from trqam.config.schema import CLONING
 from trqam.config.wording import count, thousands
 from trqam.experiment.files import write_atomically
 from trqam.report.collected import Collected
@@ -11,7 +12,7 @@ from trqam.report.measures import STAGES
 from trqam.report.statistics import round_half_up
 from trqam.report.tables import MISSING, Grid, by_group
 
-CLONING = "pretrain"
+PRETRAIN = "pretrain"
 
 
 def core_hours(collected: Collected) -> pd.DataFrame:
@@ -23,11 +24,13 @@ def core_hours(collected: Collected) -> pd.DataFrame:
     runs = collected.runs
     known = runs[runs.wall_time_s.notna()].groupby(["method", "stage"]).wall_time_s.agg(["size", "sum"])
     spent = {place: (number, seconds) for place, number, seconds in known.itertuples()}
-    if cloned := collected.manifests.get("pretrained"):
-        spent["behaviour_cloning", CLONING] = len(cloned), sum(cloned.values())
-    order = dict.fromkeys(["behaviour_cloning", *by_group(collected.config), *collected.config.ablated])
-    places = [(method, stage) for method in order for stage in (CLONING, *STAGES) if (method, stage) in spent]
-    cores = {CLONING: 1, **dict.fromkeys(STAGES, _cores(collected))}
+    for name, seconds in collected.manifests.get("pretrained", {}).items():
+        method = name.partition("+")[2] or CLONING
+        number, total = spent.get((method, PRETRAIN), (0, 0.0))
+        spent[method, PRETRAIN] = number + 1, total + seconds
+    order = dict.fromkeys([CLONING, *by_group(collected.config), *collected.config.ablated, *(m for m, _ in spent)])
+    places = [(method, stage) for method in order for stage in (PRETRAIN, *STAGES) if (method, stage) in spent]
+    cores = {PRETRAIN: 1, **dict.fromkeys(STAGES, _cores(collected))}
     rows = [(*place, spent[place][0], spent[place][1] * cores[place[1]] / 3600) for place in places]
     return pd.DataFrame(rows, columns=["method", "stage", "runs", "core_hours"])
 
@@ -44,7 +47,7 @@ def table(collected: Collected) -> Grid:
 
     def row(label: str, part: pd.DataFrame) -> tuple[str, ...]:
         by_stage = part.groupby("stage").core_hours.sum()
-        hours = [round_half_up(by_stage[s], digits) if s in by_stage else MISSING for s in (CLONING, *STAGES)]
+        hours = [round_half_up(by_stage[s], digits) if s in by_stage else MISSING for s in (PRETRAIN, *STAGES)]
         return label, thousands(int(part.runs.sum())), *hours, round_half_up(part.core_hours.sum(), digits)
 
     rows = [row(config.methods[method].label, part) for method, part in spent.groupby("method", sort=False)]
