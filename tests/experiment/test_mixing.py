@@ -236,7 +236,7 @@ def test_the_digest_covers_what_makes_numbers():
     found = set(provenance.sources("trqam"))
     wanted = "training.trainer training.blocks training.batches training.learner training.experience networks.replicas"
     wanted += " networks.mlp maths.sde maths.adjoint maths.dual maths.td maths.streams environments.ogbench_tasks"
-    wanted += " environments.pool environments.evaluator"
+    wanted += " environments.environment environments.robomimic_tasks environments.pool environments.evaluator"
     assert {f"trqam.{name}" for name in wanted.split()} <= found
     assert {"trqam.agents.trqam", "trqam.agents.base", "trqam.data.dataset"} <= found
     assert "trqam.agents.fql" not in found

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from trqam.config.errors import Unwritable, UserError
 from trqam.config.strict import shown
-from trqam.environments import ogbench_tasks
+from trqam.environments import environment
 from trqam.experiment.files import publish, temporary_name, writing
 
 if TYPE_CHECKING:  # which imports torch
@@ -156,14 +156,14 @@ def pictures(task: str, episode: "Episode", moments: Container[int], size: int) 
 
     RuntimeError if it goes otherwise now, so that no film shows what the numbers do not say.
     """
-    env = ogbench_tasks.make(task)
+    env = environment.make(task)
     try:
-        ogbench_tasks.reset(env, episode.reset)
+        environment.reset(env, episode.reset)
         with Camera(env, size) as eye:
             eye.follow()
             frames, total = [(0, eye.picture())] if 0 in moments else [], 0.0
             for step, action in enumerate(episode.actions, 1):
-                done = ogbench_tasks.step(env, action)
+                done = environment.step(env, action)
                 total += done.reward
                 eye.follow()
                 if step in moments:
