@@ -190,7 +190,8 @@ def restore(folder: Path) -> None:
 def describe(card: dict[str, Any], directory: Path | str) -> str:
     """The card of the store in ``directory`` for people: size, origin, and by task the successes and rewards."""
     size = weight(sum((Path(directory) / f"{key}.npy").stat().st_size for key in card["shapes"]))
-    origin = "generated, not OGBench's release" if card["source"] == "generated" else "of official files"
+    whose = "Robomimic's" if is_robomimic(card["dataset"]) else "OGBench's"
+    origin = f"generated, not {whose} release" if card["source"] == "generated" else "of official files"
     said = f"{card['transitions']:,} transitions in {card['episodes']:,} episodes, {size}; {origin}"
     lines = [f"{directory}: {card['dataset']}, {said}"]
     for number, task in sorted(card["tasks"].items()):
