@@ -202,6 +202,11 @@ def tasks_of(domain: str) -> list[str]:
     return [domain] if is_robomimic(domain) else [f"{domain}-singletask-task{number}-v0" for number in range(1, 6)]
 
 
+def number_of(task: str) -> int:
+    """The place of a task among those of its domain, from 1 on."""
+    return tasks_of(domain_of(task)).index(task) + 1
+
+
 def expanded(names: list[str]) -> list[str]:
     """Full task names, domains expanded to their tasks."""
     groups = [[name] if "-singletask-" in name else tasks_of(name) for name in names]

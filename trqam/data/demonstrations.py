@@ -25,7 +25,7 @@ from trqam.data import lift
 from trqam.data.store import Rows
 from trqam.data.verified import sums, watch
 from trqam.environments import environment
-from trqam.environments.robomimic_tasks import ACTIONS, ARM, CONTROL_HERTZ, FIX, KEYS, NAMES
+from trqam.environments.robomimic_tasks import ACTIONS, ARM, CONTROL_HERTZ, KEYS, NAMES, require
 from trqam.experiment.files import write_atomically
 from trqam.maths.streams import episode_seed, stream
 
@@ -187,8 +187,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _h5py() -> Any:
-    try:
-        import h5py
-    except ModuleNotFoundError:
-        raise UserError(f"package h5py, which is optional, is missing; {FIX}") from None
+    require()
+    import h5py
+
     return h5py

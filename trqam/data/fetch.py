@@ -1,4 +1,4 @@
-"""Official files of OGBench and Robomimic: fetched from mirrors, verified, each downloaded once however many processes ask.
+"""Official files of OGBench and Robomimic: fetched from mirrors, verified, each once however many processes ask.
 
 config/mirrors.yaml says which files a dataset has, where they lie, and the SHA-256 of those whose sum is known. Any
 other file's sum is recorded in ``checksums.json`` beside the data when the file is first seen whole, and holds from

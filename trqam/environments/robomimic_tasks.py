@@ -13,6 +13,7 @@ replaced here, when it is imported: an integer is no member of an enumeration an
 from all of the data, not from ``qM``. The physics itself is that of our pinned MuJoCo, not of the datasets' version.
 """
 
+import importlib.util
 import logging
 import os
 from collections.abc import Callable
@@ -30,6 +31,7 @@ NAMES = {"lift-mh": "Lift", "can-mh": "PickPlaceCan", "square-mh": "NutAssemblyS
 LONGEST = {"lift-mh": 300, "can-mh": 300, "square-mh": 400}  # steps of an episode
 ACTIONS = 7  # three of position, three of rotation, the gripper
 CONTROL_HERTZ = 20
+OPTIONAL = ("robosuite", "h5py", "numba", "cv2", "termcolor")  # by the names that Python imports
 FIX = "pip install --no-deps -r requirements-robomimic.txt"
 ARM = {  # of an action's 1: 5 cm, half a radian
     "type": "OSC_POSE",
@@ -68,6 +70,8 @@ def make(task: str) -> gymnasium.Env:
 class Robomimic(gymnasium.Env):
     """A task of robosuite as an environment of gymnasium: rewards -1 and 0, and the episode ends at success."""
 
+    view = "frontview"  # the camera of pictures
+
     def __init__(self, simulator: Any):
         self.simulator = simulator
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (ACTIONS,), np.float32)
@@ -91,6 +95,16 @@ class Robomimic(gymnasium.Env):
         """Frees the simulation."""
         self.simulator.close()
 
+    @property
+    def model(self) -> Any:
+        """MuJoCo's own, of the present episode."""
+        return self.simulator.sim.model._model
+
+    @property
+    def data(self) -> Any:
+        """MuJoCo's own."""
+        return self.simulator.sim.data._data
+
     def _observe(self) -> np.ndarray:
         return _flat(self.simulator._get_observations(force_update=True))
 
@@ -108,10 +122,9 @@ def simulation(task: str) -> Any:
     """robosuite's own environment, which knows no end."""
     os.environ["MUJOCO_GL"] = os.environ.get("TRQAM_RENDERER", "disable")  # as for OGBench's
     logging.getLogger("robosuite_logs").addFilter(_is_error)  # it tells what it loads, each time
-    try:
-        import robosuite
-    except ModuleNotFoundError as error:
-        raise UserError(f"task {task}: package {error.name}, which is optional, is missing; {FIX}") from None
+    require()
+    import robosuite
+
     _fit_to_mujoco_4()
     return robosuite.make(
         NAMES[task],
@@ -124,6 +137,13 @@ def simulation(task: str) -> Any:
         has_offscreen_renderer=False,
         use_camera_obs=False,
     )
+
+
+def require() -> None:
+    """A UserError if a package is missing that tasks of Robomimic need and others do not."""
+    for name in OPTIONAL:
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"package {name}: missing, and tasks of Robomimic need it; {FIX}")
 
 
 def _is_error(record: logging.LogRecord) -> bool:

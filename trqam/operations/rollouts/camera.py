@@ -99,7 +99,7 @@ class Camera:
         inner = env.unwrapped
         self._model, self._env, self._size = inner.model, inner, size
         # A maze is seen from above; a table from the front.
-        self._view = inner.custom_camera if is_maze(inner) else "front"
+        self._view = inner.custom_camera if is_maze(inner) else getattr(inner, "view", "front")
         self._trail: list[np.ndarray] = []
         buffer = self._model.vis.global_
         buffer.offwidth, buffer.offheight = max(size, buffer.offwidth), max(size, buffer.offheight)
