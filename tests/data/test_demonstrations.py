@@ -1,16 +1,21 @@
 """Demonstrations of Robomimic as a store: every transition as it is in the file, and wrong files in one line."""
 
+# ruff: noqa: F401, F811 (fixtures are imported, and then are arguments)
+
 import json
 
 import numpy as np
 import pytest
+import yaml
 
+from tests.helpers.fetching import left, server, waits
 from tests.helpers.robomimic import NEEDED, demos
 from tests.helpers.stores import contents
 from trqam.config.errors import UserError
 from trqam.data import demonstrations
 from trqam.data.convert import convert
 from trqam.data.dataset import Dataset, sample_chunks
+from trqam.data.fetch import fetch, placed
 from trqam.data.generate import generate
 
 pytestmark = NEEDED
@@ -130,3 +135,19 @@ def test_the_same_arguments_make_the_same_bytes(tmp_path):
     assert generate(NAME, tmp_path / "one", 70, seed=3) == card  # is there, and is not made again
     with pytest.raises(UserError, match="transitions: holds 70, not 80"):
         generate(NAME, tmp_path / "one", 80, seed=3)
+
+
+def test_a_file_is_fetched_checked_and_stored(file, server, waits, tmp_path):
+    table = tmp_path / "mirrors.yaml"
+    official = {"shards": 0, "folder": "v1.5/lift/mh", "file": "low_dim.hdf5", "mirrors": ["a"]}
+    table.write_text(yaml.safe_dump({"mirrors": {"a": f"{server.url}/a"}, "datasets": {NAME: official}, "known": {}}))
+    address, folder = "/a/v1.5/lift/mh/low_dim.hdf5", tmp_path / "official"
+    for body, said in ((b"<html>", "no hdf5 file"), (file.read_bytes()[:3000], "not a whole file of demonstrations")):
+        server.files[address] = body
+        with pytest.raises(UserError, match=said):
+            fetch(NAME, folder, table)
+        assert not (folder / "lift-mh-low_dim.hdf5").exists()
+    server.files[address] = file.read_bytes()
+    (path,) = fetch(NAME, folder, table)
+    assert left(folder) == ["checksums.json", "lift-mh-low_dim.hdf5"]
+    assert convert(NAME, placed(NAME, folder, table), tmp_path / "store")["shards"][0]["file"] == path.name

@@ -76,8 +76,8 @@ class Official(Strict):
 
     shards: Annotated[int, msgspec.Meta(ge=0, le=1000)]  # three digits name them
     folder: Folder
-    file: FileName = ""
     mirrors: Annotated[list[str], msgspec.Meta(min_length=1)]
+    file: FileName = ""
 
 
 class Mirrors(Strict):
