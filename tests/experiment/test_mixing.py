@@ -168,7 +168,7 @@ def test_a_run_that_went_on_under_other_code_knows(load, monkeypatch):
     domain = config.run(POINT, "trqam").domain
     original = run.environment
     for step, code in ((7, "first"), (12, "second"), (13, "second")):
-        monkeypatch.setattr(run, "environment", lambda agent, code=code: original(agent) | {"code": code})
+        monkeypatch.setattr(run, "environment", lambda *of, code=code: original(*of) | {"code": code})
         with pytest.raises(Stopped):
             pretrain(config, domain, At(step))
     pretrain(config, domain)
