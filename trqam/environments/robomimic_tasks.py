@@ -70,7 +70,7 @@ def make(task: str) -> gymnasium.Env:
 class Robomimic(gymnasium.Env):
     """A task of robosuite as an environment of gymnasium: rewards -1 and 0, and the episode ends at success."""
 
-    view = "frontview"  # the camera of pictures
+    view, unseen = "frontview", [0]  # of pictures: the camera; the group of shapes that only collide
 
     def __init__(self, simulator: Any):
         self.simulator = simulator

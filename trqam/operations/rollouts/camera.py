@@ -103,7 +103,8 @@ class Camera:
         self._trail: list[np.ndarray] = []
         buffer = self._model.vis.global_
         buffer.offwidth, buffer.offheight = max(size, buffer.offwidth), max(size, buffer.offheight)
-        self._renderer = mujoco.Renderer(self._model, size, size)
+        self._renderer, self._shown = mujoco.Renderer(self._model, size, size), mujoco.MjvOption()
+        self._shown.geomgroup[getattr(inner, "unseen", [])] = 0
 
     def follow(self) -> None:
         """Remember where the agent is, for the path, unless it has hardly moved; call it at every step."""
@@ -117,7 +118,7 @@ class Camera:
         import mujoco
 
         scene = self._renderer.scene
-        self._renderer.update_scene(self._env.data, camera=self._view)
+        self._renderer.update_scene(self._env.data, camera=self._view, scene_option=self._shown)
         scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False  # ten times as fast without a GPU
         if is_maze(self._env):
             radius = self._env._goal_tol  # the marker is always 0.5 wide, whatever distance counts as reached
