@@ -196,8 +196,8 @@ def test_imported_curves_are_others_under_their_own_protocol():
         for step, value in zip((50, 100), ends, strict=True)
     ]
     made = tables.make("others", collected(small_config(tasks=["scene-play"]), imported=pd.DataFrame(rows)))
-    assert rows_of(made, "scene")["others, D"]["TRQAM"] == ("50 ± 14",)
-    assert "Others, D: protocol: sparse rewards; imported curves, authors." in made.notes
+    assert rows_of(made, "scene")["others, E"]["TRQAM"] == ("50 ± 14",)
+    assert "Others, E: protocol: sparse rewards; imported curves, authors." in made.notes
 
 
 def test_hours_are_counted_once_and_by_stage(tmp_path):
