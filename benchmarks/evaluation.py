@@ -34,7 +34,7 @@ import psutil
 
 from trqam.config import load
 from trqam.config.load import Config
-from trqam.environments import ogbench_tasks
+from trqam.environments import environment, ogbench_tasks
 from trqam.environments.evaluator import Act, Evaluator
 from trqam.environments.processes import cores
 
@@ -107,7 +107,7 @@ def network(loaded: Config, task: str) -> tuple[Act, int]:
     from trqam.training.learner import Policy
 
     torch.set_num_threads(1)
-    agent = make_agent(loaded.run(task, "trqam"), *ogbench_tasks.sizes(task))
+    agent = make_agent(loaded.run(task, "trqam"), *environment.sizes(task))
     policy = Policy(agent, assemble([agent.initialise(0, None)]), UNCHANGED, torch.device("cpu"))
     return policy.act, agent.noise_size
 
@@ -116,13 +116,13 @@ def measure(domain: str, options: argparse.Namespace) -> list[Row]:
     """A row for each count of workers."""
     loaded, task = paper(), ogbench_tasks.task_name(domain, 1)
     act, noise_size = network(loaded, task) if options.policy == "network" else (linear, None)
-    shape = loaded.run(task, "trqam").horizon, ogbench_tasks.sizes(task)[1], noise_size, options.steps
+    shape = loaded.run(task, "trqam").horizon, environment.sizes(task)[1], noise_size, options.steps
     seen: dict[int, list[str]] = {workers: [] for workers in options.workers}
     timed: dict[int, list[tuple[float, float]]] = {workers: [] for workers in options.workers}
     seeds, episodes = range(options.seeds), options.seeds * options.episodes
     alone: list[tuple[float, float]] = []
     with ExitStack() as stack:
-        env = stack.enter_context(closing(ogbench_tasks.make(task)))
+        env = stack.enter_context(closing(environment.make(task)))
         evaluators = {
             workers: stack.enter_context(
                 Evaluator(task, seeds, options.episodes, options.environments, workers, *shape)

@@ -26,7 +26,7 @@ from trqam.__main__ import main
 from trqam.config import load as config
 from trqam.config.command_line import parse_override
 from trqam.data.generate import generate
-from trqam.environments import ogbench_tasks
+from trqam.environments import environment
 from trqam.experiment import checkpoint
 from trqam.experiment.provenance import provenance
 from trqam.maths.streams import stream
@@ -157,17 +157,17 @@ class World:
         return self.folder / "undisturbed" / stage
 
 
-_make = ogbench_tasks.make
+_make = environment.make
 
 
 def shortened() -> mock._patch:
     """Episodes of `EPISODE` steps, here and in the forks."""
-    return mock.patch.object(ogbench_tasks, "make", lambda task: gymnasium.wrappers.TimeLimit(_make(task), EPISODE))
+    return mock.patch.object(environment, "make", lambda task: gymnasium.wrappers.TimeLimit(_make(task), EPISODE))
 
 
 def full_episodes() -> None:
     """In a fork: as in a fresh process."""
-    ogbench_tasks.make = _make
+    environment.make = _make
 
 
 def cells(place: Path, stage: str) -> list[Path]:

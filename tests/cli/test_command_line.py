@@ -163,7 +163,7 @@ JUNK = {
 
 def test_variables_that_libraries_judge_are_settled_before_them():
     program = "import trqam.__main__, torch, tqdm, trqam.report.figures; "
-    program += "from trqam.environments import ogbench_tasks as envs; "
+    program += "from trqam.environments import environment as envs; "
     program += f"[envs.reset(envs.make(task), 0) for task in ({TASK!r}, 'cube-single-play-singletask-task1-v0')]"
     environment = {**os.environ, **JUNK, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)

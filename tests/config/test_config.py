@@ -17,15 +17,10 @@ from trqam.__main__ import parsed
 from trqam.config import command_line, load
 from trqam.config.errors import UserError
 from trqam.config.reading import parse_yaml
+from trqam.config.wording import task_label, tasks_label
 
-SCALES = [
-    "config/config.yaml",
-    "config/overnight.yaml",
-    "config/beyond.yaml",
-    "config/paper.yaml",
-    "config/cell.yaml",
-    "tests/tiny.yaml",
-]
+SCALES = [f"config/{name}.yaml" for name in ("config", "overnight", "beyond", "paper", "cell", "robomimic")]
+SCALES += ["tests/tiny.yaml"]
 TASK = "pointmaze-medium-navigate-singletask-task2-v0"
 
 
@@ -60,6 +55,17 @@ def test_the_paper_grid_is_the_protocol():
     assert {loaded.run(*cell).sampling for cell in loaded.cells} == {"shards"}
     qam = loaded.run("antmaze-large-navigate-singletask-task1-v0", "qam")
     assert qam.parameters["inverse_temperature"] == 10.0
+
+
+def test_a_domain_of_robomimic_is_one_task_of_its_name():
+    loaded = load.load("config/robomimic.yaml")
+    assert loaded.tasks == loaded.task_domains == ["lift-mh", "can-mh", "square-mh"]
+    budgets = [loaded.run(task, "trqam").parameters["kl_budget"] for task in loaded.tasks]
+    assert budgets == [0.1, 0.1, 0.5]
+    assert {loaded.run(*cell).normalise_observations for cell in loaded.cells} == {"range"}
+    assert task_label(loaded, "can-mh") == "Robomimic can"
+    everywhere = ["lift-mh", *load.tasks_of("scene-play"), "cube-double-play-singletask-task2-v0"]
+    assert tasks_label(loaded, everywhere) == "all tasks of scene; Robomimic lift; task 2 of cube-double"
 
 
 def test_a_stage_is_not_invalidated_by_what_it_does_not_read():

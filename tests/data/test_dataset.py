@@ -258,6 +258,13 @@ def test_of_several_trainings_one_verifies(tmp_path):
     assert said == ["8\n", "8\n", "read\n8\n"]
 
 
+def test_a_range_that_is_not_known_is_one_line(tmp_path):
+    with pytest.raises(
+        UserError, match="normalise_observations: range: its card has no observation_min; write true or"
+    ):
+        Dataset.open(write_store(tmp_path), TASK, "range")
+
+
 def test_an_observation_that_never_changes_is_not_divided_by_its_deviation(tmp_path):
     directory = write_store(tmp_path, lengths=(5,))  # the first number is the episode's
     dataset = Dataset.open(directory, TASK, normalised=True)

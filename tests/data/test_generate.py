@@ -15,7 +15,7 @@ from trqam.data.card import describe
 from trqam.data.dataset import Dataset
 from trqam.data.generate import Episodes, generate
 from trqam.data.store import write
-from trqam.environments import ogbench_tasks
+from trqam.environments import environment, ogbench_tasks
 
 MAZE = "pointmaze-medium-navigate"
 CUBE = "cube-double-play"
@@ -41,7 +41,7 @@ def assert_agrees_with_ogbench(name, directory, tmp_path):
     write_npz(directory, tmp_path / "data-val.npz")
     for number in (1, 4):
         task = ogbench_tasks.task_name(name, number)
-        env = ogbench_tasks.make(task)
+        env = environment.make(task)
         expected, _ = ogbench.make_env_and_datasets(task, dataset_path=str(path), dataset_only=True, cur_env=env)
         dataset = Dataset.open(directory, task)
         batch = dataset.gather(np.arange(dataset.size))

@@ -14,7 +14,7 @@ from tests.helpers.stores import write_store
 from trqam.data import convert as conversion
 from trqam.data.convert import convert
 from trqam.data.dataset import Dataset, draw_indices, sample_chunks
-from trqam.environments import ogbench_tasks
+from trqam.environments import environment, ogbench_tasks
 
 MAZE = "pointmaze-medium-navigate"
 STATUS = Path("/proc/self/status")
@@ -70,7 +70,7 @@ def test_a_conversion_takes_memory_for_a_part_of_a_file(tmp_path, monkeypatch):
     arrays = {key: np.ones((rows, 2), np.float32) for key in ("observations", "actions", "qpos", "qvel")}
     np.savez_compressed(tmp_path / "official.npz", **arrays, terminals=np.arange(rows) % 1000 == 999)
     monkeypatch.setattr(conversion, "PART", 10_000)
-    ogbench_tasks.make(ogbench_tasks.task_name(MAZE, 1)).close()  # what importing takes is not counted
+    environment.make(ogbench_tasks.task_name(MAZE, 1)).close()  # what importing takes is not counted
     tracemalloc.start()
     try:
         convert(MAZE, [tmp_path / "official.npz"], tmp_path / "store")

@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 
-from trqam.environments import ogbench_tasks
+from trqam.environments import environment
 from trqam.environments.evaluator import Evaluator
 from trqam.environments.processes import Process
 
@@ -25,7 +25,7 @@ def waypoint(x, y):
 
 @functools.cache
 def guide():
-    return ogbench_tasks.make(TASK)
+    return environment.make(TASK)
 
 
 def policies(replicas):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trqam.config.errors import UserError
-from trqam.environments import ogbench_tasks, pool
+from trqam.environments import environment, pool
 from trqam.environments.pool import Fleet, Position
 from trqam.environments.processes import Process
 
@@ -122,14 +122,14 @@ def test_dropped_environments_are_closed_and_the_others_go_on(monkeypatch):
     with Fleet(TASK, PLACES, 0) as here:
         expected = history(here)
     closed = []
-    original = ogbench_tasks.make
+    original = environment.make
 
     def make(task):
         env = original(task)
         env.close = lambda: closed.append(env)
         return env
 
-    monkeypatch.setattr(ogbench_tasks, "make", make)
+    monkeypatch.setattr(environment, "make", make)
     for workers in (0, 2):
         with Fleet(TASK, PLACES, workers) as made:
             history(made, rounds=5)
@@ -153,7 +153,7 @@ def test_closing_ends_the_workers_whatever_they_do():
 def test_workers_do_not_outlive_a_killed_parent(state):
     program = f"""
 import sys, time
-from trqam.environments import ogbench_tasks as envs
+from trqam.environments import environment as envs
 from trqam.environments.processes import Process
 if __name__ == "__main__":
     workers = [Process(time.sleep, f"sleeper {{number}}") for number in range(2)]

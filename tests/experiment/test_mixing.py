@@ -168,7 +168,7 @@ def test_a_run_that_went_on_under_other_code_knows(load, monkeypatch):
     domain = config.run(POINT, "trqam").domain
     original = run.environment
     for step, code in ((7, "first"), (12, "second"), (13, "second")):
-        monkeypatch.setattr(run, "environment", lambda agent, code=code: original(agent) | {"code": code})
+        monkeypatch.setattr(run, "environment", lambda *of, code=code: original(*of) | {"code": code})
         with pytest.raises(Stopped):
             pretrain(config, domain, At(step))
     pretrain(config, domain)
@@ -236,7 +236,7 @@ def test_the_digest_covers_what_makes_numbers():
     found = set(provenance.sources("trqam"))
     wanted = "training.trainer training.blocks training.batches training.learner training.experience networks.replicas"
     wanted += " networks.mlp maths.sde maths.adjoint maths.dual maths.td maths.streams environments.ogbench_tasks"
-    wanted += " environments.pool environments.evaluator"
+    wanted += " environments.environment environments.robomimic_tasks environments.pool environments.evaluator"
     assert {f"trqam.{name}" for name in wanted.split()} <= found
     assert {"trqam.agents.trqam", "trqam.agents.base", "trqam.data.dataset"} <= found
     assert "trqam.agents.fql" not in found

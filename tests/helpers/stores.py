@@ -39,7 +39,7 @@ def write_store(directory, dataset, arrays, **changes):
     """A complete store of ``arrays``, all tasks with the labels of task 1; ``changes`` replaces keys of its card."""
     directory.mkdir(parents=True, exist_ok=True)
     labels = {f"{label}-task{n}": arrays[f"{label}-task1"] for label in ("rewards", "masks") for n in range(1, 6)}
-    arrays, statistics = {**arrays, **labels}, Statistics()
+    arrays, statistics = {**arrays, **labels}, Statistics(dataset)
     for key, array in arrays.items():
         np.save(directory / f"{key}.npy", array)
     statistics.add(arrays)

@@ -319,7 +319,7 @@ def test_rendering_and_environments_leave_no_trace(scale, monkeypatch):
     assert doctor.rendering().verdict in (OK, WARN)
     assert dict(os.environ) == before
     assert doctor.environments(scale()).verdict == OK
-    monkeypatch.setattr("trqam.environments.ogbench_tasks.make", lambda task: 1 / 0)
+    monkeypatch.setattr("trqam.environments.environment.make", lambda task: 1 / 0)
     found = doctor.environments(scale())
     assert found.verdict == FAIL
     assert "division by zero" in found.text

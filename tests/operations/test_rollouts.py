@@ -19,7 +19,7 @@ from trqam.config import load as config
 from trqam.config.errors import UserError
 from trqam.config.reading import read_json
 from trqam.data.dataset import UNCHANGED
-from trqam.environments import ogbench_tasks
+from trqam.environments import environment
 from trqam.experiment import checkpoint
 from trqam.experiment.run import RunFolder, cell_of, pretraining_cell
 from trqam.operations.rollouts import camera, film_strip, saved_policy
@@ -310,7 +310,7 @@ WHERE = """
 import json, numpy, sys
 from trqam.operations.rollouts import camera as rendering
 rendering.prepare()
-from trqam.environments import ogbench_tasks as envs
+from trqam.environments import environment as envs
 env = envs.make(sys.argv[1])
 envs.reset(env, 0)
 with rendering.Camera(env, 200) as camera:
@@ -404,4 +404,4 @@ def test_the_tasks_shown(here):
     assert len({config.domain_of(task) for task in shown}) == len(shown) == 5
     both = [POINT, POINT.replace("task2", "task4"), CUBE]
     assert rollout_tasks(config.load("tests/tiny.yaml", {"tasks": both})) == both
-    assert {ogbench_tasks.task_number(task) for task in shown} == {1}
+    assert {environment.task_number(task) for task in shown} == {1}

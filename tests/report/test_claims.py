@@ -296,6 +296,19 @@ def falling(config, collapsed):
     return pd.concat([first, last], ignore_index=True)
 
 
+def test_robomimic_is_where_the_paper_shows_two_claims():
+    config = configuration.load("config/robomimic.yaml")
+    found = judged("budget", config, realised(config, {"trqam": 1 + 0.05 * Z, "external_kl": 3 + 0.5 * Z}))
+    assert (found.verdict, found.elsewhere, found.shown_here) == (REPRODUCED, False, True), found.reason
+    found = judged("collapse", config, falling(config, {"qam": 8, "qam_e": 8}))
+    assert "0 of 8 of TRQAM, 8 of 8 of QAM and 8 of 8 of QAM-E" in found.reason  # on can alone, which the paper shows
+    assert (found.elsewhere, found.shown_here) == (False, True), found.reason
+    other = configuration.load("config/robomimic.yaml", {"batch_size": 128})
+    found = judged("budget", other, realised(other, {"trqam": 1 + 0.05 * Z, "external_kl": 3 + 0.5 * Z}))
+    assert found.elsewhere
+    assert "batch size 128 instead of 256" in found.reason
+
+
 @pytest.mark.parametrize(
     ("collapsed", "verdict"),
     [

@@ -250,7 +250,7 @@ def test_misspelt_names_are_kept_with_the_names_that_were_meant(imported):
     [
         (["cube-doubel-play", "all"], "did you mean cube-double-play?"),
         ([f"cube-trilpe-play-singletask-task{n}-v0" for n in (1, 2)], f"did you mean {TASKS[0]} or {TASKS[1]}?"),
-        (["lift"], "give OGBench's names, such as "),
+        (["hopper"], "give OGBench's names, such as "),
     ],
 )
 def test_a_file_of_no_known_task_is_refused_with_the_names_that_were_meant(imported, names, fix):

@@ -13,7 +13,7 @@ from tests.helpers.stores import write_store
 from tests.training.test_training import CUBE, POINT, assert_same, everything, killed
 from trqam.agents.base import Agent
 from trqam.data.dataset import Dataset, sample_chunks
-from trqam.environments import ogbench_tasks
+from trqam.environments import environment, ogbench_tasks
 from trqam.environments.pool import Fleet
 from trqam.training.blocks import pretrain, train
 from trqam.training.experience import Online
@@ -44,13 +44,13 @@ class Scripted:
 
 def shorten(monkeypatch, *limits):
     """Ends the episodes of the environments made from here on after so many steps, in turn."""
-    original, made = ogbench_tasks.make, []
+    original, made = environment.make, []
 
     def make(task):
         made.append(gymnasium.wrappers.TimeLimit(original(task), limits[len(made) % len(limits)]))
         return made[-1]
 
-    monkeypatch.setattr(ogbench_tasks, "make", make)
+    monkeypatch.setattr(environment, "make", make)
 
 
 @pytest.fixture
@@ -109,20 +109,20 @@ def test_chunks_are_executed_open_loop_and_cut_at_episode_ends(explore, monkeypa
         assert made["masks"].all()  # time ran out, which is no end of returns
         fresh = made["observations"][[0, *ends[ends < 32]]]
         expected = [
-            ogbench_tasks.reset(ogbench_tasks.make(POINT), online.explorers[position].reset_seed(n))
+            environment.reset(environment.make(POINT), online.explorers[position].reset_seed(n))
             for n in range(len(fresh))
         ]
         np.testing.assert_array_equal(fresh, expected)
 
 
 def test_reaching_the_goal_ends_the_episode_and_its_returns(explore, monkeypatch):
-    original, calls = ogbench_tasks.step, []
+    original, calls = environment.step, []
 
     def step(env, action):
         calls.append(action)
         return original(env, action)._replace(terminated=len(calls) == 5)
 
-    monkeypatch.setattr(ogbench_tasks, "step", step)
+    monkeypatch.setattr(environment, "step", step)
     online = explore([3])
     advance(online, range(1, 9))
     made = transitions(online, 0)
@@ -171,7 +171,7 @@ def test_updates_begin_after_the_warm_up_one_a_step(load, monkeypatch):
         monkeypatch.setattr(owner, name, lambda *args: (done.append(letter), original(*args))[1])
 
     monkeypatch.setattr(Trainer, "_evaluate", lambda self, _: [{}])
-    noting(ogbench_tasks, "step", "s")
+    noting(environment, "step", "s")
     noting(Agent, "update", "u")
     train(config, POINT, "trqam", "online", [0])
     assert "".join(done) == "s" * 6 + "su" * 14
@@ -234,21 +234,21 @@ def test_workers_and_kills_change_no_byte(task, seeds, workers, load, monkeypatc
 
 def store_of_random_actions(task, directory, episodes=3, length=30):
     """A dataset with the shapes of ``task``'s, in the layout that `Dataset.open` reads."""
-    env, rng = ogbench_tasks.make(task), np.random.default_rng(0)
+    env, rng = environment.make(task), np.random.default_rng(0)
     size = env.action_space.shape[0]
     rows = {"observations": [], "actions": [], "rewards-task1": [], "terminals": []}
     for episode in range(episodes):
-        observation = ogbench_tasks.reset(env, episode)
+        observation = environment.reset(env, episode)
         for row in range(length):
             action = rng.uniform(-1, 1, size).astype(np.float32)
-            result = ogbench_tasks.step(env, action)
+            result = environment.step(env, action)
             values = (observation, action, result.reward, float(row == length - 1))
             for column, value in zip(rows.values(), values, strict=True):
                 column.append(value)
             observation = result.observation
     arrays = {key: np.array(values, np.float32) for key, values in rows.items()}
     arrays["masks-task1"] = np.ones(len(arrays["terminals"]), np.float32)
-    write_store(directory, ogbench_tasks.dataset_of(task), arrays)
+    write_store(directory, environment.dataset_of(task), arrays)
 
 
 @pytest.mark.parametrize("domain", sampled(FAMILIES))
@@ -267,9 +267,9 @@ def test_a_run_killed_inside_an_episode_ends_in_the_same_bytes(domain, load, tmp
     train(configs["undisturbed"], task, "trqam", "online", [0])
     work = lambda: train(configs["disturbed"], task, "trqam", "online", [0])  # noqa: E731
     assert killed(work, Fleet, "run", 18)
-    restored, original = [], ogbench_tasks.restore
+    restored, original = [], environment.restore
     monkeypatch.setattr(
-        ogbench_tasks,
+        environment,
         "restore",
         lambda env, seed, actions: (restored.append(len(actions)), original(env, seed, actions))[1],
     )

@@ -18,7 +18,7 @@ from trqam.agents.base import Agent
 from trqam.config.errors import Busy, UserError
 from trqam.config.reading import read_json
 from trqam.data import verified
-from trqam.environments import ogbench_tasks
+from trqam.environments import environment
 from trqam.environments.evaluator import Evaluator
 from trqam.experiment import checkpoint, published, verdict
 from trqam.experiment.run import cell_of, locked, pretraining_cell
@@ -101,7 +101,7 @@ def test_a_killed_run_ends_in_the_same_bytes(task, load):
     assert killed(work, Evaluator, "evaluate", 2)  # offline, in an evaluation
     assert killed(work, Agent, "update", 8)  # offline
     assert killed(work, checkpoint, "write_json", 2)  # offline, when one seed of two has saved
-    assert killed(work, ogbench_tasks, "step", 45)  # online, in the environment
+    assert killed(work, environment, "step", 45)  # online, in the environment
     assert killed(work, Evaluator, "evaluate", 1)  # online, in an evaluation
     work()
     assert_same(undisturbed, disturbed, task)

@@ -37,6 +37,7 @@ Prose = Annotated[
     ),
 ]
 FilePath = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f]+\Z", description="the path of a file or folder")]
+Normalisation = bool | Literal["range"]  # of observations
 Colour = Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}\Z", description="a colour such as '#0072b2'")]
 
 
@@ -52,7 +53,7 @@ class Domain(Strict):
     pessimism: NotNegative
     kl_budget: Positive
     kl_budget_online: Positive | None
-    normalise_observations: bool
+    normalise_observations: Normalisation
     in_paper: bool
     assumed: list[str]
     data_of: Label | None = None
@@ -148,7 +149,7 @@ class Run(Training):
     actor_layer_norm: bool
     discount: float
     pessimism: float
-    normalise_observations: bool
+    normalise_observations: Normalisation
     reward_scale: float = 1.0  # what every reward of the data and of the environment is multiplied by
     cloned_by: str = CLONING  # of the method
 

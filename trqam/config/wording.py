@@ -1,6 +1,6 @@
 """How numbers, names and lists of names read, wherever a person meets them."""
 
-from trqam.config.load import Config, domain_of, tasks_of
+from trqam.config.load import Config, domain_of, number_of, tasks_of
 
 NAMED = 2  # of many, before "and 5 more"
 
@@ -39,8 +39,9 @@ def shown(value) -> str:
 
 
 def task_label(config: Config, task: str) -> str:
-    """`pointmaze-medium task 2`, from the domain's label and the number in the task's name."""
-    return f"{config.domains[domain_of(task)].label} task {task.split('-task')[-1].split('-')[0]}"
+    """`pointmaze-medium task 2`, from the domain's label and the task's number; the label alone of an only task."""
+    label = config.domains[domain_of(task)].label
+    return label if tasks_of(domain_of(task)) == [task] else f"{label} task {number_of(task)}"
 
 
 def enumerated(names: list[str]) -> str:
@@ -61,12 +62,14 @@ def method_label(config: Config, name: str) -> str:
 
 
 def tasks_label(config: Config, tasks: list[str]) -> str:
-    """`all tasks of scene; tasks 2 and 1 of cube-double`."""
+    """`all tasks of scene; tasks 2 and 1 of cube-double; Robomimic lift`."""
     whole, parts = [], []
     for name in dict.fromkeys(map(domain_of, tasks)):
-        numbers = [task.split("-task")[-1].split("-")[0] for task in tasks if domain_of(task) == name]
+        numbers = [str(number_of(task)) for task in tasks if domain_of(task) == name]
         label = config.domains[name].label
-        if len(numbers) == len(tasks_of(name)):
+        if len(tasks_of(name)) == 1:
+            parts.append(label)
+        elif len(numbers) == len(tasks_of(name)):
             whole.append(label)
         else:
             parts.append(f"task{'s' if len(numbers) > 1 else ''} {enumerated(numbers)} of {label}")

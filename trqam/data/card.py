@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from trqam.config.errors import UserError
+from trqam.config.load import is_robomimic, tasks_of
 from trqam.config.reading import read_bytes
 from trqam.config.schema import Count, Finite, Natural
 from trqam.config.strict import read_record, shown
@@ -21,6 +22,7 @@ from trqam.environments.ogbench_tasks import TASKS
 from trqam.experiment.files import write_atomically
 
 CARD, RECORD = "card.json", "store.json"
+RANGE = ("observation_min", "observation_max")
 TASK = Annotated[str, msgspec.Meta(pattern=rf"^[1-{TASKS}]\Z", description=f"a task, 1 to {TASKS}")]
 REWARD = Annotated[str, msgspec.Meta(pattern=r"^-?\d+(\.\d+)?(e[+-]\d\d)?\Z", description="a reward")]
 KEY = Annotated[  # becomes the name of a file
@@ -31,9 +33,6 @@ KEY = Annotated[  # becomes the name of a file
     ),
 ]
 Sum = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 hexadecimal digits")]
-NEEDED = {"observations", "actions", "terminals"} | {
-    f"{label}-task{number}" for label in ("rewards", "masks") for number in range(1, TASKS + 1)
-}
 
 
 class Shard(msgspec.Struct):
@@ -65,6 +64,8 @@ class Card(msgspec.Struct):
     sha256: dict[KEY, Sum]
     observation_mean: list[Finite]
     observation_std: list[Annotated[float, msgspec.Meta(ge=0, le=1e300)]]
+    observation_min: list[Finite] = []  # of a set of Robomimic, next observations included
+    observation_max: list[Finite] = []
     versions: dict[str, str] = {}
     shards: list[Shard] = []
 
@@ -75,11 +76,11 @@ def read(path: Path, dataset: str, fix: str) -> dict[str, Any]:
     if card["dataset"] != dataset:
         raise UserError(f"{path}: dataset: holds {shown(card['dataset'])}, not {dataset}; {fix}")
     shapes, rows = card["shapes"], card["rows"]
-    if missing := sorted(NEEDED - shapes.keys()) or sorted(shapes.keys() - card["sha256"].keys()):
+    if missing := sorted(_needed(dataset) - shapes.keys()) or sorted(shapes.keys() - card["sha256"].keys()):
         raise UserError(f"{path}: {missing[0]}: no shape or no SHA-256 of it; {fix}")
-    for key in ("observation_mean", "observation_std"):
-        if len(card[key]) != shapes["observations"][-1]:
-            count, width = len(card[key]), shapes["observations"]
+    for key in ("observation_mean", "observation_std", *RANGE[: 2 * is_robomimic(dataset)]):
+        if len(card.get(key, [])) != shapes["observations"][-1]:
+            count, width = len(card.get(key, [])), shapes["observations"]
             raise UserError(f"{path}: {key}: {count} numbers, and observations have the shape {width}; {fix}")
     if len(shapes["observations"]) != 2 or len(shapes["actions"]) != 2:
         raise UserError(f"{path}: shapes: observations and actions are no tables; {fix}")
@@ -89,26 +90,38 @@ def read(path: Path, dataset: str, fix: str) -> dict[str, Any]:
         card.get("shards") and sum(shard["rows"] for shard in card["shards"]) != rows
     ):
         raise UserError(f"{path}: transitions and episodes, or shards: are not {rows} rows together; {fix}")
-    if len(card["tasks"]) < TASKS:
-        raise UserError(f"{path}: tasks: {len(card['tasks'])} of {TASKS}; {fix}")
+    if len(card["tasks"]) < (tasks := len(tasks_of(dataset))):
+        raise UserError(f"{path}: tasks: {len(card['tasks'])} of {tasks}; {fix}")
     record = path.with_name(RECORD)
     if path.name == CARD and record.is_file() and read_bytes(record) != read_bytes(path):
         raise UserError(f"{path}: differs from {RECORD} beside it, of which it is a copy; {fix}")
     return card
 
 
-class Statistics:
-    """Sums over transitions (the last rows of episodes left out), which can be recorded by block and merged."""
+def _needed(dataset: str) -> set[str]:
+    """The arrays of a store."""
+    tasks = range(1, len(tasks_of(dataset)) + 1)
+    return {"observations", "actions", "terminals"} | {f"{k}-task{n}" for k in ("rewards", "masks") for n in tasks}
 
-    def __init__(self) -> None:
+
+class Statistics:
+    """Sums over transitions (the last rows of episodes left out), which can be recorded by block and merged.
+
+    Of a set of Robomimic also the range of the observations, over all rows: its observations are scaled by it.
+    """
+
+    def __init__(self, dataset: str) -> None:
         self.transitions = self._episodes = 0
         self._sum = self._squares = np.zeros(())
-        numbers = [str(number) for number in range(1, TASKS + 1)]
+        self._range = [np.array(np.inf), np.array(-np.inf)] if is_robomimic(dataset) else []
+        numbers = [str(number) for number in range(1, len(tasks_of(dataset)) + 1)]
         self._successes = dict.fromkeys(numbers, 0)
         self._rewards: dict[str, Counter[str]] = {number: Counter() for number in numbers}
 
     def add(self, part: dict[str, np.ndarray]) -> None:
         """Count the rows of ``part``, which has rewards and masks of every task."""
+        if self._range:
+            self._widen(part["observations"].min(axis=0), part["observations"].max(axis=0))
         inner = part["terminals"] == 0
         observations = part["observations"][inner].astype(np.float64)
         self._sum = self._sum + observations.sum(axis=0)
@@ -129,6 +142,7 @@ class Statistics:
             "sum": self._sum.tolist(),
             "squares": self._squares.tolist(),
             "tasks": self._tasks(),
+            **self._ranges(),
         }
 
     def merge(self, record: dict[str, Any]) -> None:
@@ -137,6 +151,8 @@ class Statistics:
         self._episodes += record["episodes"]
         self._sum = self._sum + np.array(record["sum"])
         self._squares = self._squares + np.array(record["squares"])
+        if self._range:
+            self._widen(*(np.array(record[key], np.float32) for key in RANGE))
         for number, task in record["tasks"].items():
             self._successes[number] += task["successes"]
             self._rewards[number].update(task["reward_histogram"])
@@ -151,7 +167,14 @@ class Statistics:
             "tasks": self._tasks(),
             "observation_mean": mean.tolist(),
             "observation_std": std.tolist(),
+            **self._ranges(),
         }
+
+    def _widen(self, least: np.ndarray, most: np.ndarray) -> None:
+        self._range = [np.minimum(self._range[0], least), np.maximum(self._range[1], most)]
+
+    def _ranges(self) -> dict[str, list[float]]:
+        return {key: bound.tolist() for key, bound in zip(RANGE, self._range, strict=False)}
 
     def _tasks(self) -> dict[str, Any]:
         return {n: {"successes": self._successes[n], "reward_histogram": dict(r)} for n, r in self._rewards.items()}
@@ -167,7 +190,8 @@ def restore(folder: Path) -> None:
 def describe(card: dict[str, Any], directory: Path | str) -> str:
     """The card of the store in ``directory`` for people: size, origin, and by task the successes and rewards."""
     size = weight(sum((Path(directory) / f"{key}.npy").stat().st_size for key in card["shapes"]))
-    origin = "generated, not OGBench's release" if card["source"] == "generated" else "of official files"
+    whose = "Robomimic's" if is_robomimic(card["dataset"]) else "OGBench's"
+    origin = f"generated, not {whose} release" if card["source"] == "generated" else "of official files"
     said = f"{card['transitions']:,} transitions in {card['episodes']:,} episodes, {size}; {origin}"
     lines = [f"{directory}: {card['dataset']}, {said}"]
     for number, task in sorted(card["tasks"].items()):

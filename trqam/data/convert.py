@@ -1,4 +1,5 @@
-"""OGBench's official files as a store: each npz is a shard, converted once, in parts that fit in memory.
+"""Official files as a store. OGBench's: each npz is a shard, converted once, in parts that fit in memory; Robomimic's
+single file is read by `trqam.data.demonstrations`.
 
 Only what training reads is stored; qpos and button_states are read along for relabelling and stay in the npz files.
 Members of an npz file are read side by side, a part of each at a time, so that memory does not grow with the file.
@@ -13,26 +14,32 @@ from typing import Any
 import numpy as np
 
 from trqam.config.errors import UserError
+from trqam.config.load import is_robomimic
 from trqam.config.reading import DAMAGED_ZIP
 from trqam.data import verified
 from trqam.data.card import restore
+from trqam.data.demonstrations import Demonstrations
 from trqam.data.store import Rows, standing, write
 from trqam.data.verified import dtype, out_of_range, sums
-from trqam.environments import ogbench_tasks
+from trqam.environments import environment, ogbench_tasks
 
 STORED = ("observations", "actions", "terminals")
 PART = 1 << 16  # rows read at once
 
 
 def convert(dataset: str, npz_paths: Sequence[Path | str], directory: Path | str, workers: int = 1) -> dict:
-    """Store OGBench's own npz files of ``dataset``, in this order, in ``directory``; returns the card.
+    """Store the official files of ``dataset``, in this order, in ``directory``; returns the card.
 
     ``workers`` processes convert a file each. An interrupted call is resumed after the files that it finished.
     """
     if not npz_paths:
         raise UserError(f"{dataset}: no npz file was given; name the official files of the dataset")
     standing(Path(directory), {"dataset": dataset, "source": "official"})  # before minutes of reading
-    return write(Shards(dataset, [Path(path) for path in npz_paths]), directory, workers)
+    if not is_robomimic(dataset):
+        return write(Shards(dataset, [Path(path) for path in npz_paths]), directory, workers)
+    if len(npz_paths) > 1:
+        raise UserError(f"{npz_paths[1]}: a second file, and {dataset} has one; name that alone")
+    return write(Demonstrations(dataset, Path(npz_paths[0])), directory)
 
 
 def stored(dataset: str, directory: Path | str, names: Sequence[str]) -> dict[str, Any] | None:
@@ -78,9 +85,9 @@ class Shards:
         self.origin = {"source": "official", "seed": None, "shards": shards}
 
     def _check_dataset(self) -> None:
-        env: Any = ogbench_tasks.make(ogbench_tasks.task_name(self.dataset, 1))
+        env: Any = environment.make(ogbench_tasks.task_name(self.dataset, 1))
         wanted = {"observations": env.observation_space.shape, "actions": env.action_space.shape, "terminals": ()}
-        ogbench_tasks.reset(env, 0)  # loads the model
+        environment.reset(env, 0)  # loads the model
         wanted |= {"qpos": (env.unwrapped.model.nq,), "button_states": (getattr(env.unwrapped, "_num_buttons", 0),)}
         env.close()
         for key, shape in wanted.items():

@@ -16,9 +16,10 @@ import numpy as np
 
 from trqam.config.errors import UserError
 from trqam.config.load import Run
+from trqam.config.schema import Normalisation
 from trqam.data import verified
-from trqam.data.card import read
-from trqam.environments.ogbench_tasks import dataset_of, task_number
+from trqam.data.card import RANGE, read
+from trqam.environments.environment import dataset_of, task_number
 
 ACTION_BOUND = 1 - 1e-5  # actions of the data are clipped to +- this, as by the authors
 SHARD_STEPS = 1000  # steps that the authors train on one shard of a large dataset before they load the next
@@ -37,8 +38,9 @@ class Source(Protocol):
 
 
 class Normaliser(NamedTuple):
-    """Observations as every agent sees them, in batches and when it acts: of zero mean and unit variance over a
-    dataset. ``mean`` and ``std`` are [O] or scalars, of NumPy for its arrays, or tensors for tensors."""
+    """Observations as every agent sees them, in batches and when it acts: less ``mean``, over ``std``, which over a
+    dataset gives zero mean and unit variance, or the range [-1, 1]. Both are [O] or scalars, of NumPy for its arrays,
+    or tensors for tensors."""
 
     mean: Any
     std: Any
@@ -59,10 +61,10 @@ class Dataset:
     observations of training batches go through; what is gathered is not normalised.
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray], card: dict, normalised: bool = False):
+    def __init__(self, arrays: dict[str, np.ndarray], card: dict, normalised: Normalisation = False):
         """``arrays`` become ``raw``."""
         self.raw, self.card = arrays, card
-        self.normaliser = normaliser_of(card) if normalised else UNCHANGED
+        self.normaliser = normaliser_of(card, normalised)
         last_rows = np.flatnonzero(arrays["terminals"])
         self.ends = last_rows - np.arange(len(last_rows))  # each episode before has one row more than transitions
         self.size = int(self.ends[-1])
@@ -83,7 +85,7 @@ class Dataset:
                 raise UserError(f"{path}: {key}: holds {self.card[key]}, and {config} says {value}; {fix}")
 
     @classmethod
-    def open(cls, directory: Path | str, task: str, normalised: bool = False) -> "Dataset":
+    def open(cls, directory: Path | str, task: str, normalised: Normalisation = False) -> "Dataset":
         """Map the store in ``directory`` for ``task``; a UserError names the missing or damaged file and the fix.
 
         Each version of the files is read once and compared with their card (``trqam.data.verified``).
@@ -118,8 +120,18 @@ class Dataset:
         }
 
 
-def normaliser_of(card: dict) -> Normaliser:
-    """By the mean and standard deviation that a dataset's card holds; what never changes is not divided."""
+def normaliser_of(card: dict, normalised: Normalisation) -> Normaliser:
+    """By what a dataset's card holds: the mean and standard deviation, where what never changes is not divided; or the
+    middle and half the width of the range, with TRQAM's own 1e-6 added to the width."""
+    if not normalised:
+        return UNCHANGED
+    if normalised == "range":
+        if not card.get("observation_min"):
+            fix = "write true or false in the domain's block"
+            raise UserError(f"{card['dataset']}: normalise_observations: range: its card has no observation_min; {fix}")
+        least, most = (np.array(card[key], np.float64) for key in RANGE)
+        half = (most - least + 1e-6) / 2
+        return Normaliser((least + half).astype(np.float32), half.astype(np.float32))
     mean, std = (np.array(card[f"observation_{name}"], np.float32) for name in ("mean", "std"))
     return Normaliser(mean, np.where(std > 0, std, np.float32(1)))
 

@@ -30,7 +30,7 @@ from trqam.config.strict import read_record, shown
 from trqam.data.verified import watch
 from trqam.experiment.files import write_json, writing
 
-MAGIC = b"PK\x03\x04"  # how a zip file, and so an npz file, begins
+MAGIC = {".npz": b"PK\x03\x04", ".hdf5": b"\x89HDF"}  # how a file begins; an npz file is a zip file
 BLOCK = 1 << 20  # bytes asked of the socket at once
 HEADWAY = 1 << 20  # bytes that make an interrupted attempt count as progress, not as a failure
 ATTEMPTS = 5  # in a row without headway, before an address is given up
@@ -212,11 +212,13 @@ def _whole_size(response: requests.Response, offset: int, part: Path) -> int | N
 
 def _pour(response: requests.Response, part: Path, total: int | None) -> None:
     """Append the body to ``part`` as it arrives, at constant memory; every byte received is in the file at once."""
+    kind = Path(part.stem).suffix
     with writing(part), open(part, "ab") as file, watch(part.stem, total, "B", _size(part)) as progress:
         try:
             while block := response.raw.read1(BLOCK, decode_content=False):
-                if file.tell() == 0 and not block.startswith(MAGIC[: len(block)]):
-                    raise Refused(f"no npz file, but {shown(response.headers.get('Content-Type', 'something else'))}")
+                if file.tell() == 0 and not block.startswith(MAGIC[kind][: len(block)]):
+                    said = shown(response.headers.get("Content-Type", "something else"))
+                    raise Refused(f"no {kind[1:]} file, but {said}")
                 file.write(block)
                 file.flush()
                 progress.update(len(block))

@@ -1,4 +1,4 @@
-"""OGBench's official files: fetched from mirrors, verified, each downloaded once however many processes ask.
+"""Official files of OGBench and Robomimic: fetched from mirrors, verified, each once however many processes ask.
 
 config/mirrors.yaml says which files a dataset has, where they lie, and the SHA-256 of those whose sum is known. Any
 other file's sum is recorded in ``checksums.json`` beside the data when the file is first seen whole, and holds from
@@ -6,8 +6,8 @@ then on.
 A file that is already there, fetched or placed by hand, is verified and used without any network.
 
 A file gets its name only when it is complete and right: size, then SHA-256 against the known or recorded sum; without
-a sum it must be a sound npz file (central directory, and the CRC of each member). What is wrong is thrown away and the
-next mirror asked.
+a sum it must be a sound npz file (central directory, and the CRC of each member), or an hdf5 file that can be opened.
+What is wrong is thrown away and the next mirror asked.
 """
 
 import itertools
@@ -24,6 +24,7 @@ from trqam.config.errors import UserError
 from trqam.config.reading import DAMAGED_ZIP, read_yaml, shown
 from trqam.config.schema import Name
 from trqam.config.strict import Strict, convert, read_record
+from trqam.data import demonstrations
 from trqam.data.download import Refused, Session, discard, download, origin_of, say, set_aside
 from trqam.data.verified import exclusive, sums
 from trqam.experiment.files import publish, write_json, writing
@@ -48,6 +49,15 @@ Folder = Annotated[
 ]
 
 
+FileName = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^([A-Za-z0-9_-][A-Za-z0-9_.-]*\.hdf5)?\Z",
+        description="the name of one hdf5 file, such as low_dim_v15.hdf5, or ''",
+    ),
+]
+
+
 class Known(Strict):
     """What is known of a file from outside."""
 
@@ -67,6 +77,7 @@ class Official(Strict):
     shards: Annotated[int, msgspec.Meta(ge=0, le=1000)]  # three digits name them
     folder: Folder
     mirrors: Annotated[list[str], msgspec.Meta(min_length=1)]
+    file: FileName = ""
 
 
 class Mirrors(Strict):
@@ -103,8 +114,8 @@ def official_files(dataset: str, folder: Path | str, mirrors: Path | str = MIRRO
         raise UserError(f"{mirrors}: {dataset}: mirrors: unknown {unknown[0]!r}; use one of {', '.join(table.mirrors)}")
     stems = [f"{dataset}-v0-{shard:03d}" for shard in range(official.shards)] or [f"{dataset}-v0"]
     files = []
-    for name in [f"{stem}.npz" for stem in stems]:
-        path = f"{official.folder}/{name}" if official.folder else name
+    for name in [f"{dataset}-{official.file}"] if official.file else [f"{stem}.npz" for stem in stems]:
+        path = "/".join(filter(None, (official.folder, official.file or name)))
         urls = {mirror: f"{table.mirrors[mirror]}/{path}" for mirror in official.mirrors}
         files.append(Wanted(Path(folder) / name, urls, table.known.get(name)))
     return files
@@ -221,7 +232,7 @@ def _verify(path: Path, file: Wanted, source: str) -> None:
             fix = f"delete its entry in {record} if the release changed"
             raise Refused(f"SHA-256 {digest[:12]}... is not the recorded {right[:12]}... ({fix})")
     else:
-        _check_npz(path)
+        _check_hdf5(path) if name.endswith(".hdf5") else _check_npz(path)
         with _alone(record.parent, "checksums"):
             entry = {"bytes": size, "sha256": digest, "source": file.urls.get(source, source)}
             write_json(record, {**_records(record), name: entry})
@@ -245,6 +256,12 @@ def _check_npz(path: Path) -> None:
         raise Refused(f"not a whole npz file ({error})") from error
     if damaged:
         raise Refused(f"damaged npz file (CRC of {damaged})")
+
+
+def _check_hdf5(path: Path) -> None:
+    """Refuses what Robomimic's demonstrations cannot be read from."""
+    if problem := demonstrations.check(path):
+        raise Refused(f"not a whole file of demonstrations ({problem})")
 
 
 def _listed(files: list[Wanted], missing: list[Wanted]) -> str:

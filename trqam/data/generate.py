@@ -8,6 +8,8 @@ Three collectors, after OGBench's (Park et al., 2025, arXiv:2410.20092, appendix
 * ``antmaze-*-navigate``: the same with an ant that walks by a script (``trqam.data.gait``) where OGBench's was trained.
 * ``cube-*-play``, ``scene-play``, ``puzzle-*-play``: OGBench's scripted oracles with its settings for play data.
 
+Of Robomimic's sets a scripted policy makes one, ``lift-mh`` (`trqam.data.lift`, `trqam.data.demonstrations`).
+
 Humanoids were steered by a policy that OGBench does not package, and no script is known: they need the official files.
 """
 
@@ -19,10 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from trqam.config.errors import UserError
+from trqam.config.load import is_robomimic
 from trqam.config.schema import EPISODE_TRANSITIONS
 from trqam.data import gait
+from trqam.data.demonstrations import collected
 from trqam.data.store import Rows, dtype, standing, write
-from trqam.environments import ogbench_tasks
+from trqam.environments import environment, ogbench_tasks
 from trqam.maths.streams import episode_seed, stream
 
 STATE = ("qpos", "qvel", "button_states")  # stored beside observations and actions, where the environment has them
@@ -39,14 +43,16 @@ STACKING = {"single": (0.0, 0.0), "double": (0.0, 0.25), "triple": (0.05, 0.35),
 def generate(dataset: str, directory: Path | str, transitions: int, seed: int, workers: int = 1) -> dict:
     """Collect ``transitions`` of ``dataset`` (such as cube-single-play) into ``directory``; returns the card.
 
-    Episodes have 1000 transitions, the last one what remains. Each is seeded on its own, so the same arguments
-    give the same bytes whatever the number of ``workers`` (processes), more transitions only add episodes (the rest
-    of the last one included), and an interrupted call is resumed after the episodes that it finished.
+    OGBench's episodes have 1000 transitions, the last one what remains. Each is seeded on its own, so the same
+    arguments give the same bytes whatever the number of ``workers`` (processes), more transitions only add episodes
+    (the rest of the last one included), and an interrupted call is resumed after the episodes that it finished.
     """
     if transitions < 1:
         raise UserError(f"{dataset}: transitions is {transitions}; ask for at least 1")
     wanted = {"dataset": dataset, "source": "generated", "transitions": transitions, "seed": seed}
     standing(Path(directory), wanted)  # before an environment is made
+    if is_robomimic(dataset):
+        return write(collected(dataset, Path(directory), transitions, seed), directory)
     full, rest = divmod(transitions, EPISODE_TRANSITIONS)
     lengths = [EPISODE_TRANSITIONS] * full + [rest] * (rest > 0)
     return write(Episodes(dataset, lengths, seed), directory, workers)
@@ -122,7 +128,7 @@ def _navigate(env, rng: np.random.Generator, seed: int, length: int) -> Rows:
 
     goal, goal_point, distances = new_goal()
     start = free[rng.integers(len(free))]
-    observation, _ = ogbench_tasks.reset_with_details(env, seed, {"task_info": {"init_ij": start, "goal_ij": goal}})
+    observation, _ = environment.reset_with_details(env, seed, {"task_info": {"init_ij": start, "goal_ij": goal}})
     previous_cell = target = None
     mover = _Ant(rng) if env.spec.id.startswith("antmaze") else _Point(rng)
     record = []
@@ -175,7 +181,7 @@ class _Ant:
 
 def _play(env, rng: np.random.Generator, seed: int, length: int) -> Rows:
     """``length`` rows of OGBench's plan oracles at play: a new random target whenever one is done."""
-    observation, details = ogbench_tasks.reset_with_details(
+    observation, details = environment.reset_with_details(
         env, seed
     )  # seeds numpy's global generator, which oracles use
     name = env.spec.id

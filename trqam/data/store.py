@@ -2,7 +2,8 @@
 
 A store is a folder of ``.npy`` files in OGBench's raw layout, float32 (button_states int64), with R rows:
 observations [R, O], actions [R, A], terminals [R] (1 on the last row of an episode, which is only a next
-observation), and for each of the five tasks rewards-task{k} and masks-task{k} [R] from OGBench's own relabelling.
+observation), and for each of the five tasks rewards-task{k} and masks-task{k} [R] from OGBench's own relabelling, or
+for the one task of a set of Robomimic from the demonstrations (`trqam.data.demonstrations`).
 Generated stores also have qpos, qvel and (scene, puzzle) button_states, which relabelling reads and training does not;
 converted ones leave them in the official files. ``store.json`` describes a store and is written last, with its copy
 ``card.json`` (see ``trqam.data.card``): without them there is no dataset.
@@ -36,13 +37,14 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from trqam.config.errors import UserError
+from trqam.config.load import tasks_of
 from trqam.config.reading import seal
 from trqam.config.strict import read_record, shown
 from trqam.config.wording import weight
 from trqam.data import verified
 from trqam.data.card import CARD, RECORD, Card, Statistics, read, restore
 from trqam.data.verified import dtype, exclusive, out_of_range, sums, watch
-from trqam.environments import ogbench_tasks
+from trqam.environments import environment, ogbench_tasks
 from trqam.environments.processes import in_processes
 from trqam.experiment.files import publish, sweep, write_atomically, write_json, writing
 
@@ -58,10 +60,11 @@ class Blocks(Protocol):
     origin: dict[str, Any]  # goes into the card: source, seed, ...; equal blocks have an equal origin
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The keys to store, each with the shape of one row; without rewards and masks, which are added."""
+        """The keys to store, each with the shape of one row; without rewards and masks, of which each task has one."""
 
     def parts(self, block: int) -> Iterator[Rows]:
-        """The rows of one block, in parts that fit in memory; whole episodes altogether."""
+        """The rows of one block, in parts that fit in memory; whole episodes altogether. Rewards and masks that are
+        not among them are OGBench's relabelling."""
 
     def close(self) -> None:
         """Release what the other methods opened."""
@@ -76,7 +79,7 @@ def write(blocks: Blocks, directory: Path | str, workers: int = 1) -> dict[str, 
     directory = Path(directory)
     with exclusive(directory / ".lock", str(directory), "correct --out or data_dir"):
         try:
-            tasks = range(1, ogbench_tasks.TASKS + 1)
+            tasks = range(1, len(tasks_of(blocks.dataset)) + 1)
             labels = [f"{label}-task{number}" for label in ("rewards", "masks") for number in tasks]
             files = Files(directory / ".unfinished", sum(blocks.rows), blocks.shapes() | dict.fromkeys(labels, ()))
             plan = {
@@ -84,7 +87,7 @@ def write(blocks: Blocks, directory: Path | str, workers: int = 1) -> dict[str, 
                 **blocks.origin,
                 "rows": files.rows,
                 "shapes": {key: list(files.shape(key)) for key in files.shapes},
-                "versions": {name: version(name) for name in ("ogbench", "mujoco", "gymnasium", "numpy")},
+                "versions": {name: version(name) for name in environment.packages(blocks.dataset)},
             }
             card = standing(directory, plan)
             if card and _is_whole(directory, card, plan):
@@ -247,10 +250,11 @@ class Filler:
 
     def __call__(self, block: int) -> dict[str, Any]:
         """Write a block to its place; returns its line of the journal."""
-        statistics, row = Statistics(), self.starts[block]
+        statistics, row = Statistics(self.blocks.dataset), self.starts[block]
         digests = {key: hashlib.sha256() for key in self.files.shapes}
         for part in self.blocks.parts(block):
-            part = part | _relabel(self._env, part)
+            if "rewards-task1" not in part:  # the data bring none of their own
+                part = part | _relabel(self._env, part)
             for key in self.files.shapes:
                 if wrong := out_of_range(key, part[key]):
                     fix = "choose another seed, or give OGBench's own file"
@@ -278,7 +282,7 @@ class Filler:
 
     @cached_property
     def _env(self):
-        return ogbench_tasks.make(ogbench_tasks.task_name(self.blocks.dataset, 1))
+        return environment.make(tasks_of(self.blocks.dataset)[0])
 
 
 def _fill(blocks: Blocks, files: Files, workers: int) -> dict[str, Any]:
@@ -301,7 +305,7 @@ def _fill(blocks: Blocks, files: Files, workers: int) -> dict[str, Any]:
                 file.flush()
             records[record["block"]] = record
             bar.update(blocks.rows[record["block"]])
-    statistics = Statistics()
+    statistics = Statistics(blocks.dataset)
     for _, record in sorted(records.items()):
         statistics.merge(record["statistics"])
     if not statistics.transitions:

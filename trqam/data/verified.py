@@ -148,7 +148,7 @@ def mark_of(directory: Path, card: dict[str, Any]) -> dict[str, Any]:
 def _compare(directory: Path, card: dict[str, Any], fix: str) -> None:
     """Reads every array, a piece of each at a time, and compares all that the card says of them."""
     arrays = {key: mapped(directory / f"{key}.npy", shape, fix) for key, shape in card["shapes"].items()}
-    digests, statistics = {key: hashlib.sha256() for key in arrays}, Statistics()
+    digests, statistics = {key: hashlib.sha256() for key in arrays}, Statistics(card["dataset"])
     for key, digest in digests.items():
         with open(directory / f"{key}.npy", "rb") as file:
             digest.update(file.read(arrays[key].offset))
@@ -165,7 +165,7 @@ def _compare(directory: Path, card: dict[str, Any], fix: str) -> None:
         if digest.hexdigest() != card["sha256"][key]:
             raise UserError(f"{directory / f'{key}.npy'}: its SHA-256 is not the one in card.json; {fix}")
     computed = statistics.summary()
-    for key in ("transitions", "episodes", "tasks", "observation_mean", "observation_std"):
+    for key in computed:
         close = key.startswith("observation") and _is_close(computed[key], card[key], computed["observation_mean"])
         if not close and computed[key] != card[key]:
             raise UserError(f"{directory / CARD}: {key}: not what the arrays hold; {fix}")

@@ -10,16 +10,15 @@ A task is named as OGBench names it, such as ``pointmaze-medium-navigate-singlet
 * ``step``: nothing, except that teleport mazes choose their exit with the global generator and that scene, after
   a numerical explosion, uses the environment's own.
 
-So ``reset`` seeds all three, the action space of manipulation tasks is replaced by one that can be seeded, and
-teleport mazes are refused: interleaved environments of one process would share their stream.
+So ``environment.reset`` seeds all three, the action space of manipulation tasks is replaced by one that can be seeded,
+and teleport mazes are refused: interleaved environments of one process would share their stream.
 """
 
 import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import gymnasium
 import numpy as np
@@ -27,21 +26,8 @@ import numpy as np
 from trqam.config.errors import UserError
 
 TASKS = 5  # single-task variants of every dataset
+PACKAGES = ("ogbench", "mujoco", "gymnasium", "numpy")  # on which data and episodes depend
 _TASK = re.compile(r"(?P<dataset>[a-z0-9-]+-(?:navigate|stitch|explore|play|noisy))-singletask-task(?P<number>\d)-v0")
-
-
-class Step(NamedTuple):
-    """What one step returned; ``success`` counts at the last step of the episode."""
-
-    observation: np.ndarray  # [O] float32
-    reward: float
-    success: float
-    terminated: bool
-    truncated: bool
-
-    @property
-    def done(self) -> bool:
-        return self.terminated or self.truncated
 
 
 def dataset_of(task: str) -> str:
@@ -82,51 +68,6 @@ def make_registered(name: str, **options) -> gymnasium.Env:
             return gymnasium.make(name, disable_env_checker=True, **options)
         except gymnasium.error.UnregisteredEnv as error:
             raise UserError(f"task {name}: OGBench has no such environment; correct the name") from error
-
-
-def sizes(task: str) -> tuple[int, int]:
-    """Numbers in an observation and in an action of ``task``."""
-    with contextlib.closing(make(task)) as env:
-        (observation,), (action,) = env.observation_space.shape or (), env.action_space.shape or ()
-    return observation, action
-
-
-def max_episode_steps(env: gymnasium.Env) -> int:
-    """Steps after which OGBench truncates an episode."""
-    limit = env.spec and env.spec.max_episode_steps
-    assert limit  # OGBench gives all of its tasks one
-    return limit
-
-
-def reset(env: gymnasium.Env, seed: int) -> np.ndarray:
-    """Start the episode of ``seed``, whatever happened before; the observation [O], float32."""
-    return reset_with_details(env, seed)[0].astype(np.float32)
-
-
-def reset_with_details(env: gymnasium.Env, seed: int, options: dict | None = None) -> tuple[np.ndarray, dict]:
-    """``reset`` with OGBench's options, returning its float64 observation and its info."""
-    np.random.seed(seed)  # noqa: NPY002 (it is what the mazes draw from)
-    env.unwrapped.action_space.seed(seed)
-    return env.reset(seed=seed, options=options)
-
-
-def step(env: gymnasium.Env, action: np.ndarray) -> Step:
-    """Take one step with ``action`` [A], clipped to [-1, 1] (the point mass would obey a longer one)."""
-    observation, reward, terminated, truncated, details = env.step(np.clip(action, -1.0, 1.0))
-    return Step(
-        observation.astype(np.float32), float(reward), float(details["success"]), bool(terminated), bool(truncated)
-    )
-
-
-def restore(env: gymnasium.Env, seed: int, actions: Iterable[np.ndarray]) -> np.ndarray:
-    """Bring ``env`` to where the episode of ``seed`` stood after ``actions``; the observation [O] there.
-
-    Replaying is exact where copying positions and velocities is not: contacts, warm starts and time limits too.
-    """
-    observation = reset(env, seed)
-    for action in actions:
-        observation = step(env, action).observation
-    return observation
 
 
 def _parse(task: str) -> re.Match:

@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 
 from trqam.config.errors import UserError
-from trqam.environments import ogbench_tasks
+from trqam.environments import environment
 from trqam.environments.processes import Here, Lost, Process
 
 Place = TypeVar("Place", bound=Hashable)
@@ -39,7 +39,7 @@ class Reply(NamedTuple):
     """
 
     observation: np.ndarray
-    steps: list[ogbench_tasks.Step]
+    steps: list[environment.Step]
 
 
 class _Order(NamedTuple):
@@ -67,7 +67,7 @@ class Fleet(Generic[Place]):
         max_steps: int | None = None,
         name: str = "environment worker",
     ):
-        ogbench_tasks.task_number(task)  # a wrong name is reported here, not by a worker
+        environment.task_number(task)  # a wrong name is reported here, not by a worker
         self._host, self._name = _Host[Place](task, max_steps), name
         self._workers: list[Here | Process] = [self._start(number) for number in range(min(workers, len(places)))]
         self._workers = self._workers or [Here(self._host)]
@@ -211,18 +211,18 @@ class _Host(Generic[Place]):
         if place not in self._envs:
             self._envs[place] = self._make()
         env, observation = self._envs[place], np.empty(0, np.float32)
-        steps: list[ogbench_tasks.Step] = []
+        steps: list[environment.Step] = []
         if order.begin is not None:
-            observation = ogbench_tasks.restore(env, *order.begin)
+            observation = environment.restore(env, *order.begin)
         for action in order.chunk:
-            steps.append(ogbench_tasks.step(env, action))
+            steps.append(environment.step(env, action))
             observation = steps[-1].observation
             if steps[-1].done:
                 if order.following is not None:
-                    observation = ogbench_tasks.reset(env, order.following)
+                    observation = environment.reset(env, order.following)
                 break
         return Reply(observation, steps)
 
     def _make(self) -> gymnasium.Env:
-        env = ogbench_tasks.make(self._task)
+        env = environment.make(self._task)
         return gymnasium.wrappers.TimeLimit(env, self._max_steps) if self._max_steps else env

@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from trqam.config.load import is_robomimic
 from trqam.config.reading import seal
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -49,10 +50,16 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def environment(agent: str) -> dict[str, Any]:
+def environment(agent: str, domain: str) -> dict[str, Any]:
     """What a run of ``agent`` is made by: that of `provenance` which a run that goes on may find changed."""
-    known = {key: provenance()[key] for key in ("git_commit", "git_changes", "versions", "hardware")}
-    return {**known, "code": code_digest(agent)}
+    known = {key: provenance()[key] for key in ("git_commit", "git_changes", "hardware")}
+    return {**known, "versions": versions(domain), "code": code_digest(agent)}
+
+
+def versions(domain: str) -> dict[str, str]:
+    """Those of `provenance`, and robosuite's where a task of ``domain`` needs it and it is here."""
+    own = {dist.name: dist.version for dist in metadata.distributions(name="robosuite")} if is_robomimic(domain) else {}
+    return provenance()["versions"] | own
 
 
 def data_sum(card: dict[str, Any]) -> str:

@@ -281,14 +281,14 @@ def new_record(run: Run, stage: str, seed: int, block: list[int], **sums: str) -
         "seed": seed,
         "block": block,
         "command": provenance()["command"],
-        **environment(run.agent),
+        **environment(run.agent, run.domain),
         **sums,
     }
 
 
 def note_environment(record: dict[str, Any], run: Run, step: int, **sums: str) -> None:
     """Adds to the record what makes the run from ``step`` on, where that is not what made it before."""
-    now = environment(run.agent) | sums
+    now = environment(run.agent, run.domain) | sums
     before = [record, *record.get("resumed", [])][-1]
     if any(before.get(key) != value for key, value in now.items()):
         record["resumed"] = [*record.get("resumed", []), {"step": step, **now}]

@@ -28,7 +28,7 @@ from trqam.config.schema import Run
 from trqam.config.strict import read_record
 from trqam.experiment.checkpoint import step_file
 from trqam.experiment.folder import Cell, cell_of, pretraining_cell
-from trqam.experiment.provenance import code_digest, data_sum, provenance
+from trqam.experiment.provenance import code_digest, data_sum, versions
 from trqam.experiment.published import verify_run
 from trqam.experiment.run import Changed, RunFolder, changes, check_same, is_there
 
@@ -210,7 +210,7 @@ def _today(config: Config, here: list[Part]) -> dict[str, Any]:
     run, cloned = here[0].run, [part.record for part in here if part.stage == "pretrain"]
     begins = {key: record[key] for record in cloned for key in SUMS if key in record}
     begins |= _data_there(config, run.domain)
-    return {"stage": None, "code": code_digest(run.agent), "versions": provenance()["versions"], **begins}
+    return {"stage": None, "code": code_digest(run.agent), "versions": versions(run.domain), **begins}
 
 
 def check_pretraining(config: Config, name: str) -> None:

@@ -115,11 +115,13 @@ def rendering() -> Finding:
 
 def environments(config: Config) -> Finding:
     """Whether the scale's first task starts."""
-    from trqam.environments import ogbench_tasks
+    from trqam.environments import environment
 
     try:
-        with closing(ogbench_tasks.make(config.tasks[0])) as env:
-            ogbench_tasks.reset(env, 0)
+        with closing(environment.make(config.tasks[0])) as env:
+            environment.reset(env, 0)
+    except UserError as error:  # a wrong name, or a package that is missing and optional
+        return Finding(FAIL, "environment", str(error))
     except Exception as error:  # whatever a broken installation raises
         return Finding(FAIL, "environment", f"{config.tasks[0]}: {_line(error)}; pip install -r requirements.txt")
     return Finding(OK, "environment", f"{config.tasks[0]} starts")

@@ -20,12 +20,12 @@ import torch
 
 from trqam.agents import make_agent
 from trqam.agents.base import Agent
-from trqam.config.load import Config, Run
+from trqam.config.load import Config, Run, tasks_of
 from trqam.config.wording import count, thousands, weight
 from trqam.data.fetch import official_files
 from trqam.data.generate import EPISODE_TRANSITIONS, STATE
 from trqam.data.store import dtype
-from trqam.environments import ogbench_tasks, processes
+from trqam.environments import environment, processes
 from trqam.experiment.resources import DEFAULTS, Request, Requests
 from trqam.networks.capture import kind_of
 from trqam.networks.replicas import device_of, replicas_at_once
@@ -33,7 +33,6 @@ from trqam.operations.bench.cases import Case, Size, Updates, resident_peak, sec
 from trqam.operations.status import span
 
 FLOAT = 4  # bytes
-LABELS = 2 * ogbench_tasks.TASKS + 1  # a row's rewards and masks of every task, and its terminal
 SECONDS = 0.5  # that an environment is stepped
 ROWS = 1_000_000  # of an official file or shard
 MARGIN = 1.5  # of what a job asks for, over what was measured
@@ -193,7 +192,8 @@ def _datasets(config: Config, spaces: dict[str, Spaces]) -> Stage:
             rows = transitions + math.ceil(transitions / EPISODE_TRANSITIONS)  # an episode has one row more
             seconds = rows / space.steps_per_second
             stage.environment_steps += rows
-        row = FLOAT * (space.observation + space.action + LABELS) + generated * space.state
+        labels = 2 * len(tasks_of(domain)) + 1  # a row's rewards and masks of every task, and its terminal
+        row = FLOAT * (space.observation + space.action + labels) + generated * space.state
         stage.add(1, seconds, rows * row, seconds, 0.0)
     return stage
 
@@ -201,19 +201,19 @@ def _datasets(config: Config, spaces: dict[str, Spaces]) -> Stage:
 def _spaces(domain: str) -> Spaces:
     """Sizes of the domain's environment, and its speed under random actions."""
     print(f"measuring the environment of {domain}", file=sys.stderr)
-    task = ogbench_tasks.task_name(domain, 1)
-    observation, action = ogbench_tasks.sizes(task)
-    with closing(ogbench_tasks.make(task)) as env:
-        ogbench_tasks.reset(env, 0)
+    task = tasks_of(domain)[0]
+    observation, action = environment.sizes(task)
+    with closing(environment.make(task)) as env:
+        environment.reset(env, 0)
         rng, steps, began = np.random.default_rng(0), 0, time.process_time()
         while time.process_time() < began + SECONDS:
-            ogbench_tasks.step(env, rng.uniform(-1, 1, action))
+            environment.step(env, rng.uniform(-1, 1, action))
             steps += 1
         rate = steps / (time.process_time() - began)
         details = env.step(np.zeros(action))[-1]
         stored = {key: details[f"prev_{key}"] for key in STATE if f"prev_{key}" in details}
         state = sum(values.size * np.dtype(dtype(key)).itemsize for key, values in stored.items())
-        return Spaces(observation, action, ogbench_tasks.max_episode_steps(env), rate, state)
+        return Spaces(observation, action, environment.max_episode_steps(env), rate, state)
 
 
 class _Rates:

@@ -1,16 +1,19 @@
 """What the results rest on that is not published, or is not as the authors have it: sentences by configuration."""
 
-from trqam.config.load import Config, domain_of
+from trqam.config.load import Config, domain_of, is_robomimic
 from trqam.config.schema import CLONING
 from trqam.config.wording import enumerated, shown, words
 
 
 def assumptions(config: Config, ogbench: list[str]) -> list[str]:
     """A sentence each; ``ogbench`` are the versions of it that trained."""
-    domains = [config.domains[name] for name in config.task_domains]
-    own = [domain.label for domain in domains if not domain.in_paper]
+    labels = {name: config.domains[name].label for name in config.task_domains}
     theirs = [name for name in config.task_domains if config.domains[name].in_paper]
+    own = [label for name, label in labels.items() if name not in theirs and not is_robomimic(name)]
     said = [f"All settings of {enumerated(own)} are our own choice."] if own else []
+    if robomimic := [label for name, label in labels.items() if is_robomimic(name)]:
+        said.append(f"The settings of {enumerated(robomimic)} are those of the authors' code and figures.")
+        said.append("The methods' parameters there, such as QAM's temperature, are not published, and are assumed.")
     if values := _values(config):
         said.append(f"These values are not published where we could read them, and are assumed: {'; '.join(values)}.")
     names = dict.fromkeys(method for _, method in config.cells)
@@ -22,9 +25,10 @@ def assumptions(config: Config, ogbench: list[str]) -> list[str]:
     if theirs:
         reward = "Rewards are those of OGBench's single tasks and not made sparser"
         said += [f"{reward}, which the authors' commands say for cube-triple alone.", _sampling(config)]
-    version = enumerated(ogbench) if ogbench else "not recorded"
-    timing = "With version 1.2.0 OGBench moved the reward of a transition from its next state to its state"
-    said.append(f"{timing}; which version the authors trained with is not known, and here it is {version}.")
+    if len(robomimic) < len(labels):
+        version = enumerated(ogbench) if ogbench else "not recorded"
+        timing = "With version 1.2.0 OGBench moved the reward of a transition from its next state to its state"
+        said.append(f"{timing}; which version the authors trained with is not known, and here it is {version}.")
     cloned = "All pretrained methods, tasks and seeds of a domain start from one cloned policy, as the authors' do"
     said.append(f"{cloned}; no interval includes what another one would change.")
     names = dict.fromkeys(name for _, name in config.cells if config.methods[name].cloned_by not in (CLONING, name))

@@ -1,8 +1,9 @@
 """The paper's scale as it was committed: every setting of every method in every domain, and how a run departs from it.
 
-paper/protocol.json is config/paper.yaml with the tables that it names, resolved as a training resolves them. A scale is
-compared with that and not with those files, of which somebody may have changed one. A test holds the two together;
-after a change that is meant, `python -c "from trqam.report import protocol; protocol.write()"` writes it anew.
+paper/protocol.json is config/paper.yaml with the tables that it names, resolved as a training resolves them, and
+config/robomimic.yaml, on whose tasks two of the paper's figures are, though its table is not. A scale is compared with
+that and not with those files, of which somebody may have changed one. A test holds the two together; after a change
+that is meant, `python -c "from trqam.report import protocol; protocol.write()"` writes it anew.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from trqam.config.load import Config, domain_of, expanded, load
+from trqam.config.load import Config, domain_of, expanded, is_robomimic, load
 from trqam.config.strict import Strict, read_record
 from trqam.config.sweeps import SWEEPS
 from trqam.config.wording import count, enumerated, first, shown, words
@@ -51,23 +52,25 @@ def read(path: str | Path) -> Protocol:
     return Protocol(**read_record(path, Protocol, "restore the file from git"))
 
 
-def record(config: Config) -> Protocol:
-    """That of ``config``, which has all its methods on all its tasks."""
+def record(*configs: Config) -> Protocol:
+    """That of ``configs``, which have all their methods on all their tasks; seeds and budgets are the first one's."""
     left = {
         (domain_of(task), method): settings(config, task, method)
+        for config in configs
         for task, method in config.cells
         if not is_pretraining(config, method) and method not in config.sweeps
     }
     shared = _common(left.values())
-    domains = {name: _common(own for (d, _), own in left.items() if d == name) for name in config.task_domains}
+    names = {name: config.domains[name] for config in configs for name in config.task_domains}
+    domains = {name: _common(own for (d, _), own in left.items() if d == name) for name in names}
     domains = {name: _without(own, shared) for name, own in domains.items()}
     known = {cell: {**shared, **domains[cell[0]]} for cell in left}
     left = {cell: _without(own, known[cell]) for cell, own in left.items()}
     methods = {name: _common(own for (_, m), own in left.items() if m == name) for _, name in left}
     cells = {f"{d} {m}": _without(own, methods[m]) for (d, m), own in left.items()}
-    assumed = {name: config.domains[name].assumed for name in config.task_domains}
+    assumed = {name: domain.assumed for name, domain in names.items()}
     layers = {"shared": shared, "domains": domains, "methods": methods, "cells": cells}
-    return Protocol(seeds=config.scale.seeds, budgets=config.scale.budgets, assumed=assumed, **layers)
+    return Protocol(seeds=configs[0].scale.seeds, budgets=configs[0].scale.budgets, assumed=assumed, **layers)
 
 
 def _common(many: Iterable[Settings]) -> Settings:
@@ -80,9 +83,14 @@ def _without(own: Settings, known: Settings) -> Settings:
 
 
 def committed() -> Protocol:
-    """What paper/protocol.json must hold: the ablations of config/paper.yaml in all its domains, wherever they run."""
-    scale = PAPER.parent / "config/paper.yaml"
-    return record(load(scale, {"ablation_tasks": load(scale).task_domains}))
+    """What paper/protocol.json must hold: the methods of config/paper.yaml, wherever they run, in all of its domains
+    and in those of config/robomimic.yaml."""
+    folder = PAPER.parent / "config"
+    table = load(folder / "paper.yaml", {"ablation_tasks": load(folder / "paper.yaml").task_domains})
+    methods = {key: getattr(table.scale, key) for key in ("methods", "baselines", "ablations")}
+    beside = load(folder / "robomimic.yaml").task_domains
+    figures = {**methods, "tasks": beside, "baseline_tasks": beside, "ablation_tasks": beside}
+    return record(table, load(folder / "robomimic.yaml", figures))
 
 
 def write() -> None:
@@ -132,8 +140,12 @@ def notice(config: Config, paper: Protocol, beside: Collection[str]) -> str:
             f"{enumerated(first(parts, 'departure'))}. Its numbers say whether the pipeline and the method work "
             "there, and are not comparable with the published ones."
         )
-    every = len(expanded([*paper.domains]))
-    tasks = f"on {len(config.tasks)} of its {every} tasks" if len(config.tasks) < every else f"on all {every} tasks"
+    asked = (expanded([*paper.domains]), config.tasks)
+    every, here = (sum(not is_robomimic(task) for task in tasks) for tasks in asked)
+    figures = [config.domains[name].label for name in config.task_domains if is_robomimic(name)]
+    places = [f"on {here} of its {every} tasks" if here < every else f"on all {every} tasks"] if here else []
+    places += [f"on {enumerated(figures)}, which its table has not"] if figures else []
+    tasks = enumerated(places)
     own = config.scale.seeds
     seeds = "" if own == paper.seeds else f" and with {count(own, 'seed')} in place of {paper.seeds}"
     return f"This run has the settings of the paper's scale, published or assumed, {tasks}{seeds}."

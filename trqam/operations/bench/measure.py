@@ -16,7 +16,7 @@ import torch
 from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.config.wording import count
-from trqam.environments import ogbench_tasks
+from trqam.environments import environment
 from trqam.environments.processes import Lost, Process, cores
 from trqam.networks.capture import CPU_UPDATES, kind_of
 from trqam.networks.replicas import device_of, replicas_at_once
@@ -57,7 +57,7 @@ class _Bench:
             agents.setdefault(config.methods[method].agent, method)
         written = {agent: method for agent, method in agents.items() if not options.peer or agent in peer.AGENTS}
         self.methods = options.methods or tuple(written.values())
-        spaces = ogbench_tasks.sizes(self.task)
+        spaces = environment.sizes(self.task)
         self.sizes = {
             (name, method): sized(name, config.run(self.task, method), *spaces)
             for name in options.sizes

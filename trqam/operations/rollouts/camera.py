@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from trqam.config.errors import Unwritable, UserError
 from trqam.config.strict import shown
-from trqam.environments import ogbench_tasks
+from trqam.environments import environment
 from trqam.experiment.files import publish, temporary_name, writing
 
 if TYPE_CHECKING:  # which imports torch
@@ -99,11 +99,12 @@ class Camera:
         inner = env.unwrapped
         self._model, self._env, self._size = inner.model, inner, size
         # A maze is seen from above; a table from the front.
-        self._view = inner.custom_camera if is_maze(inner) else "front"
+        self._view = inner.custom_camera if is_maze(inner) else getattr(inner, "view", "front")
         self._trail: list[np.ndarray] = []
         buffer = self._model.vis.global_
         buffer.offwidth, buffer.offheight = max(size, buffer.offwidth), max(size, buffer.offheight)
-        self._renderer = mujoco.Renderer(self._model, size, size)
+        self._renderer, self._shown = mujoco.Renderer(self._model, size, size), mujoco.MjvOption()
+        self._shown.geomgroup[getattr(inner, "unseen", [])] = 0
 
     def follow(self) -> None:
         """Remember where the agent is, for the path, unless it has hardly moved; call it at every step."""
@@ -117,7 +118,7 @@ class Camera:
         import mujoco
 
         scene = self._renderer.scene
-        self._renderer.update_scene(self._env.data, camera=self._view)
+        self._renderer.update_scene(self._env.data, camera=self._view, scene_option=self._shown)
         scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False  # ten times as fast without a GPU
         if is_maze(self._env):
             radius = self._env._goal_tol  # the marker is always 0.5 wide, whatever distance counts as reached
@@ -156,14 +157,14 @@ def pictures(task: str, episode: "Episode", moments: Container[int], size: int) 
 
     RuntimeError if it goes otherwise now, so that no film shows what the numbers do not say.
     """
-    env = ogbench_tasks.make(task)
+    env = environment.make(task)
     try:
-        ogbench_tasks.reset(env, episode.reset)
+        environment.reset(env, episode.reset)
         with Camera(env, size) as eye:
             eye.follow()
             frames, total = [(0, eye.picture())] if 0 in moments else [], 0.0
             for step, action in enumerate(episode.actions, 1):
-                done = ogbench_tasks.step(env, action)
+                done = environment.step(env, action)
                 total += done.reward
                 eye.follow()
                 if step in moments:

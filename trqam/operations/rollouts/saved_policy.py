@@ -22,13 +22,13 @@ from trqam.agents import make_agent
 from trqam.agents.base import Tensors
 from trqam.config.errors import UserError
 from trqam.config.load import STAGES, Run, agent_parameters, domain_of
-from trqam.config.schema import CLONING, Layers, Natural, Small, Width
+from trqam.config.schema import CLONING, Layers, Natural, Normalisation, Small, Width
 from trqam.config.strict import Strict, check, convert
 from trqam.config.wording import count
 from trqam.data.card import read
 from trqam.data.dataset import UNCHANGED, Normaliser, normaliser_of
+from trqam.environments.environment import sizes
 from trqam.environments.evaluator import Evaluator
-from trqam.environments.ogbench_tasks import sizes
 from trqam.experiment import checkpoint
 from trqam.experiment.folder import Cell
 from trqam.maths.streams import episode_seed
@@ -52,7 +52,7 @@ class Acting(Strict):
     hidden_width: Width
     hidden_layers: Layers
     actor_layer_norm: bool
-    normalise_observations: bool
+    normalise_observations: Normalisation
     data_source: str
     transitions: int
     data_seed: int
@@ -207,7 +207,7 @@ def _normaliser(run: Run, folder: Path, stage: str, data: Path | None) -> Normal
     for key, value in trained.items():
         if card.get(key) != value:
             raise UserError(f"{path}: {key}: {card.get(key)!r}, but the run was trained on {value!r}; give --data")
-    return normaliser_of(card)
+    return normaliser_of(card, run.normalise_observations)
 
 
 def evaluate(kept: Kept, episodes: int, seed: int = 0) -> list[Episode]:

@@ -148,6 +148,8 @@ def _evidence(name: str, claim: Claim, stated: Claims, collected: Collected, num
     sweeps = tuple(config.swept(key, method) for key in claim.needs.sweeps for method in SWEEPS[key].methods)
     methods = list(dict.fromkeys([*claim.needs.methods, *(name for sweep in sweeps for name in sweep.values())]))
     tasks, wanted = tasks_run(config, *methods) if methods else [], _wanted(claim, collected)
+    if (shown := set(_shown(claim, collected) or [])) and shown <= set(tasks):
+        wanted = [*shown]
     if claim.needs.scope == "paper" or set(wanted) <= set(tasks):
         tasks = [task for task in tasks if task in wanted]
     rows = collected.metrics[collected.metrics.method.isin(methods) & collected.metrics.task.isin(tasks)]

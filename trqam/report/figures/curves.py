@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trqam.config.load import domain_of, expanded
+from trqam.config.load import domain_of, expanded, number_of
 from trqam.config.wording import count, enumerated
 from trqam.report import panels
 from trqam.report.collected import Collected
@@ -109,7 +109,7 @@ def _in_the_text(runs: Runs) -> Figure:
 def _of_a_domain(runs: Runs) -> Figure:
     """The mean over the domain's tasks, where it has more than one here, and every task."""
     places = {f"mean of {count(len(runs.tasks), 'task')}": runs.tasks} if len(runs.tasks) > 1 else {}
-    places |= {f"task {task.split('-task')[-1].split('-')[0]}": [task] for task in runs.tasks}
+    places |= {f"task {number_of(task)}": [task] for task in runs.tasks}
     columns = min(len(places), 3)
     return success_panels(runs, places, columns, HEIGHT if len(places) > 3 else {1: 2.2, 2: 2.0, 3: 1.7}[columns])
 

@@ -67,7 +67,8 @@ def places(config: Config, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     for domain in [*known, *sorted({*means.domain} - {*known, ALL}), ALL]:
         of, label = means[means.domain == domain], config.domains[domain].label if domain in known else domain
         own, tasks = of[of.task == ""], of[of.task.isin(tasks_of(domain))]
-        averaged = tasks.groupby(["method", "total_step"]).success.agg(["mean", "size"]).query("size == 5")["mean"]
+        averaged = tasks.groupby(["method", "total_step"]).success.agg(["mean", "size"])
+        averaged = averaged[averaged["size"] == len(tasks_of(domain))]["mean"]
         averaged = averaged.rename("success").reset_index()
         whole = pd.concat([own, averaged[~averaged.method.isin(own.method)]])
         if len(whole):
