@@ -336,11 +336,13 @@ def _check_methods(config: Config) -> None:
             raise UserError(f"{table}: {name}: domains: unknown domain {unknown[0]!r}; see {config.scale.domains_file}")
         if absent := [key for key in method.assumed if key not in method.parameters]:
             raise UserError(f"{table}: {name}: assumed: {absent[0]!r} is not among its parameters; remove it")
-    for name in (CLONING, *config.compared, *config.ablated):
-        if name not in config.methods:
+    scale = config.scale
+    listed = {"methods": [CLONING, *scale.methods], "baselines": scale.baselines, "ablations": scale.ablations}
+    for key, names in listed.items():
+        if absent := [name for name in names if name not in config.methods]:
             fix = f"add it, or use one of {', '.join(config.methods)}"
-            fix = instead(name, config.methods, fix, name == CLONING)
-            raise UserError(f"{config.where('methods')}: {name!r} has no block in {table}; {fix}")
+            fix = instead(absent[0], config.methods, fix, absent[0] == CLONING)
+            raise UserError(f"{config.where(key)}: {absent[0]!r} has no block in {table}; {fix}")
     cloning = [
         name for name, method in config.methods.items() if name == method.agent and method.stages == ["pretrain"]
     ]

@@ -50,7 +50,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--sizes", nargs="+", choices=SIZES, help="profile is the scale file's own; default: all")
     add("--methods", nargs="+", metavar="M", help="default: one of each agent of the first task")
     add("--replicas", nargs="+", type=whole(1, MANY), metavar="R", help="default: 1 2 4 8, on a GPU 16 32")
-    add("--modes", nargs="+", choices=MODES, help="default: eager, on a GPU captured too")
+    add("--modes", nargs="+", choices=MODES, help="default: as a long training has it, on a GPU eager too")
     add("--repeats", type=whole(1, MANY), metavar="N", help=f"turns of each case (default: {repeats})")
     add("--seconds", type=real(3600), metavar="S", help=f"of a turn (default: {seconds:g})")
     add("--out", type=path, metavar="FILE", help="default: benchmarks/results/HARDWARE-COMMIT.json")
