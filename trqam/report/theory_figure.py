@@ -236,7 +236,7 @@ def _interpolants(axes: Axes, measured: Measured) -> None:
     log_axis(axes)
     axes.xaxis.minorticks_off()
     axes.set(title="flow and diffusion", xlabel="steps K", ylabel="error (%)")
-    axes.legend(loc="lower left", **SMALL)
+    axes.legend(loc="upper right", **SMALL)
 
 
 def _errors(measured: pd.DataFrame) -> pd.DataFrame:
