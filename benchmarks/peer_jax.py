@@ -7,8 +7,7 @@ alone, a `Run`.
 
 Everything is of one replica: observations s [B, O], action chunks [B, D] with D = H A, flow time t in [0, 1]. A
 network is a list of layers, an ensemble's have a leading axis of members; a Gaussian policy's last two are its heads,
-mean and log std. `step` is meant for `jax.jit` with the state
-donated, and `jax.vmap` of it for several replicas.
+mean and log std. `step` is meant for `jax.jit` with the state donated, and `jax.vmap` of it for several replicas.
 """
 
 import os
@@ -56,7 +55,7 @@ class State(NamedTuple):
 
 def initial(run: Run, observation: int, size: int, seed: int) -> State:
     """Xavier-uniform weights, zero biases; ``size`` is D."""
-    key, *keys = jax.random.split(jax.random.key(seed), 5)
+    key, *keys = jax.random.split(jax.random.key(seed), 6)
     hidden, layer_norm = (run.hidden_width,) * run.hidden_layers, run.actor_layer_norm
     field = (observation + size + 1, *hidden, size)
     critics = jax.vmap(lambda key: network(key, (observation + size, *hidden, 1), True))
@@ -67,7 +66,7 @@ def initial(run: Run, observation: int, size: int, seed: int) -> State:
         online["value"] = network(keys[2], (observation, *hidden, 1), True)
     elif run.agent == "dsrl":
         online["noise_critic"] = critics(jax.random.split(keys[2], run.critics))
-        log_std = network(keys[3], (observation, *hidden, size), False)[-1]
+        log_std = network(keys[4], (observation, *hidden, size), False)[-1]
         online["noise_policy"] = [*network(keys[3], (observation, *hidden, size), False), log_std]
         online["temperature"] = [{"log": jnp.zeros(1)}]
     else:

@@ -39,7 +39,8 @@ class Agent:
       interval; a seed of which one is not finite has diverged. Each is a column of the csv files: those that
       `trqam.experiment.published.METRICS` names in every method's, the others behind them in this one's.
 
-    An update may become a CUDA graph: it changes tensors in place, and looks at no value (no `item`, no `if` on one).
+    An update may be captured (`trqam.networks.capture`): `losses` changes nothing and looks at no value (no `item`, no
+    `if` on one); what changes the state, in place, belongs in `dual_step`. Override these, and not `update`.
     """
 
     targets: tuple[str, ...] = ()

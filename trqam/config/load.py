@@ -321,7 +321,7 @@ def _check_tasks(config: Config) -> None:
             fix = instead(domain, config.domains, fix)
             raise UserError(f"{config.where('tasks')}: unknown domain of {task!r}; {fix}")
         if task not in tasks_of(domain):
-            fix = f"write {domain}-singletask-task1-v0 .. task5-v0"
+            fix = f"write one of {', '.join(tasks_of(domain))}"
             raise UserError(f"{config.where('tasks')}: unknown task {task!r}; {fix}")
     _check_once(config, "tasks", config.tasks)
     for key in ("baseline_tasks", "ablation_tasks"):
@@ -350,6 +350,8 @@ def _check_methods(config: Config) -> None:
         if method.cloned_by not in cloning:
             fix = f"use one of {', '.join(cloning)}"
             raise UserError(f"{table}: {name}: cloned_by: {method.cloned_by!r} is no method that only clones; {fix}")
+        if name in cloning and method.cloned_by != name:
+            raise UserError(f"{table}: {name}: cloned_by: {method.cloned_by!r}, and it clones itself; write {name}")
     _check_once(config, "methods", [*config.compared, *config.ablated])
 
 

@@ -42,7 +42,7 @@ Colour = Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}\Z", description="a 
 
 
 class Domain(Strict):
-    """A dataset of OGBench and what the experiment fixes for it (protocol: one row of the task table)."""
+    """A dataset of OGBench or Robomimic and what the experiment fixes for it (protocol: one row of the task table)."""
 
     label: Label
     horizon: Small

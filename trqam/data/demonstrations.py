@@ -43,8 +43,8 @@ class Demonstrations:
 
         ``origin`` goes into the card; None: the file is official.
         """
-        self.dataset, self.path = dataset, path
-        with _opened(path) as file:
+        self.dataset, self.path, self._fix = dataset, path, "delete it; it is made again" if origin else AGAIN
+        with _opened(path, self._fix) as file:
             _check_environment(dataset, path, json.loads(file["data"].attrs["env_args"]))
             self._names = sorted(file["data"], key=lambda name: int(name.removeprefix("demo_")))
             if not self._names:
@@ -60,7 +60,7 @@ class Demonstrations:
 
     def parts(self, block: int) -> Iterator[Rows]:
         """A demonstration after the other, with its rewards and masks."""
-        with _opened(self.path) as file:
+        with _opened(self.path, self._fix) as file:
             for name in self._names:
                 yield self._rows(name, file["data"][name])
 
@@ -173,8 +173,8 @@ def _check_environment(dataset: str, path: Path, made: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The file; whatever is wrong with it is one line that names it."""
+def _opened(path: Path, fix: str) -> Iterator[Any]:
+    """The file; whatever is wrong with it is one line that names it and the ``fix``."""
     h5py = _h5py()
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: not a regular file; give Robomimic's own file")
@@ -183,7 +183,7 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except (OSError, KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
         why = (str(error.args[0]) if error.args else type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: missing, damaged or not Robomimic's ({shown(why, 160)}); {AGAIN}") from error
+        raise UserError(f"{path}: missing, damaged or not Robomimic's ({shown(why, 160)}); {fix}") from error
 
 
 def _h5py() -> Any:

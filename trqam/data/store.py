@@ -257,7 +257,7 @@ class Filler:
                 part = part | _relabel(self._env, part)
             for key in self.files.shapes:
                 if wrong := out_of_range(key, part[key]):
-                    fix = "choose another seed, or give OGBench's own file"
+                    fix = "choose another seed, or give the official file"
                     raise UserError(f"{self.blocks.dataset}: part {block + 1}: {key} {wrong}; {fix}")
             statistics.add(part)
             for key, digest in digests.items():

@@ -1,7 +1,7 @@
 """The one door to environments: tasks of OGBench and of Robomimic, made, begun, stepped and restored in the same way.
 
 Which of the two a task is, its name says (`trqam.config.load.is_robomimic`). What each draws random numbers from, and
-how that is made reproducible, stands in its module. Nothing outside this folder asks which one it has.
+how that is made reproducible, stands in its module. Whoever steps an environment need not know which it is.
 """
 
 import contextlib

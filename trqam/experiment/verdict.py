@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from trqam.config.errors import UserError
-from trqam.config.load import Config, domain_of
+from trqam.config.load import Config
 from trqam.config.reading import read_bytes
 from trqam.config.schema import Run
 from trqam.config.strict import read_record
@@ -82,7 +82,7 @@ class Mixture:
             differs = f"what is left to train would have {_shown(self.other)}"
         of_policy = "pretrain.json" in (self.where.name, self.than.name)
         cloning = of_policy and self.key != "base_sha256"  # there the run is what is older
-        run = [domain_of(task)] if cloning else [task, method, "--seed", "N"]
+        run = [config.run(task, method).cloned] if cloning else [task, method, "--seed", "N"]
         one, every = config.command("clean", *run), config.command("clean", "--outdated")
         fix = f"train anew what is older ({one}, or {every} for all)"
         told = f"accept and mark it: {config.command('collect', '--mixed')}, or `--config mixed=true` of snakemake"

@@ -38,7 +38,7 @@ class Updates(Protocol):
 
 def kind_of(setting: str, device: torch.device, updates: int, width: int) -> str:
     """ "eager", "captured" or "compiled" for the scale's ``step``, and for auto: captured on a GPU, and on a CPU where
-    that many ``updates`` of networks of this ``width`` pay for it. On a CPU no bit depends on it."""
+    that many ``updates`` of networks of this ``width`` pay for it. On a CPU "captured" has the bits of "eager"."""
     if setting != "auto":
         return setting
     pays = device.type == "cuda" or (updates >= CPU_UPDATES and width <= CPU_WIDTH)

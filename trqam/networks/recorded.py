@@ -11,6 +11,7 @@ so that none may be among the recorded; PyTorch calls it deprecated, and has not
 CPU without minutes of compiling it.
 """
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -112,6 +113,8 @@ def _call(node: Node) -> str:
 def _written(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_written, value))}]"
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+    if isinstance(value, float) and not math.isfinite(value):
         return f"float('{value}')"
+    if isinstance(value, str):
+        return repr(value)
     return str(value)  # a node's name, a number, None, a dtype

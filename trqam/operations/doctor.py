@@ -16,7 +16,7 @@ import psutil
 
 from trqam.config.errors import UserError
 from trqam.config.installed import FAIL, OK, ROOT, WARN, Finding, packages
-from trqam.config.load import Config
+from trqam.config.load import Config, domain_of
 from trqam.config.reading import open_regular
 from trqam.config.wording import count, weight
 from trqam.experiment import provenance
@@ -114,17 +114,19 @@ def rendering() -> Finding:
 
 
 def environments(config: Config) -> Finding:
-    """Whether the scale's first task starts."""
+    """Whether a task of each domain starts."""
     from trqam.environments import environment
 
-    try:
-        with closing(environment.make(config.tasks[0])) as env:
-            environment.reset(env, 0)
-    except UserError as error:  # a wrong name, or a package that is missing and optional
-        return Finding(FAIL, "environment", str(error))
-    except Exception as error:  # whatever a broken installation raises
-        return Finding(FAIL, "environment", f"{config.tasks[0]}: {_line(error)}; pip install -r requirements.txt")
-    return Finding(OK, "environment", f"{config.tasks[0]} starts")
+    tasks = {domain_of(task): task for task in reversed(config.tasks)}
+    for task in tasks.values():
+        try:
+            with closing(environment.make(task)) as env:
+                environment.reset(env, 0)
+        except UserError as error:  # a wrong name, or a package that is missing and optional
+            return Finding(FAIL, "environment", str(error))
+        except Exception as error:  # whatever a broken installation raises
+            return Finding(FAIL, "environment", f"{task}: {_line(error)}; pip install -r requirements.txt")
+    return Finding(OK, "environment", f"{', '.join(reversed(tasks.values()))} starts")
 
 
 def tex() -> Finding:
@@ -199,7 +201,7 @@ def data(config: Config) -> Finding:
     if config.scale.data_source == "generated":
         return Finding(OK, "data", f"{text}; will be generated: {', '.join(coming)}")
     fix = "`trqam fetch` brings them, or names what to place where"
-    return Finding(WARN, "data", f"{text}; to come from OGBench's servers: {', '.join(coming)}; {fix}")
+    return Finding(WARN, "data", f"{text}; to be fetched: {', '.join(coming)}; {fix}")
 
 
 def runs(config: Config, clear: bool) -> Finding:

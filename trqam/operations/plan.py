@@ -254,8 +254,8 @@ class _Rates:
             print(f"measuring an update of {label}", file=sys.stderr)
             space = self.spaces[run.domain]
             size = Size(name="plan", run=run, observation=space.observation, action=space.action)
-            updates = max(run.pretrain_steps, run.offline_steps)
-            mode = kind_of("auto", torch.device(self.device), updates, run.hidden_width)
+            updates = run.offline_steps or run.pretrain_steps  # cloning has none of the former
+            mode = kind_of(self.config.scale.step, torch.device(self.device), updates, run.hidden_width)
             case = Case(size=size, replicas=at_once, mode=mode, device=self.device)
             self._measured[key] = _time_updates(case) / at_once
         return self._measured[key]

@@ -12,7 +12,7 @@ def assumptions(config: Config, ogbench: list[str]) -> list[str]:
     own = [label for name, label in labels.items() if name not in theirs and not is_robomimic(name)]
     said = [f"All settings of {enumerated(own)} are our own choice."] if own else []
     if robomimic := [label for name, label in labels.items() if is_robomimic(name)]:
-        said.append(f"The settings of {enumerated(robomimic)} are those of the authors' code and figures.")
+        said.append(f"Horizon, discount and pessimism of {enumerated(robomimic)} are those of the authors' code.")
         said.append("The methods' parameters there, such as QAM's temperature, are not published, and are assumed.")
     if values := _values(config):
         said.append(f"These values are not published where we could read them, and are assumed: {'; '.join(values)}.")

@@ -110,7 +110,7 @@ def realised_kl(
     column: str = "path_kl",
 ) -> pd.Series:
     """Per-seed path KL over the last fifth of the offline stage, the mean over its logged values and over ``tasks``:
-    realised, or the ``column`` kl_ema.
+    realised, or another ``column``.
 
     ``relative`` divides by the budget of each task first, or by what a method has logged of one that moves. A seed
     without every task is left out.

@@ -21,7 +21,7 @@ from scipy.stats import binomtest
 from trqam.agents import make_agent
 from trqam.agents.base import Tensors
 from trqam.config.errors import UserError
-from trqam.config.load import STAGES, Run, agent_parameters, domain_of
+from trqam.config.load import STAGES, Run, agent_parameters, tasks_of
 from trqam.config.schema import CLONING, Layers, Natural, Normalisation, Small, Width
 from trqam.config.strict import Strict, check, convert
 from trqam.config.wording import count
@@ -161,11 +161,11 @@ def _run(record: dict[str, Any], stage: str, directory: Path, task: str | None, 
     values = record["configuration"]
     if stage == "pretrain":
         domain = values.get("domain")
-        example = f"{domain}-singletask-task1-v0"
+        example = tasks_of(str(domain))[0]
         if task is None or flow_steps is None:
             missing = f"--task, such as --task {example}" if task is None else "--flow-steps, such as --flow-steps 5"
             raise UserError(f"{where}: the cloned policy of a whole domain; add {missing}")
-        if domain_of(task) != domain:
+        if task not in tasks_of(str(domain)):
             raise UserError(f"--task {task}: this policy was cloned for {domain}; write such as {example}")
         cloning = values.get("cloned_by", CLONING)
         values = {**values, "task": task, "method": cloning, "agent": cloning, "parameters": {}, "critics": 0}
@@ -200,7 +200,7 @@ def _normaliser(run: Run, folder: Path, stage: str, data: Path | None) -> Normal
     path = own if own.is_file() else path
     if not path.is_file():
         fix = "give the dataset's folder with --data, or --config and --set of the run's scale"
-        raise UserError(f"{path}: no dataset card, and observations are normalised by its mean and std; {fix}")
+        raise UserError(f"{path}: no dataset card, and observations are scaled by it; {fix}")
     card = read(path, run.domain, "give the folder of the dataset with --data, or make it again")
     made = {"seed": run.data_seed, "transitions": run.transitions} if run.data_source == "generated" else {}
     trained = {"source": run.data_source, **made}

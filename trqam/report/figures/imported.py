@@ -1,7 +1,7 @@
 """Curves that others published, in panels of their own: what another protocol gave is not drawn among our results.
 
 They are drawn as published, a source with its protocol over its panels. A domain's curve is the domain's own, because a
-file's seed columns need not be the same seeds in two tasks; without one it is the mean of all five tasks.
+file's seed columns need not be the same seeds in two tasks; without one it is the mean of all its tasks.
 """
 
 import re
@@ -125,7 +125,7 @@ def caption(collected: Collected) -> str:
         sources.append(f"{name} (n = {low}{f' to {high}' if high > low else ''}; {protocol})")
     text = (
         f"Curves that others published, no result of this run: {'; '.join(sources)}. Line: mean over seeds, at the "
-        "published steps; of a domain its own curve, or else the mean of its five tasks; all: the file's own curve. "
+        "published steps; of a domain its own curve, or else the mean of its tasks; all: the file's own curve. "
         "What was made by different protocols must not be ranked together. White ground: offline stage; orange: online."
     )
     sizes = [len(places(collected.config, rows)) for _, rows in curves.groupby("source")]

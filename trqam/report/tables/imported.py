@@ -20,7 +20,7 @@ from trqam.report.tables.success import mark_best, mean_of_domains
 
 LOOSE = "*"  # a mean without a spread
 LOOSELY = (
-    "the mean of the five tasks; the file has no curve of the domain, and seeds of different tasks cannot be matched, "
+    "the mean of its tasks; the file has no curve of the domain, and seeds of different tasks cannot be matched, "
     "so the spread is not known"
 )
 ROWS = 20  # methods, at most, whose two stages share a page
@@ -77,7 +77,7 @@ def _block(
 
 
 def entry(last: pd.DataFrame, domain: str) -> Entry:
-    """Of one method at one step: from the domain's own row of seeds, else from all five tasks, without a spread."""
+    """Of one method at one step: from the domain's own row of seeds, else from all of its tasks, without a spread."""
     own = last[last.task == ""]
     success = 100 * (own.success if len(own) else _mean_of_tasks(last, domain)).dropna()
     if success.empty:
@@ -107,7 +107,7 @@ def _all(rows: list[Row], own: list[pd.DataFrame], own_all: bool) -> Row:
 
 
 def _mean_of_tasks(last: pd.DataFrame, domain: str) -> pd.Series:
-    """One number, over tasks of means over seeds; nan unless all five tasks are there."""
+    """One number, over tasks of means over seeds; nan unless all of its tasks are there."""
     means = last.groupby("task").success.mean().reindex(tasks_of(domain))
     return pd.Series([means.mean(skipna=False)])
 
