@@ -296,7 +296,7 @@ def test_the_longest_is_left_out_unless_asked_for(stand_in, monkeypatch):
     ((), "jax", "--peer: package jax: missing; pip install -e '.[peer]'"),
     ((), "benchmarks", "--peer: no benchmarks/peer_jax.py; run python -m trqam from the root of a checkout"),
     (("--methods", "behaviour_cloning"), "", "--peer: behaviour_cloning is not written in JAX; "
-     "these agents are: trqam, qam, fql"),
+     "these agents are: trqam, qam, fql, ifql, dsrl"),
 ])  # fmt: skip
 def test_what_the_peer_cannot_do_is_one_line(monkeypatch, capsys, tmp_path, words, absent, said):
     monkeypatch.setattr(measure.peer.util, "find_spec", lambda name: None if name == absent else True)
