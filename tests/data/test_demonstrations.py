@@ -26,7 +26,7 @@ NAME = "lift-mh"
 def file(tmp_path):
     """A file of two demonstrations: six steps of which the last two are successes, and four that fail."""
     path = tmp_path / "lift.hdf5"
-    demonstrations.save(path, NAME, demos())
+    demonstrations.save(path, NAME, demos(), "1.5.1")
     return path
 
 
@@ -43,6 +43,12 @@ def test_every_transition_is_as_in_the_file(file, tmp_path):
     chunks = sample_chunks(dataset, np.array([3, 4, 5, 6]), 3, 1.0)
     assert chunks["valid"].tolist() == [[1, 1, 0], [1, 0, 0], [1, 0, 0], [1, 1, 1]]
     assert chunks["masks"][:, -1].tolist() == [0, 0, 0, 1]
+
+
+def test_what_generate_made_is_not_taken_for_the_official_file(tmp_path):
+    demonstrations.save(path := tmp_path / "demo.hdf5", NAME, demos())
+    with pytest.raises(UserError, match=r"demo.hdf5: `trqam generate` made it; give Robomimic's own file of"):
+        convert(NAME, [path], tmp_path / "store")
 
 
 def flat(demo):

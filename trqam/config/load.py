@@ -352,6 +352,8 @@ def _check_methods(config: Config) -> None:
             raise UserError(f"{table}: {name}: cloned_by: {method.cloned_by!r} is no method that only clones; {fix}")
         if name in cloning and method.cloned_by != name:
             raise UserError(f"{table}: {name}: cloned_by: {method.cloned_by!r}, and it clones itself; write {name}")
+    for key, names in listed.items():
+        _check_once(config, key, names[key == "methods" :])  # the first of these is cloning, which a scale may list
     _check_once(config, "methods", [*config.compared, *config.ablated])
 
 

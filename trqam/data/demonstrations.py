@@ -30,6 +30,7 @@ from trqam.experiment.files import write_atomically
 from trqam.maths.streams import episode_seed, stream
 
 AGAIN = "fetch or copy it again"
+OURS = "trqam generate"  # in the place of robosuite's version, in a file of our own
 CLOSE = 1e-4  # of two numbers that are the same observation
 
 
@@ -45,7 +46,10 @@ class Demonstrations:
         """
         self.dataset, self.path, self._fix = dataset, path, "delete it; it is made again" if origin else AGAIN
         with _opened(path, self._fix) as file:
-            _check_environment(dataset, path, json.loads(file["data"].attrs["env_args"]))
+            made = json.loads(file["data"].attrs["env_args"])
+            _check_environment(dataset, path, made)
+            if origin is None and made.get("env_version") == OURS:
+                raise UserError(f"{path}: `trqam generate` made it; give Robomimic's own file of {dataset}")
             self._names = sorted(file["data"], key=lambda name: int(name.removeprefix("demo_")))
             if not self._names:
                 raise ValueError("no demonstration in it")
@@ -120,14 +124,15 @@ def collected(dataset: str, directory: Path, transitions: int, seed: int) -> Dem
     return Demonstrations(dataset, path, {"source": "generated", "seed": seed})
 
 
-def save(path: Path, dataset: str, demos: list[dict[str, np.ndarray]]) -> None:
-    """Write a file of Lift as Robomimic does, of demonstrations of obs, next_obs [T, O], actions, rewards and dones."""
+def save(path: Path, dataset: str, demos: list[dict[str, np.ndarray]], version: str = OURS) -> None:
+    """Write a file of Lift as Robomimic does, of demonstrations of obs, next_obs [T, O], actions, rewards and dones;
+    ``version`` stands for robosuite's."""
     h5py = _h5py()
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         data = file.create_group("data")
         controller = {"type": "BASIC", "body_parts": {"right": ARM}}
-        made = {"env_name": NAMES[dataset], "env_version": "ours", "type": 1}
+        made = {"env_name": NAMES[dataset], "env_version": version, "type": 1}
         made |= {"env_kwargs": {"control_freq": CONTROL_HERTZ, "controller_configs": controller}}
         data.attrs["env_args"], data.attrs["total"] = json.dumps(made), sum(len(demo["actions"]) for demo in demos)
         for number, demo in enumerate(demos):

@@ -7,7 +7,8 @@ from itertools import groupby
 from typing import Any
 
 from trqam.config.load import Config, domain_of
-from trqam.config.schema import Method, Run
+from trqam.config.parameters import OF_AGENT
+from trqam.config.schema import CLONING, Method, Run
 from trqam.config.sweeps import SWEEPS
 from trqam.config.wording import enumerated, shown, words
 from trqam.report.collected import Collected
@@ -166,9 +167,15 @@ def _label(key: str) -> str:
 
 
 def _base(config: Config, name: str) -> str | None:
-    """The compared method that the ablation ``name`` has its agent from."""
-    alike = [m for m in config.compared if config.methods[m].agent == config.methods[name].agent]
+    """The compared method that the ablation ``name`` has its agent from, or else inherits its parameters from."""
+    agent = config.methods[name].agent
+    alike = [m for m in config.compared if config.methods[m].agent == agent]
+    alike += [m for m in config.compared if m != CLONING and issubclass(OF_AGENT[agent], _parameters(config, m))]
     return alike[0] if alike and name in config.scale.ablations else None
+
+
+def _parameters(config: Config, method: str) -> type:
+    return OF_AGENT[config.methods[method].agent]
 
 
 def _with_parameters(config: Config) -> list[str]:
@@ -215,14 +222,17 @@ def _fixed(config: Config, method: str) -> str:
 
 
 def _changed(config: Config, name: str) -> str:
-    """`as QAM, no behaviour cloning first`; a method with an agent of its own is told by its table."""
+    """`as QAM, no behaviour cloning first`; a method that inherits from none is told by its table."""
     method, base = config.methods[name], _base(config, name)
     if base is None:
         return "an agent of its own" + "; its parameters are in the tables above" * bool(method.parameters)
     same = config.methods[base]
     own = {key: value for key, value in method.parameters.items() if same.parameters.get(key, ...) != value}
-    parts = [] if "pretrain" in method.stages else ["no behaviour cloning first"]
-    parts += [f"{words(key)} {shown(value)} in place of {shown(same.parameters[key])}" for key, value in own.items()]
+    parts = [] if method.agent == same.agent else [f"agent {method.agent}"]
+    parts += [] if "pretrain" in method.stages else ["no behaviour cloning first"]
+    for key, value in own.items():
+        before = f" in place of {shown(same.parameters[key])}" if key in same.parameters else ""
+        parts.append(f"{words(key)} {shown(value)}{before}")
     parts += [] if method.domains == same.domains else ["its own values by domain"]
     return ", ".join([f"as {same.label}", *parts])
 
