@@ -63,7 +63,7 @@ class Build:
 
     def theory(self) -> None:
         """figures/theory.pdf and .png and theory_facts.tex."""
-        print("computing and drawing the theory's figure: about 20 seconds", file=sys.stderr)
+        print("computing and drawing the theory's figure: about a minute", file=sys.stderr)
         _write_theory(self.folder)
 
     def toy(self) -> None:
