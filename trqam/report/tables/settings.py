@@ -225,7 +225,7 @@ def _changed(config: Config, name: str) -> str:
     """`as QAM, no behaviour cloning first`; a method that inherits from none is told by its table."""
     method, base = config.methods[name], _base(config, name)
     if base is None:
-        return "an agent of its own" + "; its parameters are in the tables above" * bool(method.parameters)
+        return "an agent of its own" + "; its parameters are in the other tables" * bool(method.parameters)
     same = config.methods[base]
     own = {key: value for key, value in method.parameters.items() if same.parameters.get(key, ...) != value}
     parts = [] if method.agent == same.agent else [f"agent {method.agent}"]
