@@ -33,7 +33,7 @@ def convert(dataset: str, npz_paths: Sequence[Path | str], directory: Path | str
     ``workers`` processes convert a file each. An interrupted call is resumed after the files that it finished.
     """
     if not npz_paths:
-        raise UserError(f"{dataset}: no file was given; name the official files of the dataset")
+        raise UserError(f"{dataset}: no npz file was given; name the official files of the dataset")
     standing(Path(directory), {"dataset": dataset, "source": "official"})  # before minutes of reading
     if not is_robomimic(dataset):
         return write(Shards(dataset, [Path(path) for path in npz_paths]), directory, workers)

@@ -46,7 +46,9 @@ ARM = {  # of an action's 1: 5 cm, half a radian
 
 
 def dataset_of(task: str) -> str:
-    """The task itself."""
+    """The task itself; UserError for a name that is none."""
+    if task not in NAMES:
+        raise UserError(f"task {task}: not the name of a task of Robomimic; write one of {', '.join(NAMES)}")
     return task
 
 
@@ -57,7 +59,7 @@ def task_number(task: str) -> int:
 
 def make(task: str) -> gymnasium.Env:
     """The environment of ``task``, headless; UserError without robosuite."""
-    simulator = simulation(task)
+    simulator = simulation(dataset_of(task))
     spec = gymnasium.envs.registration.EnvSpec(
         f"{task}-v0", lambda **_: Robomimic(simulator), max_episode_steps=LONGEST[task], disable_env_checker=True
     )
