@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.helpers.learners import METHODS, make_batch, make_learner
+from trqam.networks import capture
 from trqam.networks.capture import WARM_UP, Call, launcher
 from trqam.networks.replicas import assemble
 from trqam.training.batches import draw_noise
@@ -100,16 +101,18 @@ def test_a_captured_call_gives_the_function_of_what_it_is_given(monkeypatch):
     assert len(recorder.graphs) == 1
 
 
-def test_a_compiled_update_is_the_eager_one(monkeypatch):
+@pytest.mark.parametrize("name", ["behaviour_cloning", pytest.param("trqam", marks=pytest.mark.campaign)])
+def test_an_update_compiled_for_a_gpu_is_the_eager_one(name, monkeypatch):
     """Traced by Dynamo and run by PyTorch's own kernels; Inductor's take a minute to build."""
     compiling = torch.compile
+    monkeypatch.setattr(capture, "Captured", lambda step: step)
     monkeypatch.setattr(torch, "compile", lambda function: compiling(function, backend="eager"))
     batch, found = make_batch(seeds=[0, 1]), {}
     for kind in ("eager", "compiled"):
-        agent, replicas = make_learner("trqam", seeds=[0, 1])
+        agent, replicas = make_learner(name, seeds=[0, 1])
         state, given = assemble(replicas), {}
         launch = launcher(
-            agent.update, lambda s=state, g=given: (s, batch, g["noise"]), lambda metrics: None, kind, CPU
+            agent.update, lambda s=state, g=given: (s, batch, g["noise"]), lambda metrics: None, kind, CUDA
         )
         for step in range(2):
             given["noise"] = draw_noise(agent, [0, 1], "noise", step)

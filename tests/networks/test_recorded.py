@@ -1,9 +1,14 @@
-"""An update whose operators are recorded: the same bits as without."""
+"""An update whose operators are recorded: the same bits as without, and built by Inductor, the same to rounding."""
+
+import os
+import shutil
 
 import pytest
 import torch
+from torch._inductor import config
 
 from tests.helpers.learners import METHODS, make_batch, make_learner
+from trqam.config.errors import UserError
 from trqam.networks import capture, layers
 from trqam.networks.capture import kind_of, update_of
 from trqam.networks.recorded import Recorded
@@ -11,6 +16,8 @@ from trqam.networks.replicas import assemble
 from trqam.training.batches import draw_noise
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+COMPILER = os.environ.get("CXX", "g++")
+needs_compiler = pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"no C++ compiler ({COMPILER})")
 SEEDS, UPDATES = [0, 1], 4
 
 
@@ -39,6 +46,25 @@ def test_recorded_updates_are_the_eager_ones_to_the_bit(name):
 def test_so_are_those_of_several_blocks(monkeypatch):
     monkeypatch.setattr(layers, "BLOCK", 64)
     test_recorded_updates_are_the_eager_ones_to_the_bit("trqam")
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["behaviour_cloning", pytest.param("trqam", marks=pytest.mark.campaign)])
+def test_compiled_updates_are_the_eager_ones_to_rounding_and_the_same_every_time(name):
+    (eager, expected), *built = (trained(name, kind) for kind in ("eager", "compiled", "compiled"))
+    for compiled, found in built:
+        for (tensor, one), (_, other) in zip(eager.named(), compiled.named(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6, msg=tensor)
+        for one, other in zip(expected, found, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    (first, _), (second, _) = built
+    assert all(torch.equal(one, other) for (_, one), (_, other) in zip(first.named(), second.named(), strict=True))
+
+
+def test_without_a_compiler_it_is_one_line():
+    recorded = Recorded(lambda batch, noise: ([batch["x"] * 2], {}), compiled=True)
+    with config.patch({"cpp.cxx": ("no-such-compiler",)}), pytest.raises(UserError, match="step: compiled: no C"):
+        recorded({"x": torch.ones(8)}, {})
 
 
 def test_it_reads_tensors_that_change_where_they_are():

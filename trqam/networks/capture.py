@@ -38,7 +38,8 @@ class Updates(Protocol):
 
 def kind_of(setting: str, device: torch.device, updates: int, width: int) -> str:
     """ "eager", "captured" or "compiled" for the scale's ``step``, and for auto: captured on a GPU, and on a CPU where
-    that many ``updates`` of networks of this ``width`` pay for it. On a CPU "captured" has the bits of "eager"."""
+    that many ``updates`` of networks of this ``width`` pay for it. On a CPU "captured" has the bits of "eager", and
+    "compiled" has not."""
     if setting != "auto":
         return setting
     pays = device.type == "cuda" or (updates >= CPU_UPDATES and width <= CPU_WIDTH)
@@ -46,10 +47,11 @@ def kind_of(setting: str, device: torch.device, updates: int, width: int) -> str
 
 
 def update_of(agent: Updates, state: State, kind: str, device: torch.device) -> Callable[[Tensors, Tensors], Tensors]:
-    """An update of ``state`` by a batch and its noise, to metrics; captured on a CPU, its gradients are recorded."""
-    if kind != "captured" or device.type != "cpu":
+    """An update of ``state`` by a batch and its noise, to metrics; on a CPU its gradients are recorded unless it is
+    eager."""
+    if kind == "eager" or device.type != "cpu":
         return partial(agent.update, state)
-    gradients = Recorded(partial(agent.gradients, state))
+    gradients = Recorded(partial(agent.gradients, state), kind == "compiled")
     return lambda batch, noise: agent.descend(state, *gradients(batch, noise))
 
 
@@ -62,10 +64,10 @@ def launcher(
 ) -> Callable[[], None]:
     """What runs ``account(function(*given()))`` once a call, launched as ``kind`` says.
 
-    "compiled" compiles all but ``account`` with Inductor, for minutes at the first call; on CUDA the result is
-    captured, too.
+    On CUDA "compiled" compiles all but ``account`` with Inductor, for minutes at the first call, and the result is
+    captured, too; on a CPU the function itself is (`update_of`).
     """
-    compiled = torch.compile(lambda: function(*given())) if kind == "compiled" else None
+    compiled = torch.compile(lambda: function(*given())) if kind == "compiled" and device.type == "cuda" else None
 
     def step() -> None:
         account(compiled() if compiled else function(*given()))

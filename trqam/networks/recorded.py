@@ -1,8 +1,9 @@
-"""A function of tensors on a CPU, its operators recorded once and run from then on by TorchScript's interpreter.
+"""A function of tensors on a CPU, its operators recorded once and run from then on without Python and autograd between
+them, which on small arrays take as long as the kernels.
 
-The same kernels run in the same order, so that every bit is the same; what goes is Python and autograd between them,
-which on small arrays take as long as the kernels. Recording takes seconds; trqam/networks/capture.py says when it
-pays.
+TorchScript's interpreter runs the same kernels in the same order, so that every bit is the same; recording takes
+seconds. Inductor builds kernels of their own, a loop for what were several passes over an array: to rounding, faster
+again, and a minute or more to build. trqam/networks/capture.py says when either pays.
 
 What is recorded must be a function of its inputs and of tensors that stay where they are, such as a state's parameters:
 it changes none of them, looks at no value, and its inputs have the same shapes at every call. Views of those tensors,
@@ -18,11 +19,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import Graph, Node
+from torch._inductor import config, exc
+from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
+
+from trqam.config.errors import UserError
 
 Tensors = dict[str, Tensor]
 Function = Callable[[Tensors, Tensors], tuple[list[Tensor], Tensors]]
+Program = Callable[..., list[Tensor]]
 
 ATEN = torch.ops.aten
 VIEWS = {
@@ -35,9 +40,10 @@ ON_CPU = ("device", "pin_memory", "layout")  # arguments of factories, which mea
 class Recorded:
     """``function`` of a batch and its noise, to a list of tensors and metrics; recorded at the first call."""
 
-    def __init__(self, function: Function):
-        self._function = function
-        self._program: Callable[..., list[Tensor]] | None = None
+    def __init__(self, function: Function, compiled: bool = False):
+        """``compiled``: by Inductor; a UserError at the first call where there is no C++ compiler."""
+        self._function, self._compiled = function, compiled
+        self._program: Program | None = None
         self._held: list[Tensor] = []
         self._names: list[str] = []
 
@@ -62,41 +68,48 @@ class Recorded:
             return [*metrics.values(), *tensors]
 
         traced = make_fx(flat)(*inputs)
-        held = _views(traced.graph, traced)
-        self._held = list(held.values())
-        self._program = torch.jit.CompilationUnit(_source(traced.graph, [node.name for node in held])).program
+        self._held = _take_out(traced)
+        self._program = _compile(traced, [*inputs, *self._held]) if self._compiled else _script(traced.graph)
 
 
-def _views(graph: Graph, owner: torch.nn.Module) -> dict[Node, Tensor]:
-    """The tensors that were there before, and views of nothing but them, of which the rest of the graph reads."""
-    found: dict[Node, Tensor] = {}
+def _take_out(traced: GraphModule) -> list[Tensor]:
+    """The tensors that were there before, and views of nothing but them, of which the rest of the graph reads: they
+    become its last inputs, so that nobody takes what they hold now for a constant."""
+    graph, found = traced.graph, dict[Node, Tensor]()
     for node in graph.nodes:
         if node.op == "get_attr":
-            found[node] = getattr(owner, str(node.target)).detach()
+            found[node] = getattr(traced, str(node.target)).detach()
         elif node.target in VIEWS and found.keys() >= set(node.all_input_nodes):
             given = [found[value] if isinstance(value, Node) else value for value in node.args]
             found[node] = node.target(*given)
-    return {node: tensor for node, tensor in found.items() if not found.keys() >= node.users.keys()}
+    held = {node: tensor for node, tensor in found.items() if not found.keys() >= node.users.keys()}
+    with graph.inserting_before(next(node for node in graph.nodes if node.op != "placeholder")):
+        inputs = [graph.placeholder(f"held_{node.name}") for node in held]
+    for node, stand_in in zip(held, inputs, strict=True):
+        node.replace_all_uses_with(stand_in, delete_user_cb=lambda user: user not in found)
+    graph.eliminate_dead_code()
+    traced.recompile()
+    return list(held.values())
 
 
-def _source(graph: Graph, held: list[str]) -> str:
-    """The operators as TorchScript, a line each, in their order; what nothing reads is left out."""
-    needed, lines = set[Node](), list[str]()
-    for node in reversed(graph.nodes):
-        if node.op == "output":
-            needed |= {*node.all_input_nodes}
-            lines.append(f"    return {_written(node.args[0])}")
-        elif node.op == "call_function" and node.name not in held and node in needed | _changing(node):
-            needed |= {*node.all_input_nodes}
-            lines.append(f"    {node.name} = {_call(node)}")
+def _compile(traced: GraphModule, inputs: list[Tensor]) -> Program:
+    """The graph by Inductor, in this process alone: other cores are other jobs'."""
+    try:
+        with config.patch(compile_threads=1):
+            return torch._inductor.compile(traced, [*inputs])
+    except exc.InductorError as error:
+        if isinstance(error.inner_exception, exc.InvalidCxxCompiler):
+            raise UserError("step: compiled: no C++ compiler is found; install g++, or set step: auto") from error
+        raise
+
+
+def _script(graph: Graph) -> Program:
+    """The operators as TorchScript, a line each, in their order."""
     inputs = [node.name for node in graph.nodes if node.op == "placeholder"]
-    return "\n".join([f"def program({', '.join([*inputs, *held])}):", *reversed(lines), ""])
-
-
-def _changing(node: Node) -> set[Node]:
-    """The node itself, if it writes into one of its inputs."""
-    schema: Any = getattr(node.target, "_schema", None)
-    return {node} if schema is not None and schema.is_mutable else set()
+    lines = [f"    {node.name} = {_call(node)}" for node in graph.nodes if node.op == "call_function"]
+    (given,) = graph.output_node().args
+    source = [f"def program({', '.join(inputs)}):", *lines, f"    return {_written(given)}", ""]
+    return torch.jit.CompilationUnit("\n".join(source)).program
 
 
 def _call(node: Node) -> str:

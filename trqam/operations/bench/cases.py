@@ -5,6 +5,7 @@
 question. A message is a number of seconds, answered by a `Turn`.
 """
 
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -113,7 +114,7 @@ class Updates:
 
     "prepare" sets up; "facts" asks for what no turn changes: peak memory in bytes; operators, FLOPs counted from the
     equations and FLOPs multiplied by one update (both the latter for an agent that `trqam.operations.bench.flops` does
-    not know).
+    not know); processor seconds of the first update, which builds what the others run.
     """
 
     case: Case
@@ -137,7 +138,10 @@ class Updates:
         batches: Batches = kind(agent, Same(agent, case.replicas), device)
         self._parts = {"agent": agent, "state": state, "batches": batches, "step": 0}
         self._parts["learner"] = Learner(agent, state, batches, case.mode, device)
-        for _ in range(2 if case.mode == "eager" else WARM_UP + 1):
+        begun = spent()
+        self._update()
+        self._parts["built"] = spent() - begun
+        for _ in range(1 if case.mode == "eager" else WARM_UP):
             self._update()
 
     def _update(self) -> float:
@@ -145,13 +149,13 @@ class Updates:
         self._parts["learner"].update(self._parts["step"])
         return 1
 
-    def _facts(self) -> dict[str, int]:
-        agent, state, batches = (self._parts[key] for key in ("agent", "state", "batches"))
+    def _facts(self) -> dict[str, float]:
+        agent, state, batches, built = (self._parts[key] for key in ("agent", "state", "batches", "built"))
         peak = resident_peak() if self.case.device == "cpu" else torch.cuda.max_memory_allocated()
         counts = counted(agent.update, state, *batches())  # as if eager: a graph's launch is one call
         multiplied, one = counts.products.total(), update_flops(agent)
         flops = multiplied if one is None else self.case.replicas * one
-        return {"peak": peak, "operators": counts.total, "flops": flops, "multiplied": multiplied}
+        return {"peak": peak, "operators": counts.total, "flops": flops, "multiplied": multiplied, "built": built}
 
 
 @dataclass
@@ -197,6 +201,11 @@ def timed(function: Callable[[], float], seconds: float, device: str) -> Turn:
         units += sum(function() for _ in range(calls))
         wait_for(device)
     return Turn(units, time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def spent() -> float:
+    """Processor seconds so far, of this process and those it has waited for, such as a compiler."""
+    return sum(os.times()[:4])
 
 
 def seconds_a_unit(turn: Turn, device: str) -> float:

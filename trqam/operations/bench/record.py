@@ -52,6 +52,7 @@ class Measurement(Strict):
     peak: int  # bytes: of the process, or on the GPU
     turns: list[Turn]
     compiled: Compiled | None = None  # by JAX, which the group's others are measured beside
+    built: float | None = None  # seconds of a processor that the first update took; older records do not tell
 
     @property
     def key(self) -> tuple:
@@ -112,11 +113,20 @@ class Record(Strict):
 
     def share(self, row: Measurement) -> float | None:
         """Of the machine's rate of products that a row achieves, turn by turn, the median."""
+        return self._products(row, row.flops, row.seconds)
+
+    def least(self, row: Measurement, other: Measurement) -> float | None:
+        """What the products of ``row`` take at that rate, by what ``other`` takes for as many replicas: no update that
+        multiplies as much can be quicker."""
+        return self._products(row, row.multiplied, other.seconds)
+
+    def _products(self, row: Measurement, flops: int, seconds: list[float]) -> float | None:
+        """So many FLOPs at the rate of the products of ``row``'s group, by ``seconds``, turn by turn, the median."""
         peak = next((peak for peak in self.peaks if (peak.group, peak.device) == (row.group, row.device)), None)
         if peak is None:
             return None
-        pairs = zip(row.seconds, peak.turns, strict=True)
-        return median(row.flops / seconds * seconds_a_unit(turn, row.device) for seconds, turn in pairs)
+        pairs = zip(peak.turns, seconds, strict=True)
+        return median(flops * seconds_a_unit(turn, row.device) / taken for turn, taken in pairs)
 
     @property
     def pairs(self) -> list[tuple[Measurement, Measurement]]:
@@ -174,7 +184,7 @@ def make(**values: Any) -> Record:
     return Record(created=created, **known, hardware=hardware(), **values)
 
 
-def row(group: str, case: Case, facts: dict[str, int], turns: list[Turn]) -> Measurement:
+def row(group: str, case: Case, facts: dict[str, float], turns: list[Turn]) -> Measurement:
     """Of a case, by what `Updates` answered."""
     named = {"size": case.size.name, "method": case.size.run.method, "replicas": case.replicas, "mode": case.mode}
     values = {"group": group, **named, "device": case.device, **facts, "turns": turns}

@@ -98,8 +98,8 @@ def described(record: Record) -> str:
 
 def _beside(record: Record, size: str) -> str:
     """The rows of a size, each beside the same update in JAX: processor time of an update, by replicas."""
-    header = ["method", "R", "step", "ms a replica", "JAX, ms a replica", "ours by JAX", "asked for"]
-    header += ["JAX's replicas", "JAX compiles, s", "wall/CPU", "JAX's wall/CPU"]
+    header = ["method", "R", "step", "ms a replica", "JAX, ms a replica", "ours by JAX", "asked for", "products alone"]
+    header += ["JAX's replicas", "ours builds, s", "JAX compiles, s", "wall/CPU", "JAX's wall/CPU"]
     cells, version = [], ""
     for row, peer in record.pairs:
         if row.size == size and peer.compiled:
@@ -107,7 +107,9 @@ def _beside(record: Record, size: str) -> str:
             times = [number(1000 * median(r.seconds) / r.replicas) for r in (row, peer)]
             found, most = round(ratio(row, peer), 2), BESIDE_JAX.get((size, row.replicas))
             asked = f"<= {most:.2f}, {'met' if found <= most else 'NOT met'}" if most else "--"
-            named = [row.method, str(row.replicas), row.mode, *times, f"{found:.2f}", asked, way]
+            least, built = record.least(row, peer), "--" if row.built is None else number(row.built)
+            named = [row.method, str(row.replicas), row.mode, *times, f"{found:.2f}", asked]
+            named += ["--" if least is None else f"{least:.2f}", way, built]
             cells.append([*named, number(peer.compiled.seconds), f"{row.waiting:.2f}", f"{peer.waiting:.2f}"])
     return f"**{size}: beside JAX {version}**, on one core ({record.sizes[size]})\n\n" + markdown(header, cells)
 
