@@ -51,6 +51,17 @@ def test_curves_and_caption_are_of_the_metrics():
     assert "TRQAM, diffusion 50 ± 0 %, path KL 1.20 times its budget" in figures.captions(given)["diffusion"]
 
 
+@pytest.mark.parametrize("stages", [["offline"], ["offline", "online"]])
+def test_both_are_shown_through_the_stages_that_both_have(stages):
+    config = small_config(**BESIDE, ablation_stages=stages)
+    given = collected(config, logged(config))
+    online, caption = stages[1:] != [], figures.captions(given)["diffusion"]
+    assert ("orange ground: online stage" in caption) == online
+    for axes in drawn("diffusion", given).axes:
+        drawn_to = max(line.get_xdata().max() for line in axes.lines if len(line.get_xdata()) > 4)
+        assert (drawn_to > config.scale.offline_steps) == online
+
+
 @pytest.mark.parametrize("vision", VISION)
 def test_the_two_can_be_told_apart(vision):
     config = small_config(**BESIDE)

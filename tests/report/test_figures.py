@@ -233,6 +233,14 @@ def test_adaptive_and_constant_stand_side_by_side_on_one_task():
     assert wanted <= {to_hex(line.get_color()) for line in kl.lines}
 
 
+@pytest.mark.parametrize("tasks", [[TASK], [TASK, TASK.replace("task2", "task1")]])
+def test_captions_say_what_a_panel_is_where_there_are_several(tasks):
+    captions = figures.captions(collected(full_config(tasks=tasks, ablation_tasks=tasks, baseline_tasks=tasks)))
+    parted = [name for name, text in captions.items() if re.search("one (column|row|panel) a task", text)]
+    assert (len(parted) > 4) == (len(tasks) > 1)
+    assert parted == [] or len(tasks) > 1
+
+
 def test_a_budget_that_moves_is_drawn_and_its_caption_says_whether_it_was_followed():
     config = small_config(methods=["trqam"], ablations=["trqam_linear", "trqam_critic"], ablation_tasks=[TASK])
     assert "schedules" in figure_names(config)

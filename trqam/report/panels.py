@@ -48,9 +48,10 @@ def groups(config: Config, tasks: list[str]) -> dict[str, list[str]]:
     return {config.domains[d].label: [t for t in tasks if domain_of(t) == d] for d in domains}
 
 
-def panel_of(tasks: list[str]) -> str:
-    """What one of the `groups` is, as captions say it."""
-    return "task" if len(tasks) <= COLUMNS else "domain (a seed's value is its mean over the domain's tasks)"
+def parted(tasks: list[str], part: str) -> str:
+    """`, one column a task`: what each ``part`` of a figure of `groups` is, as captions say it; nothing of one task."""
+    panel = "task" if len(tasks) <= COLUMNS else "domain (a seed's value is its mean over the domain's tasks)"
+    return f", one {part} a {panel}" if len(tasks) > 1 else ""
 
 
 def title(axes: Axes, text: str, columns: int) -> None:

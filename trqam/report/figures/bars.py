@@ -129,7 +129,7 @@ def _pretraining(runs: Runs) -> Figure:
 def _caption_of_pairs(runs: Runs) -> str:
     return (
         f"Success at the end of the offline stage with and without behaviour cloning first "
-        f"({enumerated(runs.labels[::2])}), one panel a {panels.panel_of(runs.tasks)}: look for pairs whose dots do "
+        f"({enumerated(runs.labels[::2])}){panels.parted(runs.tasks, 'panel')}: look for pairs whose dots do "
         f"not mix. Dots: seeds ({runs.seeds(' a task')}); error bars: sample standard deviation over them; "
         f"{MISSING}: no result."
     )

@@ -109,10 +109,10 @@ def _external(runs: Runs) -> Figure:
 
 def _caption_of_the_external(runs: Runs) -> str:
     return (
-        f"Internal against external KL ({enumerated(runs.labels)}), one row a "
-        f"{panels.panel_of(runs.tasks)}. Left: path KL over the last fifth of the offline stage, divided by the budget "
-        "(logarithmic): look for dots on the dashed line, where the budget is met. Right: success at the end of that "
-        f"stage. Dots: seeds; bars: means over them ({runs.seeds(' a task')}). There is no band.{panels.bounded(runs)}"
+        f"Internal against external KL ({enumerated(runs.labels)}){panels.parted(runs.tasks, 'row')}. Left: path KL "
+        "over the last fifth of the offline stage, divided by the budget (logarithmic): look for dots on the dashed "
+        "line, where the budget is met. Right: success at the end of that stage. Dots: seeds; bars: means over them "
+        f"({runs.seeds(' a task')}). There is no band.{panels.bounded(runs)}"
     )
 
 

@@ -12,11 +12,11 @@ from trqam.report import panels
 from trqam.report.collected import Collected
 from trqam.report.drawing import DASHED, INK, dashed, log_axis
 from trqam.report.figures import Drawing
-from trqam.report.measures import final_success, is_pretraining, kl_budget, realised_kl
-from trqam.report.panels import BAND, COLUMNS, GROUND, MEAN, PATH_KL, SUCCESS, groups, panel_of
+from trqam.report.measures import STAGES, final_success, is_pretraining, kl_budget, realised_kl
+from trqam.report.panels import BAND, COLUMNS, GROUND, MEAN, PATH_KL, SUCCESS, groups, parted
 from trqam.report.runs import Runs
 from trqam.report.selection import collapsing, compared, contrasted, diffusion, tasks_run, varied
-from trqam.report.statistics import mean_and_std, round_half_up
+from trqam.report.statistics import mean_and_std, ratio, round_half_up
 
 STRONG_BANDS = 5  # methods; the bands of more are paler, or they would bury the lines
 HEIGHT = 1.25  # inches, of a row of a domain's curves: with their captions, two domains fit on a page
@@ -155,7 +155,7 @@ def _of_success(runs: Runs) -> str:
 
 def _caption_of_the_text(runs: Runs) -> str:
     return (
-        f"Success at each evaluation, unsmoothed, one panel a {panel_of(runs.tasks)}: look for what changes "
+        f"Success at each evaluation, unsmoothed{parted(runs.tasks, 'panel')}: look for what changes "
         f"where the ground does. {_of_success(runs)}"
     )
 
@@ -171,8 +171,8 @@ def _caption_of_the_collapse(runs: Runs) -> str:
     fewer = [config.methods[m].label for m in runs.methods if tasks_run(config, m) != config.tasks]
     absent = f" {enumerated(fewer)} did not run on every task of this scale." if fewer else ""
     return (
-        f"Collapse: success and adjoint loss over training of {enumerated(runs.labels)}, one column a "
-        f"{panel_of(config.tasks)}: look for a success that falls again after its peak while the adjoint loss "
+        f"Collapse: success and adjoint loss over training of {enumerated(runs.labels)}"
+        f"{parted(config.tasks, 'column')}: look for a success that falls again after its peak while the adjoint loss "
         f"(logarithmic) grows by orders of magnitude. {_lines(runs)}{absent} {GROUND}"
     )
 
@@ -181,8 +181,8 @@ def _caption_of_the_trust_region(runs: Runs) -> str:
     config = runs.config
     held = [config.methods[m].label for m in runs.methods if config.methods[m].agent == "trqam"]
     return (
-        f"The trust region at work ({', '.join(runs.labels)}), one column a "
-        f"{panel_of(config.tasks)}: look for whether the path KL settles at the dashed budget, and which way "
+        f"The trust region at work ({', '.join(runs.labels)})"
+        f"{parted(config.tasks, 'column')}: look for whether the path KL settles at the dashed budget, and which way "
         f"the multiplier moves meanwhile, which {enumerated(held or ['no method here'])} alone adapts; both are "
         f"logarithmic. {_lines(runs)} {GROUND}"
     )
@@ -191,7 +191,7 @@ def _caption_of_the_trust_region(runs: Runs) -> str:
 def _caption_of_the_ablation(runs: Runs) -> str:
     return (
         f"The multiplier adapted, held constant, and outside the process "
-        f"({'; '.join(runs.labels)}), one column a {panel_of(runs.tasks)}: "
+        f"({'; '.join(runs.labels)}){parted(runs.tasks, 'column')}: "
         "look for whose path KL stays at the dashed budget (logarithmic), and for what that does to the success. "
         f"{_lines(runs)}{panels.bounded(runs)}"
     )
@@ -201,19 +201,19 @@ def _at_the_end(runs: Runs, method: str) -> str:
     """`TRQAM 32 ± 36 %, path KL 1.01 times its budget`: success at the end, and the KL over the last fifth."""
     config, metrics = runs.config, runs.collected.metrics
     success = final_success(metrics, config, runs.tasks, method)
-    ratio = realised_kl(metrics, config, runs.tasks, method, relative=True).mean()
+    share = realised_kl(metrics, config, runs.tasks, method, relative=True).mean()
     if success.empty:
         return f"{config.methods[method].label} has no result"
     mean, std = mean_and_std(success)
     spread = "" if np.isnan(std) else f" ± {round_half_up(std)}"
-    kl = "" if np.isnan(ratio) else f", path KL {ratio:.2f} times its budget"
+    kl = "" if np.isnan(share) else f", path KL {ratio(share)} times its budget"
     return f"{config.methods[method].label} {round_half_up(mean)}{spread} %{kl}"
 
 
 def _caption_of_the_schedules(runs: Runs) -> str:
     found = "; ".join(_at_the_end(runs, method) for method in runs.methods)
     return (
-        f"KL budgets that move ({', '.join(runs.labels)}), one column a {panel_of(runs.tasks)}: the budget, the path "
+        f"KL budgets that move ({', '.join(runs.labels)}){parted(runs.tasks, 'column')}: the budget, the path "
         "KL, for which look whether it follows, and the success. Dashed: the budget that does not move, which is "
         f"TRQAM's own. {_lines(runs)} At the end of the offline stage, and for the KL over its last fifth: {found}."
         f"{panels.bounded(runs)}"
@@ -225,14 +225,14 @@ def _estimated(runs: Runs, method: str) -> str:
     late = partial(realised_kl, runs.collected.metrics, runs.config, runs.tasks, method)
     held = late(column="kl_ema", relative=True).mean()
     paths = late(column="effective_paths").mean() if "effective_paths" in runs.collected.metrics else np.nan
-    text = "" if np.isnan(held) else f", what it holds {held:.2f} times"
+    text = "" if np.isnan(held) else f", what it holds {ratio(held)} times"
     return text if np.isnan(paths) else f"{text}, on {paths:.1f} effective paths"
 
 
 def _caption_of_the_divergences(runs: Runs) -> str:
     found = "; ".join(_at_the_end(runs, method) + _estimated(runs, method) for method in runs.methods)
     return (
-        f"Other divergences at the same budget ({', '.join(runs.labels)}), one column a {panel_of(runs.tasks)}: the "
+        f"Other divergences at the same budget ({', '.join(runs.labels)}){parted(runs.tasks, 'column')}: the "
         "moving average that the dual step holds, of each method's own divergence; the path KL that this comes to; how "
         f"many of the batch's {runs.config.scale.batch_size} paths the estimate rests on, which says how far to trust "
         f"it; and the success. Dashed: the budget. {_lines(runs)} At the end of the offline stage, and for the "
@@ -241,16 +241,19 @@ def _caption_of_the_divergences(runs: Runs) -> str:
 
 
 def _on_a_diffusion(collected: Collected) -> Runs:
-    methods = diffusion(collected.config)
-    return Runs(collected, methods, tasks_run(collected.config, *methods))
+    """Both, through the stages that both have: an ablation may end where TRQAM goes on."""
+    config, methods = collected.config, diffusion(collected.config)
+    stages = [stage for stage in STAGES if all(stage in config.stages(method) for method in methods)]
+    return Runs(collected, methods, tasks_run(config, *methods), stages)
 
 
 def _caption_of_the_diffusion(runs: Runs) -> str:
     found = "; ".join(_at_the_end(runs, method) for method in runs.methods)
     return (
-        f"A flow and a diffusion under the same trust region ({', '.join(runs.labels)}), one column a "
-        f"{panel_of(runs.tasks)}: look whether both path KLs settle at the dashed budget, and for the success. "
-        f"{_lines(runs)} {GROUND} At the end of the offline stage, and for the KL over its last fifth: {found}."
+        f"A flow and a diffusion under the same trust region ({', '.join(runs.labels)})"
+        f"{parted(runs.tasks, 'column')}: look whether both path KLs settle at the dashed budget, and for the success. "
+        f"{_lines(runs)}{f' {GROUND}' if runs.online else ''} At the end of the offline stage, and for the KL over its "
+        f"last fifth: {found}."
         f"{panels.bounded(runs)}"
     )
 

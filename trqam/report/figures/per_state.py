@@ -17,7 +17,7 @@ from trqam.report.figures.curves import QUANTITIES, budget_line
 from trqam.report.measures import final_success, realised_kl
 from trqam.report.runs import Runs, by_seed
 from trqam.report.selection import by_state, tasks_run
-from trqam.report.statistics import round_half_up
+from trqam.report.statistics import ratio, round_half_up
 
 QUANTILES = ("p05", "median", "p95")  # in the names of the columns that the two methods log
 
@@ -85,7 +85,8 @@ def told(runs: Runs) -> str:
         success = final_success(metrics, config, runs.tasks, method)
         if middle.empty or success.empty:
             continue
-        kl = f"{middle.mean():.2f} ({low.mean():.2f} to {high.mean():.2f}; mean {share().mean():.2f})"
+        one, *others = (ratio(values.mean()) for values in (middle, low, high, share()))
+        kl = "{} ({} to {}; mean {})".format(one, *others)
         parts.append(f"{label} {kl}, with a success of {round_half_up(success.mean())} %")
     if not parts:
         return ""
@@ -97,7 +98,7 @@ def told(runs: Runs) -> str:
 
 def _caption(runs: Runs) -> str:
     return (
-        f"The budget state by state ({'; '.join(runs.labels)}), one row a {panels.panel_of(runs.tasks)}. Left: path "
+        f"The budget state by state ({'; '.join(runs.labels)}){panels.parted(runs.tasks, 'row')}. Left: path "
         "KL of the states of a batch, on one path each; look for the band that lies closer about the dashed budget. "
         "Middle: their multipliers; both are logarithmic. Lines: median over states; bands: 5 to 95 % of the states; "
         f"both are means over seeds. Right: success. {panels.MEAN}; {panels.BAND} ({runs.seeds(' a task')}). "
