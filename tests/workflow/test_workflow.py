@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import pandas
 import pytest
@@ -349,6 +350,19 @@ def test_dry_runs_of_both_scales_and_of_a_mistake(tmp_path):
     errors = [line for line in output.splitlines() if "error" in line]
     assert errors == ["trqam: error: --config batch_size: found 'many'; write a whole number from 1 to 1,048,576"]
     assert "Traceback" not in output
+
+
+@pytest.mark.skipif(find_spec("robosuite") is not None, reason="is of where robosuite is missing")
+def test_a_missing_package_is_said_before_any_job_begins(tmp_path):
+    folder = copy_of_the_project(tmp_path)
+    tasks = f"tasks=[{POINT},lift-mh]"
+    said = snakemake(folder, "paper", "--configfile", "tests/tiny.yaml", "--config", tasks, code=2)
+    assert re.search(r"^trqam: error: package robosuite: missing, and tasks of Robomimic need it; ", said, re.MULTILINE)
+    assert "jobs done" not in said
+    assert not any((folder / name).exists() for name in ("results/tiny", "data/tiny"))
+    assert (
+        planned(snakemake(folder, "paper", "-n", "--configfile", "tests/tiny.yaml", "--config", tasks))["dataset"] == 2
+    )
 
 
 @pytest.mark.campaign
