@@ -63,7 +63,7 @@ def test_a_run_that_is_not_finished_counts_nowhere():
 
 
 def test_noise_of_evaluation_is_computed_from_the_episodes():
-    text = conventions.evaluation_noise(small_config(eval_episodes=10, seeds=2))
+    text = tables.make("conventions", collected(small_config(eval_episodes=10, seeds=2))).caption
     assert "With 10 episodes" in text
     assert "12.6 to 15.8 points" in text
     assert "all 4 runs one of 6.3 to 7.9 points" in text

@@ -8,7 +8,8 @@ from tests.helpers.fake_results import TASK, collected, small_config
 from tests.helpers.fake_results import metrics as fake_metrics
 from tests.report.test_colours import APART, VISION, difference
 from tests.report.test_figures import drawn
-from trqam.report import facts, figures
+from trqam.report import facts
+from trqam.report.captions import captions
 from trqam.report.selection import INTERPOLANTS, PAPER, figure_names
 from trqam.report.tables import compute
 
@@ -48,7 +49,7 @@ def test_curves_and_caption_are_of_the_metrics():
         assert colours <= {to_hex(line.get_color()) for line in axes.lines}
     own = [line for line in kl.lines if to_hex(line.get_color()) == config.methods["trqam_diffusion"].colour]
     assert own[0].get_ydata()[-1] == pytest.approx(0.36)
-    assert "TRQAM, diffusion 50 ± 0 %, path KL 1.20 times its budget" in figures.captions(given)["diffusion"]
+    assert "TRQAM, diffusion 50 ± 0 %, path KL 1.20 times its budget" in captions(given)["diffusion"]
 
 
 @pytest.mark.parametrize("vision", VISION)

@@ -12,6 +12,7 @@ from tests.helpers.fake_results import metrics as fake_metrics
 from tests.report.test_colours import APART, VISION, difference
 from tests.report.test_figures import _axis_without_unit, drawn
 from trqam.report import facts, figures
+from trqam.report.captions import captions
 from trqam.report.selection import BY_STATE, PAPER, figure_names
 
 BESIDE = {"ablations": [*BY_STATE], "ablation_tasks": [TASK]}
@@ -64,7 +65,7 @@ def test_the_caption_has_the_numbers_of_the_last_fifth():
     frame = logged(config)
     early = frame.step <= 0.8 * config.scale.offline_steps
     frame.loc[early & frame.kl_p05.notna(), ["kl_p05", "kl_median", "kl_p95"]] = 77.0
-    caption = figures.captions(collected(config, frame))["per_state"]
+    caption = captions(collected(config, frame))["per_state"]
     assert "TRQAM, lambda by state 1.00 (0.80 to 1.50; mean 1.10)" in caption
     assert "TRQAM, one lambda 1.00 (0.20 to 3.00; mean 1.10)" in caption
     ends = frame[(frame.step == config.scale.offline_steps) & (frame.stage == "offline") & frame.success.notna()]
@@ -82,7 +83,7 @@ def test_what_is_missing_is_no_number(tmp_path):
     columns = [name for name in whole if name.startswith(("kl_p", "kl_median", "multiplier_"))]
     for frame in (whole.iloc[:0], lost, whole.drop(columns=columns), whole.assign(path_kl=np.nan, success=np.nan)):
         figures.draw("per_state", collected(config, frame), tmp_path / "x.pdf")
-        caption = figures.captions(collected(config, frame))["per_state"]
+        caption = captions(collected(config, frame))["per_state"]
         assert ("TRQAM, lambda by state 1.00" in caption) == ("Over the last fifth" in caption) == (frame is lost)
         assert "TRQAM, one lambda 1.00" not in caption
     texts = [

@@ -1,5 +1,6 @@
 """The paper's parts from what was collected, each by itself (for Snakemake) or all of them in this process."""
 
+import importlib
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -64,12 +65,12 @@ class Build:
     def theory(self) -> None:
         """figures/theory.pdf and .png and theory_facts.tex."""
         print("computing and drawing the theory's figure: about a minute", file=sys.stderr)
-        _write_theory(self.folder)
+        _illustrate("theory", self.folder)
 
     def toy(self) -> None:
         """figures/toy.pdf and .png and toy_facts.tex."""
         print("training and drawing the idea in a plane: under a minute", file=sys.stderr)
-        _write_toy(self.folder)
+        _illustrate("toy", self.folder)
 
     def html(self) -> None:
         """report.html, from the figures drawn before and the rollouts, if there are any."""
@@ -96,7 +97,7 @@ class Build:
             theory, toy = self.theory, self.toy
             if (processors or cores()) > 1:
                 pool = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
-                theory, toy = (pool.submit(write, self.folder).result for write in (_write_theory, _write_toy))
+                theory, toy = (pool.submit(_illustrate, name, self.folder).result for name in ("theory", "toy"))
             for name in figures.names(self.collected):
                 self.figure(name)
             for name in TABLES:
@@ -106,13 +107,6 @@ class Build:
                 part()
 
 
-def _write_theory(folder: Path) -> None:
-    from trqam.report import theory_figure  # imports PyTorch, which takes longer than most parts
-
-    theory_figure.write(folder)
-
-
-def _write_toy(folder: Path) -> None:
-    from trqam.report import toy_figure  # the same
-
-    toy_figure.write(folder)
+def _illustrate(name: str, folder: Path) -> None:
+    """Draws the figure of that name, which takes no result; its module imports PyTorch, so that it is not loaded here."""
+    importlib.import_module(f"trqam.report.{name}_figure").write(folder)

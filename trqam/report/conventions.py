@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trqam.config.load import Config
-from trqam.config.wording import count
 from trqam.experiment.files import write_atomically, write_json
 from trqam.report.collected import Collected
-from trqam.report.measures import RESAMPLES, Bracketed, final_step, interval, shared_tasks
-from trqam.report.statistics import mean_and_std, pooled, round_half_up
+from trqam.report.measures import RESAMPLES, Bracketed, final_step, interval
+from trqam.report.statistics import mean_and_std, pooled
 
 LAST = 3  # evaluations
 CONVENTIONS = FINAL, MEAN_OF_LAST, BEST = "final", f"mean of last {LAST}", "best"
@@ -71,20 +69,6 @@ def _by_seed(collected: Collected, task: str, method: str, stage: str) -> pd.Dat
     last = table.iloc[:, :LAST].mean(axis=1, skipna=False) if table.shape[1] >= LAST else np.nan
     values = table.iloc[:, 0], last, table.max(axis=1)
     return pd.DataFrame(dict(zip(CONVENTIONS, values, strict=True)), index=table.index)
-
-
-def evaluation_noise(config: Config) -> str:
-    """How far so few episodes leave a success uncertain, whatever the training did: the binomial deviation."""
-    episodes, runs = config.scale.eval_episodes, len(shared_tasks(config)) * config.scale.seeds
-    text = f"With {count(episodes, 'episode')} an evaluation by itself has a standard deviation of {_points(episodes)} "
-    text += "where success lies between 20 and 80 % (binomial)"
-    return text + (f", the mean of all {runs} runs one of {_points(episodes * runs)}." if runs > 1 else ".")
-
-
-def _points(episodes: int) -> str:
-    """`12.6 to 15.8 points`: the standard deviation of a share of so many at 20 or 80 %, and at 50 %."""
-    low, high = (round_half_up(100 * (p * (1 - p) / episodes) ** 0.5, 1) for p in (0.2, 0.5))
-    return f"{low} to {high} points"
 
 
 def write(collected: Collected, out: Path) -> None:

@@ -20,18 +20,11 @@ from trqam.experiment.files import write_json
 from trqam.maths.streams import stream
 from trqam.report import protocol
 from trqam.report.claims import statements
-from trqam.report.claims.evidence import (
-    INCONCLUSIVE,
-    NOT_REPRODUCED,
-    REPRODUCED,
-    Estimate,
-    Evidence,
-    NoResult,
-    final_success,
-)
+from trqam.report.claims.evidence import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Estimate, Evidence, NoResult
 from trqam.report.claims.rules import RULES
 from trqam.report.claims.statements import Claim, Claims, Published, Threshold, filled, paper_scale
 from trqam.report.collected import Collected
+from trqam.report.measures import final
 from trqam.report.selection import CLAIMS, tasks_run
 
 NOT_RUN = "not run at this scale"
@@ -67,6 +60,12 @@ class Verdict:
     verdict: str
     reason: str
     elsewhere: bool
+
+    @property
+    def chosen(self) -> str:
+        """The thresholds that the paper does not give, each by its name: `distance from the budget: 10 %`."""
+        ours = {name: threshold for name, threshold in self.thresholds.items() if threshold.ours}
+        return "; ".join(f"{statements.NAMES[name]}: {threshold.text}" for name, threshold in ours.items())
 
 
 @lru_cache(maxsize=1)  # four parts of the report print them, and a grid of fifty tasks takes seconds
@@ -152,11 +151,12 @@ def _evidence(name: str, claim: Claim, stated: Claims, collected: Collected, num
         wanted = [*shown]
     if claim.needs.scope == "paper" or set(wanted) <= set(tasks):
         tasks = [task for task in tasks if task in wanted]
-    rows = collected.metrics[collected.metrics.method.isin(methods) & collected.metrics.task.isin(tasks)]
+    ends = final(collected, claim.needs.stages[-1])
+    rows, ends = (of[of.method.isin(methods) & of.task.isin(tasks)] for of in (collected.metrics, ends))
     return Evidence(
         config=config,
         metrics=rows,
-        final=final_success(config, rows, claim.needs.stages[-1]),
+        final=ends.pivot(index=["method", "seed"], columns="task", values="success"),
         tasks=tuple(tasks),
         methods=tuple(methods),
         sweeps=sweeps,

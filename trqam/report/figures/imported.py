@@ -16,22 +16,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from trqam.config.load import Config, tasks_of
-from trqam.config.wording import count, method_label
+from trqam.config.wording import method_label
 from trqam.report import panels
-from trqam.report.collected import Collected
 from trqam.report.drawing import WIDTH, keys
-from trqam.report.figures import Drawing
 from trqam.report.imported import ALL, methods_of, protocols
 from trqam.report.panels import SUCCESS
+from trqam.report.runs import Runs
 
 COLUMNS = 4  # panels side by side: wider than ours, for many methods
 PANELS, METHODS = 20, 20  # of a source, and of all, at most
 LETTERS = 95  # of a source's title, in a line
 
 
-def draw(collected: Collected) -> Figure:
+def draw(runs: Runs) -> Figure:
     """A band of panels a source, a panel a domain, and one legend."""
-    config, curves = collected.config, collected.imported
+    config, curves = runs.config, runs.collected.imported
     looks = _looks(config, methods_of(config, curves)[:METHODS])
     panels_of = {source: dict(list(places(config, rows).items())[:PANELS]) for source, rows in curves.groupby("source")}
     titles = {name: textwrap.wrap(f"{name}, {text}", LETTERS) for name, text in protocols(curves).items()}
@@ -115,23 +114,4 @@ def _looks(config: Config, methods: list[str]) -> dict[str, dict[str, Any]]:
     return looks
 
 
-def caption(collected: Collected) -> str:
-    """Whose curves these are, of how many seeds and by which protocol, and what a panel shows."""
-    curves = collected.imported
-    sources = []
-    for name, protocol in protocols(curves).items():
-        seeds = curves[curves.source == name].groupby(["method", "task", "domain"], dropna=False).seed.nunique()
-        low, high = seeds.min(), seeds.max()
-        sources.append(f"{name} (n = {low}{f' to {high}' if high > low else ''}; {protocol})")
-    text = (
-        f"Curves that others published, no result of this run: {'; '.join(sources)}. Line: mean over seeds, at the "
-        "published steps; of a domain its own curve, or else the mean of its tasks; all: the file's own curve. "
-        "What was made by different protocols must not be ranked together. White ground: offline stage; orange: online."
-    )
-    sizes = [len(places(collected.config, rows)) for _, rows in curves.groupby("source")]
-    if max(sizes) > PANELS or curves.method.nunique() > METHODS:
-        text += f" Drawn are the first {count(PANELS, 'panel')} of a source, and the first {count(METHODS, 'method')}."
-    return text
-
-
-FIGURES = {"imported": Drawing(lambda collected: collected, draw, caption)}
+FIGURES = {"imported": draw}
