@@ -108,5 +108,5 @@ class Build:
 
 
 def _illustrate(name: str, folder: Path) -> None:
-    """Draws the figure of that name, which takes no result; its module imports PyTorch, so that it is not loaded here."""
+    """Draws a figure that takes no result; its module imports PyTorch, which takes longer than most parts."""
     importlib.import_module(f"trqam.report.{name}_figure").write(folder)
