@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers import fake_results
 from tests.helpers.fake_results import TASK, collected, small_config
-from trqam.report import conventions, curves, tables
+from trqam.report import conventions, tables
 
 FOUR = {0: 1.0, 1000: 0.1, 2000: 0.2, 3000: 0.9, 4000: 0.3}  # success by step; at 0 nothing is trained yet
 
@@ -98,7 +98,7 @@ def test_curves_end_where_per_task_does_and_have_the_trust_region_between(tmp_pa
     config = small_config(seeds=3)
     frame = fake_results.diverged(fake_results.metrics(config), config, TASK, "trqam", 1, step=2600)
     results = collected(config, frame)
-    curves.write(results, tmp_path / "curves.csv")
+    conventions.write_curves(results, tmp_path / "curves.csv")
     written = pd.read_csv(tmp_path / "curves.csv").set_index(["task", "method", "stage", "step"]).sort_index()
     assert written.index.is_unique
     for stage, end in (("offline", 4000), ("online", 2000)):

@@ -217,7 +217,7 @@ def test_every_module_of_the_report_is_an_input_of_all_that_it_draws_and_of_noth
     modules |= {f"table_{name}": [table_module(name)] for name in TABLES}
     modules |= {name: [f"trqam.report.{name}"] for name in ("theory_figure", "toy_figure", "facts", "html")}
     modules |= {"claims": ["trqam.report.claims.judge"], "pdf": ["trqam.report.latex"]}
-    modules |= {"per_task": ["trqam.report.conventions"], "curves": ["trqam.report.curves"]}
+    modules |= {"per_task": ["trqam.report.conventions"], "curves": ["trqam.report.conventions"]}
     modules |= {"compute": ["trqam.report.tables.compute"]}
     modules["html"] += printed
 

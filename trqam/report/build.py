@@ -11,7 +11,7 @@ from pathlib import Path
 from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.environments.processes import cores
-from trqam.report import conventions, curves, facts, figures, html, latex, record, tables
+from trqam.report import conventions, facts, figures, html, latex, record, tables
 from trqam.report.claims import judge as claims
 from trqam.report.collected import Collected
 from trqam.report.selection import TABLES
@@ -56,7 +56,7 @@ class Build:
 
     def curves(self) -> None:
         """curves.csv: every task's success and trust region over training."""
-        curves.write(self.collected, self.folder / "curves.csv")
+        conventions.write_curves(self.collected, self.folder / "curves.csv")
 
     def compute(self) -> None:
         """compute.csv: core hours by method and stage."""

@@ -64,13 +64,10 @@ def facts(collected: Collected) -> dict[str, str]:
         "claims": judge.summary(judge.claims(collected)),
     }
     told = {**dict.fromkeys(FIGURES, ""), **captions(collected)}  # of figures that are not drawn, nothing
-    values["curves"] = _plots({name: text for name, text in told.items() if "--" in name})
+    # The figures that are one a domain have names with hyphens and digits, which the name of a macro must not have.
+    plots = [rf"\plot{{{name}}}{{{latex.escape(text)}}}" for name, text in told.items() if "--" in name]
+    values["curves"] = latex.Latex("".join(plots))
     return values | {f"caption{_camel('_' + name)}": text for name, text in told.items() if "--" not in name}
-
-
-def _plots(told: dict[str, str]) -> latex.Latex:
-    """The figures that are one a domain: their names have hyphens and digits, which the name of a macro must not."""
-    return latex.Latex("".join(rf"\plot{{{name}}}{{{latex.escape(text)}}}" for name, text in told.items()))
 
 
 def render(collected: Collected, out: str | Path) -> None:

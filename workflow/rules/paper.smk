@@ -92,7 +92,7 @@ PARTS |= {
     ),
     "curves": (
         "curves",
-        ["trqam.report.curves"],
+        ["trqam.report.conventions"],
         [RESULTS_READ],
         [shown(f"{PAPER}/curves.csv", "Results", "curves", file="curves.csv")],
     ),

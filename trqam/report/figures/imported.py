@@ -45,7 +45,9 @@ def draw(runs: Runs) -> Figure:
             axes.set_visible(False)
         for axes, (title, rows) in zip(grid.flat, shown.items(), strict=False):
             _panel(axes, title, rows, looks)
-            panels.ground(axes, *_ends(curves[curves.source == name]), 1e6)
+            own = curves[curves.source == name]
+            offline = max(own[own.stage == "offline"].total_step, default=0)
+            panels.ground(axes, int(offline), int(own.total_step.max()), 1e6)
         for axes in grid.flat[max(0, len(shown) - COLUMNS) : len(shown)]:
             axes.tick_params(labelbottom=True)
     figure.supylabel(SUCCESS, fontsize=8)
@@ -73,13 +75,10 @@ def places(config: Config, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
         if len(whole):
             found[label] = whole
         else:
-            found |= {_task(label, task): part for task, part in of.groupby("task")}
+            for task, part in of.groupby("task"):
+                number = re.search(r"-task(\d+)", task)
+                found[f"{label}\n{f'task {number[1]}' if number else 'default task'}"] = part
     return found
-
-
-def _task(label: str, task: str) -> str:
-    number = re.search(r"-task(\d+)", task)
-    return f"{label}\n{f'task {number[1]}' if number else 'default task'}"
 
 
 def _panel(axes: Axes, title: str, rows: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
@@ -90,11 +89,6 @@ def _panel(axes: Axes, title: str, rows: pd.DataFrame, looks: dict[str, dict[str
     lines = [line for part in title.splitlines() for line in textwrap.wrap(part, 26)[:2]]
     axes.set_title("\n".join(lines), fontsize=7)
     panels.success_axis(axes)
-
-
-def _ends(rows: pd.DataFrame) -> tuple[int, int]:
-    """The last step of the offline stage, 0 without any, and of all."""
-    return int(max(rows[rows.stage == "offline"].total_step, default=0)), int(rows.total_step.max())
 
 
 def _looks(config: Config, methods: list[str]) -> dict[str, dict[str, Any]]:
