@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.fake_results import full_config
 from trqam.report import panels
-from trqam.report.selection import collapsing, compared, contrasted, internal_external
+from trqam.report.selection import BY_STATE, INTERPOLANTS, collapsing, compared, contrasted, internal_external
 
 VISION = {
     "normal": np.eye(3),
@@ -59,8 +59,20 @@ def divergences(config):
     return ["trqam", *(name for name, method in config.methods.items() if "divergence" in method.parameters)]
 
 
+def by_state(config):
+    """Those of that figure."""
+    return BY_STATE
+
+
+def diffusion(config):
+    """Those of that figure."""
+    return INTERPOLANTS
+
+
 @pytest.mark.parametrize("vision", VISION)
-@pytest.mark.parametrize("together", [compared, contrasted, collapsing, internal_external, divergences])
+@pytest.mark.parametrize(
+    "together", [compared, contrasted, collapsing, internal_external, divergences, by_state, diffusion]
+)
 def test_methods_of_a_figure_can_be_told_apart(together, vision):
     config = full_config()
     colours = {method: config.methods[method].colour for method in together(config)}

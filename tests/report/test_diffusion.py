@@ -1,26 +1,20 @@
 """The figure of a flow and a diffusion: drawn where both ran, and its caption says what both came to."""
 
-import matplotlib.pyplot as plt
 import pytest
 from matplotlib.colors import to_hex
 
 from tests.helpers.fake_results import TASK, collected, small_config
 from tests.helpers.fake_results import metrics as fake_metrics
-from tests.report.test_colours import APART, VISION, difference
 from tests.report.test_figures import drawn
 from trqam.report import facts
 from trqam.report.captions import captions
-from trqam.report.selection import INTERPOLANTS, PAPER, figure_names
+from trqam.report.selection import INTERPOLANTS, figure_names
 from trqam.report.tables import compute
 
 BESIDE = {"ablations": ["trqam_diffusion"], "ablation_tasks": [TASK]}
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    with plt.style.context(PAPER / "style.mplstyle"):
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("style")
 
 
 def logged(config):
@@ -50,12 +44,6 @@ def test_curves_and_caption_are_of_the_metrics():
     own = [line for line in kl.lines if to_hex(line.get_color()) == config.methods["trqam_diffusion"].colour]
     assert own[0].get_ydata()[-1] == pytest.approx(0.36)
     assert "TRQAM, diffusion 50 ± 0 %, path KL 1.20 times its budget" in captions(given)["diffusion"]
-
-
-@pytest.mark.parametrize("vision", VISION)
-def test_the_two_can_be_told_apart(vision):
-    config = small_config(**BESIDE)
-    assert difference(*(config.methods[method].colour for method in INTERPOLANTS), vision) > APART
 
 
 def test_compute_counts_each_way_of_cloning_by_itself():

@@ -18,7 +18,7 @@ from trqam.report import figures
 from trqam.report.captions import AT_BOUND, captions
 from trqam.report.claims import statements
 from trqam.report.measures import final_success, realised_kl
-from trqam.report.selection import PAPER, figure_names
+from trqam.report.selection import figure_names
 
 DOMAIN = "pointmaze-medium-navigate"
 NAMES = figure_names(full_config())
@@ -29,11 +29,7 @@ def drawn(name, given):
     return figures.make(name, given)
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    with plt.style.context(PAPER / "style.mplstyle"):
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("style")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,6 +1,5 @@
 """Imported curves are drawn as published, in panels of their own, each source under its protocol."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,17 +10,12 @@ from trqam.config.load import tasks_of
 from trqam.report import figures
 from trqam.report.captions import captions
 from trqam.report.figures.imported import METHODS, PANELS
-from trqam.report.selection import PAPER
 
 DOMAIN = "scene-play"
 SEEDS = 4
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    with plt.style.context(PAPER / "style.mplstyle"):
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("style")
 
 
 @pytest.fixture

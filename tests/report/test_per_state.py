@@ -2,14 +2,12 @@
 
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
 from tests.helpers.fake_results import TASK, collected, small_config
 from tests.helpers.fake_results import metrics as fake_metrics
-from tests.report.test_colours import APART, VISION, difference
 from tests.report.test_figures import _axis_without_unit, drawn
 from trqam.report import facts, figures
 from trqam.report.captions import captions
@@ -18,11 +16,7 @@ from trqam.report.selection import BY_STATE, PAPER, figure_names
 BESIDE = {"ablations": [*BY_STATE], "ablation_tasks": [TASK]}
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    with plt.style.context(PAPER / "style.mplstyle"):
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("style")
 
 
 def logged(config, spread=None):
@@ -102,12 +96,6 @@ def test_every_axis_has_a_unit_and_the_same_metrics_give_the_same_bytes(tmp_path
         figures.draw("per_state", collected(two, logged(two)), tmp_path / copy / "x.pdf")
     for suffix in ("pdf", "png"):
         assert (tmp_path / f"a/x.{suffix}").read_bytes() == (tmp_path / f"b/x.{suffix}").read_bytes()
-
-
-@pytest.mark.parametrize("vision", VISION)
-def test_the_two_can_be_told_apart(vision):
-    config = small_config(**BESIDE)
-    assert difference(*(config.methods[method].colour for method in BY_STATE), vision) > APART
 
 
 def test_the_paper_has_its_section_where_there_is_a_figure(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from trqam.config.errors import UserError
-from trqam.config.wording import count, enumerated, shown, tasks_label, thousands, words
+from trqam.config.wording import count, enumerated, tasks_label, thousands
 from trqam.report.selection import PAPER
 from trqam.report.statistics import round_half_up
 
@@ -20,9 +20,7 @@ ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-ENVIRONMENT.globals |= {
-    function.__name__: function for function in (count, enumerated, round_half_up, shown, tasks_label, thousands, words)
-}
+ENVIRONMENT.globals |= {f.__name__: f for f in (count, enumerated, round_half_up, tasks_label, thousands)}
 
 
 def said(template: str, macro: str, *arguments: Any, **known: Any) -> str:
