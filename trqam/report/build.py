@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import cached_property
@@ -18,6 +19,11 @@ from trqam.report.selection import TABLES
 from trqam.report.tables import compute
 
 FACTS = ("facts.tex", "theory_facts.tex", "toy_facts.tex")
+
+
+def _written(write: Callable[[Collected, Path], None], name: str) -> Callable[["Build"], None]:
+    """The part that is a file of the results."""
+    return lambda build: write(build.collected, build.folder / name)
 
 
 class Build:
@@ -42,25 +48,11 @@ class Build:
         """tables/NAME.tex."""
         tables.render(name, self.collected, self.folder / "tables" / f"{name}.tex")
 
-    def facts(self) -> None:
-        """facts.tex: what the prose says of the results."""
-        facts.render(self.collected, self.folder / "facts.tex")
-
-    def claims(self) -> None:
-        """claims.json: the verdict on every claim of the paper."""
-        claims.write(self.collected, self.folder / "claims.json")
-
-    def per_task(self) -> None:
-        """per_task.csv and .json: every task's success, read in three ways."""
-        conventions.write(self.collected, self.folder / "per_task.csv")
-
-    def curves(self) -> None:
-        """curves.csv: every task's success and trust region over training."""
-        conventions.write_curves(self.collected, self.folder / "curves.csv")
-
-    def compute(self) -> None:
-        """compute.csv: core hours by method and stage."""
-        compute.write(self.collected, self.folder / "compute.csv")
+    facts = _written(facts.render, "facts.tex")  # what the prose says of the results
+    claims = _written(claims.write, "claims.json")  # the verdict on every claim of the paper
+    per_task = _written(conventions.write, "per_task.csv")  # and .json: every task's success, read in three ways
+    curves = _written(conventions.write_curves, "curves.csv")  # its success and trust region over training
+    compute = _written(compute.write, "compute.csv")  # core hours by method and stage
 
     def theory(self) -> None:
         """figures/theory.pdf and .png and theory_facts.tex."""

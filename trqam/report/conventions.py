@@ -1,8 +1,8 @@
 """Success read in three ways: at the last evaluation, as the paper does and every other table here; the mean of a run's
 last evaluations; and the best of a run's evaluations.
 
-And the files of the same evaluations: per_task.csv and .json, which have all three for every task, and curves.csv, which
-has success, path KL and multiplier over training, for whoever plots them.
+And the files of the same evaluations: per_task.csv and .json, which have all three for every task, and curves.csv,
+which has success, path KL and multiplier over training, for whoever plots them.
 """
 
 from dataclasses import dataclass
