@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.fake_results import full_config
 from trqam.report import panels
-from trqam.report.selection import BY_STATE, collapsing, compared, contrasted, internal_external
+from trqam.report.selection import BY_STATE, INTERPOLANTS, collapsing, compared, contrasted, internal_external
 
 VISION = {
     "normal": np.eye(3),
@@ -64,14 +64,19 @@ def schedules(config):
     return ["trqam", *(name for name, method in config.methods.items() if "schedule" in method.parameters)]
 
 
-def states(config):
-    """The methods of that figure."""
-    return list(BY_STATE)
+def by_state(config):
+    """Those of that figure."""
+    return BY_STATE
+
+
+def diffusion(config):
+    """Those of that figure."""
+    return INTERPOLANTS
 
 
 @pytest.mark.parametrize("vision", VISION)
 @pytest.mark.parametrize(
-    "together", [compared, contrasted, collapsing, internal_external, divergences, schedules, states]
+    "together", [compared, contrasted, collapsing, internal_external, divergences, schedules, by_state, diffusion]
 )
 def test_methods_of_a_figure_can_be_told_apart(together, vision):
     config = full_config()
