@@ -194,10 +194,10 @@ def figure_cells(config: Config, name: str) -> tuple[list[str], list[str], tuple
     if shown.where in ("ablations", "offline"):
         stages = config.scale.ablation_stages if shown.where == "ablations" else STAGES[:1]
         return methods, expanded(config.scale.ablation_tasks), tuple(stages)
-    stages = STAGES
     if shown.where == "common":  # an ablation may end where TRQAM goes on
-        stages = tuple(stage for stage in STAGES if all(stage in config.stages(method) for method in methods))
-    return methods, config.tasks if shown.where == "all" else tasks_run(config, *methods), stages
+        both = [stage for stage in STAGES if all(stage in config.stages(method) for method in methods)]
+        return methods, tasks_run(config, *methods), tuple(both)
+    return methods, config.tasks if shown.where == "all" else tasks_run(config, *methods), STAGES
 
 
 def figure_module(name: str) -> str:
