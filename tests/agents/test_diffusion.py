@@ -11,8 +11,10 @@ import torch
 from tests.helpers.learners import SIZES, make_learner
 from tests.helpers.slow_reference import Slow
 from trqam.agents import make_agent
+from trqam.config.parameters import OF_AGENT, policy_of
 from trqam.maths.interpolants import VARIANCE_PRESERVING
 from trqam.maths.sde import time_grid
+from trqam.networks import layers
 from trqam.networks.mlp import MLP, Denoiser, RecordedField, along_path
 from trqam.networks.replicas import assemble
 from trqam.operations.golden.compare import compare
@@ -81,6 +83,18 @@ def test_it_agrees_with_the_slow_reference(tmp_path, monkeypatch):
     assert max(found.values()) < 1e-9
 
 
+@pytest.mark.parametrize("name", ["trqam", "behaviour_cloning", "trqam_diffusion", "diffusion_cloning"])
+def test_the_kind_of_policy_is_known_without_the_agent(name, monkeypatch):
+    diffusion = "diffusion" in name
+    agent, _ = make_learner(name, seeds=[0])
+    assert (policy_of(agent.run.agent), agent.interpolant is VARIANCE_PRESERVING) == (
+        "diffusion" if diffusion else "flow", diffusion
+    )  # fmt: skip
+    monkeypatch.setattr(OF_AGENT[name], "policy", "flow" if diffusion else "diffusion", raising=False)
+    with pytest.raises(AssertionError, match="`policy` of its parameters' class"):
+        make_agent(agent.run, SIZES.observation, SIZES.action)
+
+
 # The denoiser's fast paths
 
 
@@ -100,7 +114,7 @@ def test_velocity_is_that_of_the_clean_action_and_the_noise(denoiser):
     field, s, states = denoiser
     for t in (0.0, 0.5, 0.9):
         alpha, beta = math.sin(W * t), math.cos(W * t)
-        clean = field.clean(s, states[0], t)
+        clean = alpha * states[0] + beta * layers.run(field.layers, field.parameters, field.inputs(s, states[0], t))
         noise = (states[0] - alpha * clean) / beta
         torch.testing.assert_close(field(s, states[0], t), W * (beta * clean - alpha * noise))
 

@@ -143,6 +143,26 @@ def test_the_same_arguments_make_the_same_bytes(tmp_path):
         generate(NAME, tmp_path / "one", 80, seed=3)
 
 
+def test_a_file_that_other_versions_made_is_made_anew_unless_it_is_stored(tmp_path, monkeypatch, capsys):
+    generate(NAME, tmp_path, 70, seed=3)
+    (path,) = tmp_path.glob("*.hdf5")
+    made, here = path.read_bytes(), demonstrations._versions(NAME)
+    assert here.startswith("robosuite ")
+    monkeypatch.setattr(demonstrations, "_versions", lambda dataset: "robosuite 9")
+    generate(NAME, tmp_path, 70, seed=3)
+    assert path.read_bytes() == made
+    for stored in set(tmp_path.iterdir()) - {path}:
+        stored.unlink()
+    capsys.readouterr()
+    generate(NAME, tmp_path, 70, seed=3)
+    assert f"{path}: made by {here}, and here are robosuite 9; made again\n" in capsys.readouterr().err
+    again = path.read_bytes()
+    assert again != made
+    generate(NAME, tmp_path, 70, seed=3)
+    assert path.read_bytes() == again
+    assert "made by" not in capsys.readouterr().err
+
+
 def test_a_file_is_fetched_checked_and_stored(file, server, waits, tmp_path):
     table = tmp_path / "mirrors.yaml"
     official = {"shards": 0, "folder": "v1.5/lift/mh", "file": "low_dim.hdf5", "mirrors": ["a"]}

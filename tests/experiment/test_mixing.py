@@ -14,7 +14,8 @@ from trqam.config.reading import read_json, seal, sha256
 from trqam.experiment import provenance, run, verdict
 from trqam.experiment.files import write_json
 from trqam.experiment.run import cell_of, pretraining_cell
-from trqam.report import figures, html
+from trqam.report import html
+from trqam.report.captions import captions
 from trqam.report.collect import collect
 from trqam.report.collected import Collected
 from trqam.report.facts import facts
@@ -197,8 +198,8 @@ def test_every_table_of_results_marks_the_cell():
     column = make("success", mixed).methods.index("TRQAM")
     assert "¶" in rows["pointmaze-medium task 2"].entries[column].marks
     assert "¶" not in rows["pointmaze-medium task 1"].entries[column].marks
-    for name, caption in figures.captions(mixed).items():
-        assert caption.startswith(figures.captions(plain)[name])
+    for name, caption in captions(mixed).items():
+        assert caption.startswith(captions(plain)[name])
         assert "¶ mixed runs, listed" in caption
     labels = html.run_list(mixed)["runs"]["columns"]["methodLabel"]["values"]
     assert {"TRQAM", "TRQAM¶", "QAM"} <= {*labels}

@@ -39,6 +39,13 @@ def test_the_whole_grid_is_counted(lines):
     assert "on 4 cores at best" in text[-3]
 
 
+def test_what_a_plan_leaves_out_is_said(lines):
+    text, _ = lines("tests/tiny.yaml", step="compiled", ablations=["constant_lambda"])
+    assert text[1].startswith("tests/tiny.yaml: ablation_tasks: lists no task, so 1 method of this scale will not run")
+    assert text[-1] == "step    compiled: each training first compiles for minutes, which the time above leaves out"
+    assert not any("compil" in line for line in lines("tests/tiny.yaml")[0])
+
+
 def test_blocks_of_seeds_are_jobs(lines):
     _, rows = lines("tests/tiny.yaml", seeds=5, seeds_per_job=2)
     assert rows["offline"][1] == str(2 * 3 * 3)

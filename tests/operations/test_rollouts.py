@@ -245,6 +245,19 @@ def test_a_run_of_other_settings_or_another_version_still_loads(here, run, tiny_
     trqam("evaluate", run, *options)
 
 
+def test_the_data_that_a_run_has_recorded_are_found_under_another_name(here, run, tiny_data, tmp_path):
+    own = saved_policy.load(run, data=tiny_data).policy.normaliser.mean.tolist()
+    domain = config.domain_of(POINT)
+    right = read_json(tiny_data / domain / "card.json")
+    wrong = {**right, "sha256": {**right["sha256"], "actions": "0" * 64}, "observation_mean": [0.0, 0.0]}
+    for name, card in (("other", wrong), ("shared", right), ("tiny", wrong)):  # the last has the name of the scale
+        (tmp_path / "data" / name / domain).mkdir(parents=True)
+        (tmp_path / "data" / name / domain / "card.json").write_text(json.dumps(card))
+    assert saved_policy.load(run).policy.normaliser.mean.tolist() == own
+    (tmp_path / "data/other" / domain / "card.json").write_text("[]")  # no concern of this run
+    assert saved_policy.load(run).policy.normaliser.mean.tolist() == own
+
+
 def test_a_diverged_run_says_so(here, run):
     (run / "run/diverged.json").write_text("{}")
     policy = load(here, run)

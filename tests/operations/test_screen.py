@@ -18,10 +18,13 @@ def followed(load):
     config = load()
     standings = list(real_survey(config))
     jobs = [
-        SimpleNamespace(rule=SimpleNamespace(name=f"{s.stage}_seeds"), output=[str(s.cell.path / f"{s.stage}.json")])
+        SimpleNamespace(
+            rule=SimpleNamespace(name=f"{s.stage}_seeds"), wildcards=[s.run.task, s.run.method],
+            output=[str(s.cell.path / f"{s.stage}.json")],
+        )
         for s in standings
-    ]
-    jobs.append(SimpleNamespace(rule=SimpleNamespace(name="paper"), output=[]))
+    ]  # fmt: skip
+    jobs.append(SimpleNamespace(rule=SimpleNamespace(name="paper"), wildcards=[], output=[]))
     workflow = SimpleNamespace(
         dag=SimpleNamespace(jobs=jobs, needrun_jobs=lambda: iter(jobs)),
         output_settings=SimpleNamespace(verbose=False, printshellcmds=False),
@@ -65,6 +68,24 @@ def test_how_long_it_takes_comes_from_the_first_speeds(followed, monkeypatch):
     training = offline * (10 + screen.START) + online * (20 + screen.START)
     others = (followed.total - offline - online) * screen.OTHER
     assert followed.left() == pytest.approx((training + others) / 2)
+
+
+@pytest.mark.parametrize("wildcards", [["lift-mh", "trqam"], ["can-mh"], ["square-mh+diffusion_cloning"]])
+def test_a_package_that_a_job_needs_is_missed_before_any_begins(followed, monkeypatch, caplog, wildcards):
+    caplog.set_level(logging.INFO, logger=screen.logger.name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    job = SimpleNamespace(rule=SimpleNamespace(name="dataset"), wildcards=wildcards, output=[])
+    followed.workflow.dag.needrun_jobs = lambda: iter([job])
+    with pytest.raises(UserError, match=r"package robosuite: missing, and tasks of Robomimic need it; pip install"):
+        followed.begin()
+    assert not caplog.records
+
+
+def test_methods_that_will_not_run_are_told_at_the_beginning(followed, load, caplog):
+    caplog.set_level(logging.INFO, logger=screen.logger.name)
+    followed.config = load(ablations=["constant_lambda"])
+    followed.begin()
+    assert any("1 method of this scale will not run: TRQAM, constant lambda" in line for line in caplog.messages)
 
 
 def test_a_survey_that_fails_costs_a_line_and_not_the_run(followed, monkeypatch):

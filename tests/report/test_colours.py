@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.fake_results import full_config
 from trqam.report import panels
-from trqam.report.selection import collapsing, compared, contrasted, internal_external
+from trqam.report.selection import BY_STATE, INTERPOLANTS, collapsing, compared, contrasted, internal_external
 
 VISION = {
     "normal": np.eye(3),
@@ -59,8 +59,25 @@ def divergences(config):
     return ["trqam", *(name for name, method in config.methods.items() if "divergence" in method.parameters)]
 
 
+def schedules(config):
+    """The methods of that figure."""
+    return ["trqam", *(name for name, method in config.methods.items() if "schedule" in method.parameters)]
+
+
+def by_state(config):
+    """Those of that figure."""
+    return BY_STATE
+
+
+def diffusion(config):
+    """Those of that figure."""
+    return INTERPOLANTS
+
+
 @pytest.mark.parametrize("vision", VISION)
-@pytest.mark.parametrize("together", [compared, contrasted, collapsing, internal_external, divergences])
+@pytest.mark.parametrize(
+    "together", [compared, contrasted, collapsing, internal_external, divergences, schedules, by_state, diffusion]
+)
 def test_methods_of_a_figure_can_be_told_apart(together, vision):
     config = full_config()
     colours = {method: config.methods[method].colour for method in together(config)}
@@ -70,7 +87,7 @@ def test_methods_of_a_figure_can_be_told_apart(together, vision):
     assert all(cielab(colour)[0] < FAINTEST for colour in colours.values())
 
 
-@pytest.mark.parametrize("together", [compared, contrasted, divergences])
+@pytest.mark.parametrize("together", [compared, contrasted, divergences, schedules])
 def test_methods_of_a_figure_have_markers_of_their_own(together):
     config = full_config()
     markers = [panels.look(config, method)["marker"] for method in together(config) if method != "behaviour_cloning"]

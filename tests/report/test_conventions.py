@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers import fake_results
 from tests.helpers.fake_results import TASK, collected, small_config
-from trqam.report import conventions, curves, tables
+from trqam.report import conventions, tables
 
 FOUR = {0: 1.0, 1000: 0.1, 2000: 0.2, 3000: 0.9, 4000: 0.3}  # success by step; at 0 nothing is trained yet
 
@@ -63,7 +63,7 @@ def test_a_run_that_is_not_finished_counts_nowhere():
 
 
 def test_noise_of_evaluation_is_computed_from_the_episodes():
-    text = conventions.evaluation_noise(small_config(eval_episodes=10, seeds=2))
+    text = tables.make("conventions", collected(small_config(eval_episodes=10, seeds=2))).caption
     assert "With 10 episodes" in text
     assert "12.6 to 15.8 points" in text
     assert "all 4 runs one of 6.3 to 7.9 points" in text
@@ -98,7 +98,7 @@ def test_curves_end_where_per_task_does_and_have_the_trust_region_between(tmp_pa
     config = small_config(seeds=3)
     frame = fake_results.diverged(fake_results.metrics(config), config, TASK, "trqam", 1, step=2600)
     results = collected(config, frame)
-    curves.write(results, tmp_path / "curves.csv")
+    conventions.write_curves(results, tmp_path / "curves.csv")
     written = pd.read_csv(tmp_path / "curves.csv").set_index(["task", "method", "stage", "step"]).sort_index()
     assert written.index.is_unique
     for stage, end in (("offline", 4000), ("online", 2000)):

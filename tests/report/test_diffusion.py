@@ -1,25 +1,20 @@
 """The figure of a flow and a diffusion: drawn where both ran, and its caption says what both came to."""
 
-import matplotlib.pyplot as plt
 import pytest
 from matplotlib.colors import to_hex
 
 from tests.helpers.fake_results import TASK, collected, small_config
 from tests.helpers.fake_results import metrics as fake_metrics
-from tests.report.test_colours import APART, VISION, difference
 from tests.report.test_figures import drawn
-from trqam.report import facts, figures
-from trqam.report.selection import INTERPOLANTS, PAPER, figure_names
+from trqam.report import facts
+from trqam.report.captions import captions
+from trqam.report.selection import INTERPOLANTS, figure_names
 from trqam.report.tables import compute
 
 BESIDE = {"ablations": ["trqam_diffusion"], "ablation_tasks": [TASK]}
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    with plt.style.context(PAPER / "style.mplstyle"):
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("style")
 
 
 def logged(config):
@@ -48,13 +43,18 @@ def test_curves_and_caption_are_of_the_metrics():
         assert colours <= {to_hex(line.get_color()) for line in axes.lines}
     own = [line for line in kl.lines if to_hex(line.get_color()) == config.methods["trqam_diffusion"].colour]
     assert own[0].get_ydata()[-1] == pytest.approx(0.36)
-    assert "TRQAM, diffusion 50 ± 0 %, path KL 1.20 times its budget" in figures.captions(given)["diffusion"]
+    assert "TRQAM, diffusion 50 ± 0 %, path KL 1.20 times its budget" in captions(given)["diffusion"]
 
 
-@pytest.mark.parametrize("vision", VISION)
-def test_the_two_can_be_told_apart(vision):
-    config = small_config(**BESIDE)
-    assert difference(*(config.methods[method].colour for method in INTERPOLANTS), vision) > APART
+@pytest.mark.parametrize("stages", [["offline"], ["offline", "online"]])
+def test_both_are_shown_through_the_stages_that_both_have(stages):
+    config = small_config(**BESIDE, ablation_stages=stages)
+    given = collected(config, logged(config))
+    online, caption = stages[1:] != [], captions(given)["diffusion"]
+    assert ("orange ground: online stage" in caption) == online
+    for axes in drawn("diffusion", given).axes:
+        drawn_to = max(line.get_xdata().max() for line in axes.lines if len(line.get_xdata()) > 4)
+        assert (drawn_to > config.scale.offline_steps) == online
 
 
 def test_compute_counts_each_way_of_cloning_by_itself():

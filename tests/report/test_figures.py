@@ -14,10 +14,11 @@ from matplotlib.text import Text
 from tests.helpers.fake_results import TASK, collected, diverged, full_config, small_config
 from tests.helpers.fake_results import metrics as fake_metrics
 from trqam.config.errors import UserError
-from trqam.report import figures, panels
+from trqam.report import figures
+from trqam.report.captions import AT_BOUND, captions
 from trqam.report.claims import statements
 from trqam.report.measures import final_success, realised_kl
-from trqam.report.selection import PAPER, figure_names
+from trqam.report.selection import figure_names
 
 DOMAIN = "pointmaze-medium-navigate"
 NAMES = figure_names(full_config())
@@ -25,15 +26,10 @@ NAMES = figure_names(full_config())
 
 def drawn(name, given):
     """A figure, not written."""
-    drawing, runs = figures.find(name, given)
-    return drawing.draw(runs)
+    return figures.make(name, given)
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    with plt.style.context(PAPER / "style.mplstyle"):
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("style")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,7 +100,7 @@ def test_odd_results_are_drawn(tmp_path):
     for config, frame in cases:
         for name in figure_names(config):
             figures.draw(name, collected(config, frame), tmp_path / f"{name}.pdf")
-        assert set(figures.captions(collected(config, frame))) == set(figure_names(config))
+        assert set(captions(collected(config, frame))) == set(figure_names(config))
 
 
 def test_a_scale_draws_only_what_it_has_methods_for(tmp_path):
@@ -134,8 +130,7 @@ def test_bars_stand_on_the_tasks_that_all_ran_on():
     metrics.loc[metrics.success.notna() & (metrics.task != config.tasks[0]), "success"] = 1.0
     assert {bar.get_height() for bar in drawn("overall_bars", collected(config, metrics)).axes[0].patches} == {25}
     assert (
-        "(task 2 of pointmaze-medium), the part of this scale"
-        in figures.captions(collected(config, metrics))["overall_bars"]
+        "(task 2 of pointmaze-medium), the part of this scale" in captions(collected(config, metrics))["overall_bars"]
     )
 
 
@@ -191,7 +186,7 @@ def test_collapse_shows_success_and_the_adjoint_loss_on_a_log_axis():
     last = metrics[(metrics.task == config.tasks[0]) & (metrics.method == "qam") & (metrics.total_step == 6000)]
     (line,) = _lines(loss, config.methods["qam"].colour)
     assert line.get_ydata()[-1] == pytest.approx(last.adjoint_loss.mean())
-    assert "QAM-E did not run on every task" in figures.captions(collected(config, metrics))["collapse"]
+    assert "QAM-E did not run on every task" in captions(collected(config, metrics))["collapse"]
 
 
 def test_external_kl_shows_each_seeds_share_of_its_budget_and_its_success():
@@ -199,8 +194,8 @@ def test_external_kl_shows_each_seeds_share_of_its_budget_and_its_success():
     given = collected(config)
     ratio, success = drawn("external_kl", given).axes
     for axes, measured in (
-        (ratio, lambda method: realised_kl(given.metrics, config, config.tasks[:1], method, relative=True)),
-        (success, lambda method: final_success(given.metrics, config, config.tasks[:1], method)),
+        (ratio, lambda method: realised_kl(given, config.tasks[:1], method, relative=True)),
+        (success, lambda method: final_success(given, config.tasks[:1], method)),
     ):
         expected = [measured(method) for method in ("trqam", "external_kl", "external_kl_fast")]
         assert np.sort(seeds_of(axes)[:, 0]) == pytest.approx(np.sort(np.concatenate(expected)))
@@ -214,14 +209,14 @@ def test_external_kl_shows_each_seeds_share_of_its_budget_and_its_success():
 
 def test_a_multiplier_at_its_bound_is_said_by_every_figure_of_it():
     given, names = collected(full_config()), ("external_kl", "adaptive_constant")
-    assert statements.load().claims["budget"].thresholds["settled"].value == panels.AT_BOUND
+    assert statements.load().claims["budget"].thresholds["settled"].value == AT_BOUND
     for multiplier, said in ((94.9, False), (95.1, True)):  # of at most 100
         given.metrics.loc[(given.metrics.method == "external_kl") & (given.metrics.seed == 1), "multiplier"] = (
             multiplier
         )
-        captions = figures.captions(given)
+        told = captions(given)
         sentence = "The multiplier of QAM + external KL is at its bound, which decides its KL."
-        assert [captions[name].endswith(sentence) for name in names] == [said, said]
+        assert [told[name].endswith(sentence) for name in names] == [said, said]
 
 
 def test_adaptive_and_constant_stand_side_by_side_on_one_task():
@@ -233,6 +228,14 @@ def test_adaptive_and_constant_stand_side_by_side_on_one_task():
     assert wanted <= {to_hex(line.get_color()) for line in kl.lines}
 
 
+@pytest.mark.parametrize("tasks", [[TASK], [TASK, TASK.replace("task2", "task1")]])
+def test_captions_say_what_a_panel_is_where_there_are_several(tasks):
+    said = captions(collected(full_config(tasks=tasks, ablation_tasks=tasks, baseline_tasks=tasks)))
+    parted = [name for name, text in said.items() if re.search("one (column|row|panel) a task", text)]
+    assert (len(parted) > 4) == (len(tasks) > 1)
+    assert parted == [] or len(tasks) > 1
+
+
 def test_a_budget_that_moves_is_drawn_and_its_caption_says_whether_it_was_followed():
     config = small_config(methods=["trqam"], ablations=["trqam_linear", "trqam_critic"], ablation_tasks=[TASK])
     assert "schedules" in figure_names(config)
@@ -240,7 +243,7 @@ def test_a_budget_that_moves_is_drawn_and_its_caption_says_whether_it_was_follow
     metrics = fake_metrics(config)
     for none in (metrics, metrics.iloc[:0]):  # no run has logged a budget
         drawn("schedules", collected(config, none))
-        assert "TRQAM, budget by critic" in figures.captions(collected(config, none))["schedules"]
+        assert "TRQAM, budget by critic" in captions(collected(config, none))["schedules"]
     linear, last = metrics.method == "trqam_linear", metrics.step > 0.8 * config.scale.offline_steps
     metrics.loc[linear, "kl_budget"] = 0.2 + metrics.step / config.scale.offline_steps
     metrics.loc[linear, "path_kl"] = 0.9 * metrics.kl_budget
@@ -253,7 +256,7 @@ def test_a_budget_that_moves_is_drawn_and_its_caption_says_whether_it_was_follow
     drawn_budget = next(line for line in budgets.lines if to_hex(line.get_color()) == colour)
     np.testing.assert_allclose(drawn_budget.get_ydata()[[0, -1]], [0.2, 1.2])
     assert config.domains[DOMAIN].kl_budget in {line.get_ydata()[0] for line in budgets.lines}  # that stays
-    caption = figures.captions(given)["schedules"]
+    caption = captions(given)["schedules"]
     assert "TRQAM, linear budget 60 ± 0 %, path KL 0.90 times its budget" in caption
     assert re.search(r"TRQAM \d+ ± \d+ %, path KL 1.25 times its budget", caption)
 
@@ -265,7 +268,7 @@ def test_divergences_stand_side_by_side_and_their_caption_says_what_came_of_each
     assert "divergences" not in figure_names(small_config(**{**beside, "methods": ["qam"]}))
     metrics = fake_metrics(config)
     drawn("divergences", collected(config, metrics.iloc[:0]))
-    assert "effective paths;" not in figures.captions(collected(config, metrics.iloc[:0]))["divergences"]
+    assert "effective paths;" not in captions(collected(config, metrics.iloc[:0]))["divergences"]
     budget, late = config.domains[DOMAIN].kl_budget, metrics.step > 0.8 * config.scale.offline_steps
     for method, own, paths in (("trqam", 1.0, np.nan), ("trqam_reverse", 0.8, 5.5), ("trqam_renyi", 0.4, 20.25)):
         rows = (metrics.method == method) & metrics.path_kl.notna()
@@ -279,7 +282,7 @@ def test_divergences_stand_side_by_side_and_their_caption_says_what_came_of_each
     assert all(budget in {line.get_ydata()[0] for line in axes.lines} for axes in (held, kl))
     shown = {to_hex(line.get_color()): set(line.get_ydata()) for line in paths.lines}
     assert shown == {config.methods["trqam_reverse"].colour: {5.5}, config.methods["trqam_renyi"].colour: {20.25}}
-    caption = figures.captions(given)["divergences"]
+    caption = captions(given)["divergences"]
     assert "TRQAM 60 ± 0 %, path KL 1.00 times its budget, what it holds 1.02 times;" in caption
     reverse = "TRQAM, reverse KL 60 ± 0 %, path KL 0.80 times its budget, what it holds 1.02 times, on 5.5 effective"
     assert reverse in caption
@@ -303,14 +306,14 @@ def test_curves_begin_with_the_mean_over_the_tasks_of_seeds_that_have_all():
     ends = mean.collections[0].get_paths()[0].vertices
     assert {*ends[ends[:, 0] == 6000][:, 1].round(6)} == {round(whole.min(), 6), round(whole.max(), 6)}
     assert own.lines[0].get_ydata()[-1] == pytest.approx(100 * last[config.tasks[3]].dropna().mean())
-    assert "(n = 2 to 3 a task)" in figures.captions(collected(config, metrics))["curves--scene-play"]
+    assert "(n = 2 to 3 a task)" in captions(collected(config, metrics))["curves--scene-play"]
 
 
 def test_curves_of_a_domain_hold_no_method_that_ran_on_a_part_of_it():
     mean, first, second = drawn(f"curves--{DOMAIN}", collected(full_config())).axes
     assert [axes.get_title() for axes in (mean, first, second)] == ["mean of 2 tasks", "task 1", "task 2"]
     assert (len(mean.lines), len(first.lines), len(second.lines)) == (3, 3, 9)
-    assert "did not run there" in figures.captions(collected(full_config()))[f"curves--{DOMAIN}"]
+    assert "did not run there" in captions(collected(full_config()))[f"curves--{DOMAIN}"]
 
 
 def test_whole_domains_are_one_panel_each_in_the_text():
@@ -335,9 +338,9 @@ def test_a_diverged_seed_is_a_cross_and_a_zero_from_the_next_evaluation_on():
     assert _crosses(drawn("offline_to_online", collected(config, metrics)).axes[1], colour) == []
     loss = drawn("collapse", collected(config, metrics)).axes[2]
     assert _crosses(loss, colour) == [2200]
-    captions = figures.captions(collected(config, metrics))
-    marked = [name for name, text in captions.items() if "; 1 run DIVERGED, crossed)" in text]
-    assert marked == [n for n in captions if n not in ("profiles", "external_kl", "budget_sweep")]
+    told = captions(collected(config, metrics))
+    marked = [name for name, text in told.items() if "; 1 run DIVERGED, crossed)" in text]
+    assert marked == [n for n in told if n not in ("profiles", "external_kl", "budget_sweep")]
 
 
 def test_bars_and_rings_of_a_diverged_seed_are_crosses():
@@ -352,7 +355,7 @@ def test_bars_and_rings_of_a_diverged_seed_are_crosses():
         assert list(zero) == [0] * (2 if name == "overall_bars" else 1), name  # offline and online
     bars = drawn("pretraining", given).axes[0].patches
     (bar,) = [bar for bar in bars if bar.get_facecolor() == to_rgba(qam.colour)]
-    success = final_success(metrics, config, config.tasks[:1], "qam")
+    success = final_success(given, config.tasks[:1], "qam")
     assert bar.get_height() == pytest.approx(success.sum() / 3)
     assert success[2] == 0
 
@@ -384,7 +387,7 @@ def test_every_axis_has_a_unit_and_every_caption_its_band_and_n(name):
             if _axis_without_unit(axis)
         ]
         assert not bare
-        text = figures.captions(collected(config))[name]
+        text = captions(collected(config))[name]
         assert re.search(r"\(n = \d|\bn = \d", text)
         assert re.search("[Bb]and|error bars", text)
 

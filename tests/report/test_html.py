@@ -114,12 +114,6 @@ def test_rows_that_belong_together_move_together():
     assert [len(unit) for unit in html.units([Row("a", "task", ()), Row("b", "task", ())])] == [1, 1]
 
 
-def test_kinds_of_columns_come_from_latex():
-    assert html.kinds("lr@{\\hspace{2em}}lr", 4) == ["text", "number", "text", "number"]
-    assert html.kinds(">{\\raggedright\\arraybackslash}p{0.17\\linewidth}cr", 3) == ["prose", "centre", "number"]
-    assert html.kinds("*{3}{r}", 3) == ["text", "number", "number"]  # not understood
-
-
 plain = st.one_of(st.none(), st.booleans(), st.integers(-2, 2), st.floats(0, 1), st.sampled_from(["", "a", "1"]))
 
 

@@ -452,8 +452,8 @@ def test_permuted_seeds_of_tasks_do_not_touch_a_domain_s_spread(config, tmp_path
     alone, texts = rebuilt(config, frame(shuffled, config, tmp_path / "tasks"))
     assert texts[0, "cube-triple", "TRQAM"] == round_half_up(whole[19].mean())
     assert alone.blocks[0][1][0].entries[0].marks == ("*",)
-    assert "seeds of different tasks cannot be matched" in " ".join(alone.notes)
-    assert not any(word in " ".join(alone.notes) for word in ("all:", "Bold", "n=k", "--"))  # nothing that it lacks
+    assert "seeds of different tasks cannot be matched" in alone.notes
+    assert not any(word in alone.notes for word in ("all:", "Bold", "n=k", "--"))  # nothing that it lacks
 
 
 def test_the_file_s_own_all_is_what_the_table_prints(config, tmp_path):
@@ -524,7 +524,7 @@ def test_a_source_a_table_with_its_protocol_and_none_without_sources(config, tmp
     assert [title.split(",")[0] for title, _ in table.blocks] == ["a", "a", "b", "b"]
     assert [[row.label for row in rows] for _, rows in table.blocks] == [["BAM"], ["BAM"], ["TRQAM"], ["TRQAM"]]
     assert (texts[0, "cube-triple", "BAM"], texts[2, "scene", "TRQAM"]) == ("--", "--")
-    assert table.notes[:2] == ("a, protocol: sparse & short.", "b, protocol not stated.")
+    assert table.notes.startswith("a, protocol: sparse & short. b, protocol not stated. ")
     collected = fake_results.collected(config, imported=both)
     tables.render("imported", collected, tmp_path / "imported.tex")
     assert (tmp_path / "imported.tex").read_text().count("\\begin{table}") == 2

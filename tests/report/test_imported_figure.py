@@ -1,6 +1,5 @@
 """Imported curves are drawn as published, in panels of their own, each source under its protocol."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,18 +8,14 @@ from matplotlib.colors import to_hex
 from tests.helpers.fake_results import collected, small_config
 from trqam.config.load import tasks_of
 from trqam.report import figures
+from trqam.report.captions import captions
 from trqam.report.figures.imported import METHODS, PANELS
-from trqam.report.selection import PAPER
 
 DOMAIN = "scene-play"
 SEEDS = 4
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    with plt.style.context(PAPER / "style.mplstyle"):
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("style")
 
 
 @pytest.fixture
@@ -43,8 +38,7 @@ def imported(source="authors", methods=("trqam",), protocol="", domain=DOMAIN) -
 
 def drawn(config, frame, name="imported"):
     """A figure, laid out and not written, and its panels by their titles."""
-    drawing, runs = figures.find(name, collected(config, imported=frame))
-    figure = drawing.draw(runs)
+    figure = figures.make(name, collected(config, imported=frame))
     figure.canvas.draw()
     return figure, {axes.get_title(): axes for axes in figure.axes if axes.get_visible()}
 
@@ -76,7 +70,7 @@ def test_each_source_stands_under_its_protocol_and_none_among_our_results(config
     figure, _ = drawn(config, frame)
     titles = [part.get_suptitle() for part in figure.subfigs]
     assert titles == ["authors, protocol: sparse rewards", "others, protocol not stated"]
-    text = figures.captions(collected(config, imported=frame))["imported"]
+    text = captions(collected(config, imported=frame))["imported"]
     assert "authors (n = 4; protocol: sparse rewards); others (n = 4; protocol not stated)" in text
     ours, _ = drawn(config, frame, f"curves--{DOMAIN}")
     none, _ = drawn(config, frame.iloc[:0], f"curves--{DOMAIN}")
@@ -112,7 +106,7 @@ def test_more_than_a_page_holds_is_cut_and_the_caption_says_so(config):
     frame = pd.concat([imported(methods=(f"m{n}",), domain=domain) for n, domain in enumerate(domains)])
     figure, panels = drawn(config, frame)
     assert (len(panels), len(figure.legends[0].get_texts())) == (PANELS, METHODS)
-    assert "the first 20 panels of a source" in figures.captions(collected(config, imported=frame))["imported"]
+    assert "the first 20 panels of a source" in captions(collected(config, imported=frame))["imported"]
 
 
 def test_odd_curves_are_drawn(config):

@@ -2,26 +2,21 @@
 
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
 from tests.helpers.fake_results import TASK, collected, small_config
 from tests.helpers.fake_results import metrics as fake_metrics
-from tests.report.test_colours import APART, VISION, difference
 from tests.report.test_figures import _axis_without_unit, drawn
 from trqam.report import facts, figures
+from trqam.report.captions import captions
 from trqam.report.selection import BY_STATE, PAPER, figure_names
 
 BESIDE = {"ablations": [*BY_STATE], "ablation_tasks": [TASK]}
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    with plt.style.context(PAPER / "style.mplstyle"):
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("style")
 
 
 def logged(config, spread=None):
@@ -64,7 +59,7 @@ def test_the_caption_has_the_numbers_of_the_last_fifth():
     frame = logged(config)
     early = frame.step <= 0.8 * config.scale.offline_steps
     frame.loc[early & frame.kl_p05.notna(), ["kl_p05", "kl_median", "kl_p95"]] = 77.0
-    caption = figures.captions(collected(config, frame))["per_state"]
+    caption = captions(collected(config, frame))["per_state"]
     assert "TRQAM, lambda by state 1.00 (0.80 to 1.50; mean 1.10)" in caption
     assert "TRQAM, one lambda 1.00 (0.20 to 3.00; mean 1.10)" in caption
     ends = frame[(frame.step == config.scale.offline_steps) & (frame.stage == "offline") & frame.success.notna()]
@@ -82,7 +77,7 @@ def test_what_is_missing_is_no_number(tmp_path):
     columns = [name for name in whole if name.startswith(("kl_p", "kl_median", "multiplier_"))]
     for frame in (whole.iloc[:0], lost, whole.drop(columns=columns), whole.assign(path_kl=np.nan, success=np.nan)):
         figures.draw("per_state", collected(config, frame), tmp_path / "x.pdf")
-        caption = figures.captions(collected(config, frame))["per_state"]
+        caption = captions(collected(config, frame))["per_state"]
         assert ("TRQAM, lambda by state 1.00" in caption) == ("Over the last fifth" in caption) == (frame is lost)
         assert "TRQAM, one lambda 1.00" not in caption
     texts = [
@@ -101,12 +96,6 @@ def test_every_axis_has_a_unit_and_the_same_metrics_give_the_same_bytes(tmp_path
         figures.draw("per_state", collected(two, logged(two)), tmp_path / copy / "x.pdf")
     for suffix in ("pdf", "png"):
         assert (tmp_path / f"a/x.{suffix}").read_bytes() == (tmp_path / f"b/x.{suffix}").read_bytes()
-
-
-@pytest.mark.parametrize("vision", VISION)
-def test_the_two_can_be_told_apart(vision):
-    config = small_config(**BESIDE)
-    assert difference(*(config.methods[method].colour for method in BY_STATE), vision) > APART
 
 
 def test_the_paper_has_its_section_where_there_is_a_figure(tmp_path):

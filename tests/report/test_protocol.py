@@ -105,7 +105,7 @@ def test_a_verdict_at_the_papers_settings_counts_assumed_budgets_wherever_the_pa
 def test_the_notice_is_of_the_settings_and_not_of_the_name():
     def said(config):
         nothing = fake_results.metrics(fake_results.small_config()).iloc[:0]
-        return facts._scale_notice(fake_results.collected(config, nothing, datasets={}))
+        return facts.scale_notice(fake_results.collected(config, nothing, datasets={}))
 
     at = "This run has the settings of the paper's scale, published or assumed, on "
     assert said(scale(scale="mine")) == f"{at}all 50 tasks."

@@ -11,7 +11,7 @@ from tests.helpers import fake_results
 from trqam.environments.evaluator import Outcome
 from trqam.report import record
 from trqam.report.collected import Collected
-from trqam.report.statistics import round_half_up
+from trqam.report.statistics import ratio, round_half_up
 
 EPISODES, SEEDS, DRAWN = 50, 8, 4000
 
@@ -40,3 +40,9 @@ def test_no_cell_of_twenty_thousand_prints_a_point_low(averaged, tmp_path):
 def test_a_run_writes_the_share_of_its_episodes():
     three_of_five = np.array([1, 1, 1, 0, 0], np.float32)
     assert Outcome(three_of_five, three_of_five, three_of_five).means()["success"] == 0.6
+
+
+def test_a_small_ratio_is_not_printed_as_none():
+    assert [ratio(value) for value in (1.0149, 0.05, 0.0051, 0.0049, 0.0000123, 0.0)] == [
+        "1.01", "0.05", "0.01", "0.005", "1e-05", "0"
+    ]  # fmt: skip

@@ -7,15 +7,22 @@ import pytest
 
 from tests.helpers import fake_results
 from trqam.report.facts import verdicts
-from trqam.report.measures import Success, cell, final_cell
+from trqam.report.measures import Success, final_cell
 from trqam.report.statistics import mean_and_std, round_half_up
 
+CONFIG = fake_results.small_config()
 
-def rows(*values, method="trqam", stage="offline", step=10):
+
+def rows(*values, method="trqam", stage="offline", step=CONFIG.scale.offline_steps):
     """Metrics from (task, seed, success[, status])."""
     keys = ("task", "seed", "success", "status")
     frame = pd.DataFrame([dict(zip(keys, (*value, "OK")[:4], strict=True)) for value in values], columns=list(keys))
     return frame.assign(method=method, stage=stage, step=step)
+
+
+def cell(metrics, tasks):
+    """TRQAM's, at the end of the offline stage."""
+    return final_cell(fake_results.collected(CONFIG, metrics), tasks, "trqam", "offline")
 
 
 @pytest.mark.parametrize(
@@ -38,59 +45,57 @@ def test_sample_standard_deviation_ignores_nans():
 
 
 def test_cell_is_spread_of_per_seed_means():
-    found = cell(rows(("a", 0, 0.2), ("b", 0, 0.4), ("a", 1, 1.0), ("b", 1, 0.0)), ["a", "b"], "trqam", "offline", 10)
+    found = cell(rows(("a", 0, 0.2), ("b", 0, 0.4), ("a", 1, 1.0), ("b", 1, 0.0)), ["a", "b"])
     assert (found.n, found.diverged) == (2, 0)
     assert (found.mean, found.std, found.low, found.high) == pytest.approx((40, math.sqrt(200), 30, 50))
 
 
 def test_seed_without_every_task_does_not_count():
     metrics = rows(("a", 0, 0.2), ("b", 0, 0.4), ("a", 1, 1.0), ("a", 2, 1.0), ("b", 2, float("nan")))
-    assert cell(metrics, ["a", "b"], "trqam", "offline", 10).n == 1
-    assert cell(metrics, ["a", "b", "c"], "trqam", "offline", 10) is None
+    assert cell(metrics, ["a", "b"]).n == 1
+    assert cell(metrics, ["a", "b", "c"]) is None
 
 
 def test_only_the_last_evaluation_counts():
     early = rows(("a", 0, 1.0), step=5)
-    assert cell(early, ["a"], "trqam", "offline", 10) is None
-    assert cell(pd.concat([early, rows(("a", 0, 0.1))]), ["a"], "trqam", "offline", 10).mean == pytest.approx(10)
+    assert cell(early, ["a"]) is None
+    assert cell(pd.concat([early, rows(("a", 0, 0.1))]), ["a"]).mean == pytest.approx(10)
 
 
 def test_diverged_seed_counts_with_zero_and_is_counted():
-    found = cell(rows(("a", 0, 0.5), ("a", 1, 0.0, "DIVERGED")), ["a"], "trqam", "offline", 10)
+    found = cell(rows(("a", 0, 0.5), ("a", 1, 0.0, "DIVERGED")), ["a"])
     assert (found.n, found.diverged) == (2, 1)
     assert (found.mean, found.std) == pytest.approx((25, math.sqrt(1250)))
 
 
 def test_behaviour_cloning_is_read_at_step_zero():
     config = fake_results.small_config()
-    metrics = fake_results.metrics(config)
-    assert isinstance(final_cell(metrics, config, config.tasks, "behaviour_cloning", "offline"), Success)
-    assert final_cell(metrics, config, config.tasks, "behaviour_cloning", "online") is None
+    results = fake_results.collected(config)
+    assert isinstance(final_cell(results, config.tasks, "behaviour_cloning", "offline"), Success)
+    assert final_cell(results, config.tasks, "behaviour_cloning", "online") is None
 
 
 def test_verdicts_follow_the_numbers():
     config = fake_results.small_config(seeds=2, methods=["qam", "trqam"])
-    step = config.scale.offline_steps
 
-    def frame(ours, theirs):
+    def told(ours, theirs, stage):
         def values(success):
             return [(t, seed, value) for t in config.tasks for seed, value in enumerate(success)]
 
-        return pd.concat([rows(*values(ours), step=step), rows(*values(theirs), method="qam", step=step)])
+        frame = pd.concat([rows(*values(ours)), rows(*values(theirs), method="qam")])
+        return verdicts(fake_results.collected(config, frame), stage)
 
     assert "TRQAM is 20 points above QAM; their ranges over seeds, 50 to 70 % and 40 to 40 %, do not overlap." in (
-        verdicts(frame((0.5, 0.7), (0.4, 0.4)), config, "offline")
+        told((0.5, 0.7), (0.4, 0.4), "offline")
     )
     assert "TRQAM is 1 point below QAM; their ranges over seeds, 0 to 0 % and 0 to 2 %, overlap." in (
-        verdicts(frame((0.0, 0.0), (0.0, 0.02)), config, "offline")
+        told((0.0, 0.0), (0.0, 0.02), "offline")
     )
-    assert "level with QAM" in verdicts(frame((0.3, 0.3), (0.3, 0.3)), config, "offline")[1]
+    assert "level with QAM" in told((0.3, 0.3), (0.3, 0.3), "offline")[1]
     # the difference is rounded, not its parts: these print as 50 and 46, and as 51 and 50
-    assert "3 points above QAM" in verdicts(frame((0.496, 0.496), (0.464, 0.464)), config, "offline")[1]
-    assert "less than 1 point above QAM" in verdicts(frame((0.506, 0.506), (0.504, 0.504)), config, "offline")[1]
-    assert verdicts(frame((0.3, 0.3), (0.3, 0.3)), config, "online") == [
-        "There is no online result that covers all tasks."
-    ]
+    assert "3 points above QAM" in told((0.496, 0.496), (0.464, 0.464), "offline")[1]
+    assert "less than 1 point above QAM" in told((0.506, 0.506), (0.504, 0.504), "offline")[1]
+    assert told((0.3, 0.3), (0.3, 0.3), "online") == ["There is no online result that covers all tasks."]
 
 
 def test_verdicts_on_baselines_are_over_the_tasks_that_all_ran_on():
@@ -100,7 +105,7 @@ def test_verdicts_on_baselines_are_over_the_tasks_that_all_ran_on():
     metrics.loc[
         metrics.success.notna() & (metrics.method == "trqam") & (metrics.task != fake_results.TASK), "success"
     ] = 0
-    text = " ".join(verdicts(metrics, config, "offline"))
+    text = " ".join(verdicts(fake_results.collected(config, metrics), "offline"))
     assert "TRQAM is 25 points below QAM" in text
     assert "On task 2 of pointmaze-medium, where all compared methods ran, after the offline stage: FQL 50 ± 0" in text
     assert "level with FQL (50 to 50 %: they overlap)" in text

@@ -10,8 +10,10 @@ import scipy.stats
 
 from tests.helpers.fake_results import TASK, collected, full_config, paper_config, small_config
 from tests.helpers.fake_results import metrics as fake_metrics
-from trqam.report import measures, tables
-from trqam.report.figures import profiles, save
+from trqam.report import figures, measures, tables
+from trqam.report.captions import captions
+from trqam.report.drawing import save
+from trqam.report.figures import profiles
 from trqam.report.statistics import round_half_up
 from trqam.report.tables import comparison
 
@@ -47,7 +49,7 @@ def test_row_holds_the_papers_cell_and_the_interquartile_mean():
     assert low < value < high
     assert (n, cells(made, "QAM")[-1]) == ("5", "2")
     assert "too narrow" not in made.caption
-    assert "without width" not in measures.width_note([("TRQAM", "40.0 [40.0, 40.1]")])
+    assert not comparison.without_width([("TRQAM", "40.0 [40.0, 40.1]")])
 
 
 def test_missing_and_diverged_runs_are_said_and_never_dropped():
@@ -87,7 +89,7 @@ def test_one_seed_has_no_interval():
     assert "there is no interval" in made.caption
     assert "±" not in " ".join(text for row in made.rows for text in row)
     assert "[" not in " ".join(text for row in comparison.improvement_table(results).rows for text in row)
-    assert "bootstrap" not in profiles.caption(results)
+    assert "bootstrap" not in captions(results)["profiles"]
 
 
 def test_improvement_is_over_each_rival_on_the_tasks_of_both():
@@ -119,15 +121,15 @@ def test_no_results_at_all_leave_tables_and_figure_standing(full, tmp_path):
     assert {row[1] for row in comparison.aggregates_table(results).rows} == {"--"}
     assert cells(comparison.aggregates_table(results), "QAM")[:3] == ("--", "--", "0 of 3")
     assert {row[1] for row in comparison.improvement_table(results).rows} == {"--"}
-    assert "n = 0 seeds" in profiles.caption(results)
-    save(lambda: profiles.draw(results), tmp_path / "profiles.pdf")
+    assert "n = 0 seeds" in captions(results)["profiles"]
+    save(lambda: figures.make("profiles", results), tmp_path / "profiles.pdf")
     alone = collected(small_config(methods=["behaviour_cloning", "qam"]))
     assert comparison.improvement_table(alone).rows == ()
 
 
 def drawn(results, tmp_path):
     made = []
-    save(lambda: made.append(profiles.draw(results)) or made[0], tmp_path / "profiles.pdf")
+    save(lambda: made.append(figures.make("profiles", results)) or made[0], tmp_path / "profiles.pdf")
     return made[0].axes
 
 
@@ -149,22 +151,22 @@ def test_curves_of_few_runs_do_not_hide_one_another(tmp_path):
     inside = slice(1, -1)  # not at 0 and at 100 %, which no curve leaves
     assert second.get_xdata()[inside] - first.get_xdata()[inside] == pytest.approx(profiles.APART)
     assert second.get_ydata()[1] - first.get_ydata()[1] == pytest.approx(profiles.APART)
-    assert "by up to 0.5 points" in profiles.caption(collected(config, same))
+    assert "by up to 0.5 points" in captions(collected(config, same))["profiles"]
     many = collected(small_config(methods=methods, seeds=10))
     assert [line.get_xdata()[0] for line in drawn(many, tmp_path)[0].lines] == [0, 0]
-    assert "moved" not in profiles.caption(many)
+    assert "moved" not in captions(many)["profiles"]
 
 
 def test_bands_are_drawn_where_they_can_be_told_apart(full, tmp_path):
     few, many = collected(small_config()), full
     assert len(drawn(few, tmp_path)[0].collections) == 3
-    assert "Bands and bars" in profiles.caption(few)
+    assert "Bands and bars" in captions(few)["profiles"]
     assert len(drawn(many, tmp_path)[0].collections) == 1
-    assert "Band (of TRQAM alone, as more would overlap)" in profiles.caption(many)
-    assert "Below 5 seeds" in profiles.caption(many)
+    assert "Band (of TRQAM alone, as more would overlap)" in captions(many)["profiles"]
+    assert "Below 5 seeds" in captions(many)["profiles"]
     without = collected(full_config(methods=["behaviour_cloning", "qam"], ablations=[], budgets=[]))
     assert len(drawn(without, tmp_path)[0].collections) == 0
-    assert "Bars: 95 %" in profiles.caption(without)
+    assert "Bars: 95 %" in captions(without)["profiles"]
 
 
 def test_paper_scale_reads_all_fifty_tasks():

@@ -8,7 +8,6 @@ import signal
 import traceback
 from collections import Counter
 
-import msgspec
 import pandas
 import pytest
 import torch
@@ -202,18 +201,6 @@ def test_seeds_do_not_depend_on_their_block(load):
             train(config, POINT, "trqam", "offline", block)
         tables.append(pandas.read_csv(cell_of(config, POINT, "trqam", 1).path / "offline.csv"))
     pandas.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-6)
-
-
-def test_a_policy_of_another_kind_is_no_beginning(load):
-    config = load(tasks=[POINT], ablations=["trqam_diffusion"], ablation_tasks=[POINT])
-    named = config.methods["trqam_diffusion"]
-    config.methods["trqam_diffusion"] = msgspec.structs.replace(named, cloned_by="behaviour_cloning")
-    pretrain(config, config.run(POINT, "trqam_diffusion").cloned)
-    with pytest.raises(UserError, match="trqam_diffusion: cloned_by: 'behaviour_cloning' clones another kind of"):
-        train(config, POINT, "trqam_diffusion", "offline", [0])
-    config.methods["trqam_diffusion"] = named
-    pretrain(config, config.run(POINT, "trqam_diffusion").cloned)
-    train(config, POINT, "trqam_diffusion", "offline", [0])
 
 
 def diverging(seed, from_step):

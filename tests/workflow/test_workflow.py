@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import pandas
 import pytest
@@ -150,6 +151,7 @@ EDITED = {  # with what is to be drawn; the report's modules one by one: below
     "paper/main.tex": {"pdf", "paper"},
     "paper/context.csv": {"table_others", "pdf", "html", "paper"},
     "paper/templates/facts.tex.j2": {"facts", "pdf", "paper"},
+    "paper/templates/captions.txt.j2": {"facts", "pdf", "html", "paper"},
     "config/methods.yaml": None,
 }
 
@@ -212,16 +214,14 @@ def test_an_edit_of_any_module_of_the_report_plans_what_it_draws_and_nothing_els
 def test_every_module_of_the_report_is_an_input_of_all_that_it_draws_and_of_nothing_else(finished, inputs):
     """The inputs that Snakemake goes by, against what Python loads to draw; imports within functions are in `LAZY`."""
     loaded = load(ROOT / "tests/tiny.yaml")
-    captions = [figure_module(name) for name in figure_names(loaded)]
     printed = [table_module(name) for name in TABLES]
     modules = {f"figure_{name}": [figure_module(name)] for name in figure_names(loaded)}
     modules |= {f"table_{name}": [table_module(name)] for name in TABLES}
     modules |= {name: [f"trqam.report.{name}"] for name in ("theory_figure", "toy_figure", "facts", "html")}
     modules |= {"claims": ["trqam.report.claims.judge"], "pdf": ["trqam.report.latex"]}
-    modules |= {"per_task": ["trqam.report.conventions"], "curves": ["trqam.report.curves"]}
+    modules |= {"per_task": ["trqam.report.conventions"], "curves": ["trqam.report.conventions"]}
     modules |= {"compute": ["trqam.report.tables.compute"]}
-    modules["facts"] += captions
-    modules["html"] += [*captions, *printed]
+    modules["html"] += printed
 
     def name(path):
         return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
@@ -349,6 +349,16 @@ def test_dry_runs_of_both_scales_and_of_a_mistake(tmp_path):
     errors = [line for line in output.splitlines() if "error" in line]
     assert errors == ["trqam: error: --config batch_size: found 'many'; write a whole number from 1 to 1,048,576"]
     assert "Traceback" not in output
+
+
+@pytest.mark.skipif(find_spec("robosuite") is not None, reason="is of where robosuite is missing")
+def test_a_missing_package_is_said_before_any_job_begins(tmp_path):
+    folder = copy_of_the_project(tmp_path)
+    tasks = f"tasks=[{POINT},lift-mh]"
+    said = snakemake(folder, "paper", "--configfile", "tests/tiny.yaml", "--config", tasks, code=2)
+    assert re.search(r"^trqam: error: package robosuite: missing, and tasks of Robomimic need it; ", said, re.MULTILINE)
+    assert "jobs done" not in said
+    assert not any((folder / name).exists() for name in ("results/tiny", "data/tiny"))
 
 
 @pytest.mark.campaign

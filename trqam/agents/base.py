@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from trqam.config.load import Run, agent_parameters
+from trqam.config.parameters import policy_of
 from trqam.maths.flow import Field, euler, flow_matching_loss
-from trqam.maths.interpolants import FLOW, Interpolant
+from trqam.maths.interpolants import FLOW, VARIANCE_PRESERVING, Interpolant
 from trqam.maths.streams import stream
 from trqam.maths.td import critic_loss, pessimistic_value, td_target
 from trqam.networks.mlp import MLP, Critic, TanhGaussian, VelocityField
@@ -16,6 +17,7 @@ from trqam.networks.replicas import State, adam_step, clip_per_replica, leaves, 
 
 Tensors = dict[str, Tensor]
 Network = Any  # MLP, TanhGaussian or LogScalar: a method knows which of its names is which
+INTERPOLANTS: dict[str, Interpolant] = {"flow": FLOW, "diffusion": VARIANCE_PRESERVING}  # by what a policy is
 
 
 class Agent:
@@ -59,6 +61,8 @@ class Agent:
         self.observation_size = observation_size
         self.actor_hidden = self.critic_hidden = (run.hidden_width,) * run.hidden_layers
         vars(self).update(switches)
+        # Loading a configuration sees to it that what is cloned for an agent is of its kind, and imports no agent.
+        assert self.interpolant is INTERPOLANTS[policy_of(run.agent)], f"{run.agent}: `policy` of its parameters' class"
         self.chunk = run.horizon if self.chunked else 1
         self.chunk_size = self.chunk * action_size  # D
         self.networks = self.build_networks()

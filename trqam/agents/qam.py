@@ -62,8 +62,15 @@ class QAM(ActorCritic):
     def policy_loss(self, state: State, batch: Tensors, noise: Tensors) -> tuple[Tensor, Tensors]:
         """L_AM, on paths from every observation, valid chunk or not."""
         s = batch["observations"]
-        loss, _, metrics = self.adjoint_matching(state, self.sample_adjoints(state, s, noise))
-        return loss, metrics
+        samples = self.sample_adjoints(state, s, noise)
+        loss, _, metrics = self.adjoint_matching(state, samples)
+        with torch.no_grad():
+            return loss, metrics | self.measured(state, s, samples, noise)
+
+    def measured(self, state: State, s: Tensor, samples: AdjointSamples, noise: Tensors) -> Tensors:
+        """Metrics [R] beside those of adjoint matching, without gradient, from the ``samples`` at observations ``s``
+        and the ``noise`` that they were made with; a form of TRQAM says here what its dual step reads. None here."""
+        return {}
 
     def adjoint_matching(self, state: State, samples: AdjointSamples) -> tuple[Tensor, Tensor, Tensors]:
         """L_AM [R], the path KL [R], and metrics; gradient through the fine-tuned field alone."""

@@ -7,10 +7,10 @@ takes the estimate in the place of the path KL, which stays in the log; kl_ema i
     effective_paths   how many paths of the batch it rests on; where they are few it says little of what was not sampled
 """
 
-import torch
 from torch import Tensor
 
 from trqam.agents.base import Tensors
+from trqam.agents.qam import AdjointSamples
 from trqam.agents.trqam import TRQAM
 from trqam.maths.divergences import renyi, reverse_kl
 from trqam.networks.replicas import State
@@ -21,14 +21,11 @@ DIVERGENCES = {"reverse": reverse_kl, "renyi": renyi}
 class DivergenceTRQAM(TRQAM):
     """TRQAM with another estimate in its dual step."""
 
-    def policy_loss(self, state: State, batch: Tensors, noise: Tensors) -> tuple[Tensor, Tensors]:
-        """L_AM; the estimate is among the metrics."""
-        samples = self.sample_adjoints(state, batch["observations"], noise)
-        loss, _, metrics = self.adjoint_matching(state, samples)
+    def measured(self, state: State, s: Tensor, samples: AdjointSamples, noise: Tensors) -> Tensors:
+        """The estimate."""
         estimate = DIVERGENCES[self.parameters.divergence]
-        with torch.no_grad():
-            found = estimate(samples.difference(), noise["adj_eps"].transpose(0, 1), samples.g2, self.chunk)
-        return loss, metrics | dict(zip(("divergence", "effective_paths"), found, strict=True))
+        found = estimate(samples.difference(), noise["adj_eps"].transpose(0, 1), samples.g2, self.chunk)
+        return dict(zip(("divergence", "effective_paths"), found, strict=True))
 
     def dual_step(self, state: State, metrics: Tensors) -> Tensors:
         """TRQAM's, from the estimate."""

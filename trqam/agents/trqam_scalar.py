@@ -20,12 +20,9 @@ LEVELS = {"p05": 0.05, "median": 0.5, "p95": 0.95}
 class TRQAMScalar(TRQAM):
     """One multiplier for all states, and what that does to each."""
 
-    def adjoint_matching(self, state: State, samples: AdjointSamples) -> tuple[Tensor, Tensor, Tensors]:
-        """TRQAM's, and the quantiles among the metrics."""
-        loss, kl, metrics = super().adjoint_matching(state, samples)
-        with torch.no_grad():
-            by_state = path_kl_by_state(samples.difference(), samples.g2, self.chunk)
-        return loss, kl, {**metrics, **over_states("kl", by_state)}
+    def measured(self, state: State, s: Tensor, samples: AdjointSamples, noise: Tensors) -> Tensors:
+        """The quantiles."""
+        return over_states("kl", path_kl_by_state(samples.difference(), samples.g2, self.chunk))
 
 
 def over_states(name: str, values: Tensor) -> Tensors:

@@ -23,15 +23,11 @@ from trqam.networks.replicas import State
 class ScheduledTRQAM(TRQAM):
     """TRQAM whose budget is a function of the step or of the critics."""
 
-    def policy_loss(self, state: State, batch: Tensors, noise: Tensors) -> tuple[Tensor, Tensors]:
-        """L_AM; the budget of this update, [R], is among the metrics."""
-        s = batch["observations"]
-        samples = self.sample_adjoints(state, s, noise)
-        loss, _, metrics = self.adjoint_matching(state, samples)
+    def measured(self, state: State, s: Tensor, samples: AdjointSamples, noise: Tensors) -> Tensors:
+        """The budget of this update."""
         p, weigh = self.parameters, WEIGHTS[self.parameters.schedule]
-        with torch.no_grad():
-            weight = weigh(self, state, s, samples)
-        return loss, metrics | {"kl_budget": moving_budget(p.kl_budget, weight, p.first_budget, p.last_budget)}
+        weight = weigh(self, state, s, samples)
+        return {"kl_budget": moving_budget(p.kl_budget, weight, p.first_budget, p.last_budget)}
 
     def budget(self, metrics: Tensors) -> tuple[Tensor, Tensor]:
         """Those of this update, [R]."""

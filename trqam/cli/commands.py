@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 def generate(arguments: Namespace, config: Config) -> None:
     """Make a dataset on the spot, going on where an interrupted call stopped."""
     from trqam.data.card import describe
-    from trqam.data.generate import generate
+    from trqam.data.generate import check_name, generate
 
+    check_name(arguments.dataset, config.domains)
     directory = arguments.out or config.data_directory(arguments.dataset)
     transitions = arguments.transitions or config.scale.transitions
     seed = config.scale.data_seed if arguments.seed is None else arguments.seed

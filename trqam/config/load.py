@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from trqam.config import schema
+from trqam.config import checks, schema
 from trqam.config.errors import UserError
+from trqam.config.names import domain_of, expanded, is_robomimic, number_of, tasks_of  # noqa: F401 (all of a configuration is to be had here)
 from trqam.config.parameters import OF_AGENT
 from trqam.config.reading import read_yaml, shown
 from trqam.config.schema import CLONING, Domain, Method, Name, Run, Scale, cloned
@@ -34,6 +35,7 @@ RISING = (  # parameters of agents, of which the second must not be below the fi
     ("multiplier_min", "initial_multiplier"),
     ("initial_multiplier", "multiplier_max"),
 )
+ENDS = ("first_budget", "last_budget")  # of a schedule: the budget may reach 0 and not stay there
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -198,32 +200,6 @@ class Config(msgspec.Struct, frozen=True):
         return Run(**values)
 
 
-def is_robomimic(name: str) -> bool:
-    """Whether a dataset, or a task, is Robomimic's; all others are OGBench's."""
-    return re.fullmatch(r"(lift|can|square)-mh", name) is not None
-
-
-def domain_of(task: str) -> str:
-    """The dataset that a single-task name belongs to; a task of Robomimic is its dataset."""
-    return task.split("-singletask")[0]
-
-
-def tasks_of(domain: str) -> list[str]:
-    """The five single-task names of a domain of OGBench, the one of Robomimic's."""
-    return [domain] if is_robomimic(domain) else [f"{domain}-singletask-task{number}-v0" for number in range(1, 6)]
-
-
-def number_of(task: str) -> int:
-    """The place of a task among those of its domain, from 1 on."""
-    return tasks_of(domain_of(task)).index(task) + 1
-
-
-def expanded(names: list[str]) -> list[str]:
-    """Full task names, domains expanded to their tasks."""
-    groups = [[name] if "-singletask-" in name else tasks_of(name) for name in names]
-    return [task for group in groups for task in group]
-
-
 def agent_parameters(agent: str, given: dict, inherited: dict, where: str) -> Strict:
     """``given`` as the hyper-parameters of the agent; ``inherited`` fills what it asks for and ``given`` lacks."""
     if not (AGENTS / f"{agent}.py").is_file() or agent in ("__init__", "base"):
@@ -238,6 +214,9 @@ def agent_parameters(agent: str, given: dict, inherited: dict, where: str) -> St
         if least > most:
             problem = f"{low}: {least:g} is above {high}, {most:g}"
             raise UserError(f"{where}: parameters: {problem}; lower it, or raise {high}")
+    if not any(getattr(parameters, end, True) for end in ENDS):
+        problem = f"{' and '.join(ENDS)} are both 0, so that the budget would always be 0"
+        raise UserError(f"{where}: parameters: {problem}; write a number above 0 for one")
     return parameters
 
 
@@ -256,10 +235,11 @@ def load(path: str | Path, overrides: dict[str, Any] | None = None, origins: dic
     domains = _table(scale.domains_file, dict[Name, Domain], "domain")
     methods = _table(scale.methods_file, dict[Name, Method], "method")
     config = Config(path, scale, domains, methods, origins, changes)
-    _check_tasks(config)
+    checks.check_tasks(config)
     _add_sweeps(config)
-    _check_methods(config)
-    _check_steps(config)
+    checks.check_methods(config)
+    checks.check_clones(config)
+    checks.check_steps(config)
     for task, method in config.cells:
         config.run(task, method)
     return config
@@ -276,36 +256,6 @@ def _located(path: str, where: str) -> str:
     return expanded
 
 
-def _check_steps(config: Config) -> None:
-    """What the numbers of a scale must be to each other."""
-    scale = config.scale
-    multiples = [
-        ("eval_interval", "log_interval"),
-        ("checkpoint_interval", "log_interval"),
-        ("offline_steps", "eval_interval"),
-        ("online_steps", "eval_interval"),
-        ("ablation_eval_interval", "log_interval"),
-        ("offline_steps", "ablation_eval_interval"),
-        ("pretrain_steps", "log_interval"),
-    ]
-    if config.ablated and "online" in scale.ablation_stages:
-        multiples.append(("online_steps", "ablation_eval_interval"))
-    for steps, interval in multiples:
-        steps_asked, multiple = getattr(scale, steps), getattr(scale, interval)
-        if steps_asked % multiple:
-            raise UserError(f"{config.where(steps)}: found {steps_asked}; write a multiple of {interval} ({multiple})")
-    if scale.online_start >= scale.online_steps:
-        key = "online_steps" if "online_steps" in config.origins else "online_start"
-        problem = f"no update in online_steps {scale.online_steps} after online_start {scale.online_start}"
-        raise UserError(f"{config.where(key)}: {problem}; write an online_start below online_steps")
-    longest = min(schema.EPISODE_TRANSITIONS, scale.transitions)
-    for domain in config.task_domains if scale.data_source == "generated" else []:
-        if (horizon := config.domains[domain].horizon) > longest:
-            problem = f"horizon: {horizon} is longer than any episode, {longest} transitions; lower it"
-            problem += f", or raise transitions of {config.path}" if scale.transitions == longest else ""
-            raise UserError(f"{scale.domains_file}: {domain}: {problem}")
-
-
 def _table(path: str, wanted: type[T], noun: str) -> T:
     """A table by name; names become parts of paths."""
     if not (values := read_yaml(path)):
@@ -313,60 +263,11 @@ def _table(path: str, wanted: type[T], noun: str) -> T:
     return convert(values, wanted, path)
 
 
-def _check_tasks(config: Config) -> None:
-    for task in config.tasks:
-        domain = domain_of(task)
-        if domain not in config.domains:
-            fix = f"add a block {domain} to {config.scale.domains_file}, or use one of {', '.join(config.domains)}"
-            fix = instead(domain, config.domains, fix)
-            raise UserError(f"{config.where('tasks')}: unknown domain of {task!r}; {fix}")
-        if task not in tasks_of(domain):
-            fix = f"write one of {', '.join(tasks_of(domain))}"
-            raise UserError(f"{config.where('tasks')}: unknown task {task!r}; {fix}")
-    _check_once(config, "tasks", config.tasks)
-    for key in ("baseline_tasks", "ablation_tasks"):
-        if outside := [task for task in expanded(getattr(config.scale, key)) if task not in config.tasks]:
-            raise UserError(f"{config.where(key)}: {outside[0]!r} is not one of this scale's tasks; add it to tasks")
-
-
-def _check_methods(config: Config) -> None:
-    table = config.scale.methods_file
-    for name, method in config.methods.items():
-        if unknown := [domain for domain in (*method.domains, *method.known) if domain not in config.domains]:
-            raise UserError(f"{table}: {name}: domains: unknown domain {unknown[0]!r}; see {config.scale.domains_file}")
-        if absent := [key for key in method.assumed if key not in method.parameters]:
-            raise UserError(f"{table}: {name}: assumed: {absent[0]!r} is not among its parameters; remove it")
-    scale = config.scale
-    listed = {"methods": [CLONING, *scale.methods], "baselines": scale.baselines, "ablations": scale.ablations}
-    for key, names in listed.items():
-        if absent := [name for name in names if name not in config.methods]:
-            fix = f"add it, or use one of {', '.join(config.methods)}"
-            fix = instead(absent[0], config.methods, fix, absent[0] == CLONING)
-            raise UserError(f"{config.where(key)}: {absent[0]!r} has no block in {table}; {fix}")
-    cloning = [
-        name for name, method in config.methods.items() if name == method.agent and method.stages == ["pretrain"]
-    ]
-    for name, method in config.methods.items():
-        if method.cloned_by not in cloning:
-            fix = f"use one of {', '.join(cloning)}"
-            raise UserError(f"{table}: {name}: cloned_by: {method.cloned_by!r} is no method that only clones; {fix}")
-        if name in cloning and method.cloned_by != name:
-            raise UserError(f"{table}: {name}: cloned_by: {method.cloned_by!r}, and it clones itself; write {name}")
-    for key, names in listed.items():
-        _check_once(config, key, names[key == "methods" :])  # the first of these is cloning, which a scale may list
-    _check_once(config, "methods", [*config.compared, *config.ablated])
-
-
-def _check_once(config: Config, key: str, listed: list[str]) -> None:
-    if doubled := sorted({name for name in listed if listed.count(name) > 1}):
-        raise UserError(f"{config.where(key)}: {doubled[0]!r} is listed twice; remove one")
-
-
 def _add_sweeps(config: Config) -> None:
     """Adds one method a value of each sweep, from a light to a dark shade."""
     for key, sweep in SWEEPS.items():
         values = getattr(config.scale, key)
-        _check_once(config, key, [f"{value:g}" for value in values])
+        checks.check_once(config, key, [f"{value:g}" for value in values])
         for method in sweep.methods if values else ():
             if method not in config.methods:
                 raise UserError(f"{config.scale.methods_file}: {method}: missing; {key} of {config.path} vary it")

@@ -4,11 +4,12 @@
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 from trqam.config.schema import Fraction, NotNegative, Positive, Small, Width
 from trqam.config.strict import Strict
 
+Policy = Literal["flow", "diffusion"]  # between noise and action (`trqam.maths.interpolants`)
 OF_AGENT: dict[str, type[Strict]] = {}
 
 
@@ -22,10 +23,21 @@ def of(agent: str) -> Callable[[type[Strict]], type[Strict]]:
     return known
 
 
+def policy_of(agent: str) -> Policy:
+    """What an agent's policy is, and the one that is cloned for it: a flow, unless its class says ``policy``."""
+    return getattr(OF_AGENT[agent], "policy", "flow")
+
+
 @of("behaviour_cloning")
-@of("diffusion_cloning")
 class NoParameters(Strict):
     """Behaviour cloning has none."""
+
+
+@of("diffusion_cloning")
+class DiffusionCloningParameters(NoParameters):
+    """None."""
+
+    policy: ClassVar[Policy] = "diffusion"
 
 
 @of("fql")
@@ -136,6 +148,8 @@ class TRQAMScalarParameters(TRQAMParameters):
 @of("trqam_diffusion")
 class TRQAMDiffusionParameters(TRQAMParameters):
     """TRQAM's."""
+
+    policy: ClassVar[Policy] = "diffusion"
 
 
 @of("trqam_per_state")

@@ -12,8 +12,10 @@ each of these is an episode of one transition, of which no chunk goes on into th
 
 import io
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -95,16 +97,17 @@ class Demonstrations:
         }
 
 
-def collected(dataset: str, directory: Path, transitions: int, seed: int) -> Demonstrations:
+def collected(dataset: str, directory: Path, transitions: int, seed: int, stored: bool = False) -> Demonstrations:
     """Demonstrations of a scripted policy with ``transitions`` in all, the last cut short, in a file in ``directory``.
 
-    The file is made at once, and made anew if that was interrupted; equal arguments give equal bytes.
+    The file is made at once, and made anew if that was interrupted, or if other versions made it than are here and
+    nothing is ``stored`` of it; equal arguments and versions give equal bytes.
     """
     if dataset != "lift-mh":
         fix = f"run `trqam fetch {dataset}`, then `trqam convert {dataset}`"
         raise UserError(f"{dataset}: cannot be generated here (only lift-mh can) and needs Robomimic's file; {fix}")
     path = directory / f"demonstrations-{transitions}-{seed}.hdf5"
-    if not path.is_file():
+    if not path.is_file() or not (stored or _is_of_today(dataset, path)):
         env: Any = environment.make(dataset).unwrapped
         purpose, left = f"generate/{dataset}", transitions
         demos: list[dict[str, np.ndarray]] = []
@@ -124,17 +127,32 @@ def collected(dataset: str, directory: Path, transitions: int, seed: int) -> Dem
     return Demonstrations(dataset, path, {"source": "generated", "seed": seed})
 
 
-def save(path: Path, dataset: str, demos: list[dict[str, np.ndarray]], version: str = OURS) -> None:
+def _is_of_today(dataset: str, path: Path) -> bool:
+    """Whether the versions that made a file of ours are those that are here; says so on stderr if they are not."""
+    with _opened(path, "delete it; it is made again") as file:
+        made = file["data"].attrs.get("versions", "of unknown versions")
+    if made != (here := _versions(dataset)):
+        print(f"{path}: made by {made}, and here are {here}; made again", file=sys.stderr)
+    return bool(made == here)
+
+
+def _versions(dataset: str) -> str:
+    """Of the packages on which the demonstrations depend, as words."""
+    return ", ".join(f"{name} {version(name)}" for name in environment.packages(dataset))
+
+
+def save(path: Path, dataset: str, demos: list[dict[str, np.ndarray]], made_by: str = OURS) -> None:
     """Write a file of Lift as Robomimic does, of demonstrations of obs, next_obs [T, O], actions, rewards and dones;
-    ``version`` stands for robosuite's."""
+    ``made_by`` stands for robosuite's version."""
     h5py = _h5py()
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         data = file.create_group("data")
         controller = {"type": "BASIC", "body_parts": {"right": ARM}}
-        made = {"env_name": NAMES[dataset], "env_version": version, "type": 1}
+        made = {"env_name": NAMES[dataset], "env_version": made_by, "type": 1}
         made |= {"env_kwargs": {"control_freq": CONTROL_HERTZ, "controller_configs": controller}}
         data.attrs["env_args"], data.attrs["total"] = json.dumps(made), sum(len(demo["actions"]) for demo in demos)
+        data.attrs["versions"] = _versions(dataset)
         for number, demo in enumerate(demos):
             group = data.create_group(f"demo_{number}")
             group.attrs["num_samples"] = len(demo["actions"])

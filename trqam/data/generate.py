@@ -15,7 +15,7 @@ Humanoids were steered by a policy that OGBench does not package, and no script 
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +23,14 @@ import numpy as np
 from trqam.config.errors import UserError
 from trqam.config.load import is_robomimic
 from trqam.config.schema import EPISODE_TRANSITIONS
+from trqam.config.strict import instead, shown
 from trqam.data import gait
 from trqam.data.demonstrations import collected
 from trqam.data.store import Rows, dtype, standing, write
 from trqam.environments import environment, ogbench_tasks
 from trqam.maths.streams import episode_seed, stream
 
+COLLECTED = r"(pointmaze|antmaze)-\w+-navigate|(cube-\w+|scene|puzzle-\w+)-play"  # the names that collectors are for
 STATE = ("qpos", "qvel", "button_states")  # stored beside observations and actions, where the environment has them
 # Added to a direction of length 1: independent noise, and a slow drift (an AR(1) process) that carries the walk off the
 # shortest route, so that the data hold several ways through each cell and not one line.
@@ -50,12 +52,22 @@ def generate(dataset: str, directory: Path | str, transitions: int, seed: int, w
     if transitions < 1:
         raise UserError(f"{dataset}: transitions is {transitions}; ask for at least 1")
     wanted = {"dataset": dataset, "source": "generated", "transitions": transitions, "seed": seed}
-    standing(Path(directory), wanted)  # before an environment is made
+    stored = standing(Path(directory), wanted)  # before an environment is made
     if is_robomimic(dataset):
-        return write(collected(dataset, Path(directory), transitions, seed), directory)
+        return write(collected(dataset, Path(directory), transitions, seed, bool(stored)), directory)
     full, rest = divmod(transitions, EPISODE_TRANSITIONS)
     lengths = [EPISODE_TRANSITIONS] * full + [rest] * (rest > 0)
     return write(Episodes(dataset, lengths, seed), directory, workers)
+
+
+def check_name(dataset: str, known: Collection[str]) -> None:
+    """A UserError that says which of the ``known`` names was meant, if a name is near one and is no dataset's.
+
+    Of a name that a collector is for, OGBench says itself whether it has the environment.
+    """
+    meant = instead(dataset, known, "", dataset in known)
+    if meant and not re.fullmatch(COLLECTED, dataset) and not ogbench_tasks.is_dataset(dataset):
+        raise UserError(f"{shown(dataset)}: no dataset of OGBench's or Robomimic's; {meant}")
 
 
 class Episodes:
@@ -65,7 +77,7 @@ class Episodes:
 
     def __init__(self, dataset: str, lengths: list[int], seed: int):
         """Raises UserError for a dataset that has no collector."""
-        if not re.fullmatch(r"(pointmaze|antmaze)-\w+-navigate|(cube-\w+|scene|puzzle-\w+)-play", dataset):
+        if not re.fullmatch(COLLECTED, dataset):
             fix = f"run `trqam fetch {dataset}`, then `trqam convert {dataset}`"
             raise UserError(f"{dataset}: cannot be generated here and needs OGBench's official files; {fix}")
         self.dataset, self.seed = dataset, seed

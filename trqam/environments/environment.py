@@ -1,6 +1,6 @@
 """The one door to environments: tasks of OGBench and of Robomimic, made, begun, stepped and restored in the same way.
 
-Which of the two a task is, its name says (`trqam.config.load.is_robomimic`). What each draws random numbers from, and
+Which of the two a task is, its name says (`trqam.config.names.is_robomimic`). What each draws random numbers from, and
 how that is made reproducible, stands in its module. Whoever steps an environment need not know which it is.
 """
 

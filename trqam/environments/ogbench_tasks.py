@@ -27,7 +27,8 @@ from trqam.config.errors import UserError
 
 TASKS = 5  # single-task variants of every dataset
 PACKAGES = ("ogbench", "mujoco", "gymnasium", "numpy")  # on which data and episodes depend
-_TASK = re.compile(r"(?P<dataset>[a-z0-9-]+-(?:navigate|stitch|explore|play|noisy))-singletask-task(?P<number>\d)-v0")
+_DATASET = r"[a-z0-9-]+-(?:navigate|stitch|explore|play|noisy)"
+_TASK = re.compile(rf"(?P<dataset>{_DATASET})-singletask-task(?P<number>\d)-v0")
 
 
 def dataset_of(task: str) -> str:
@@ -55,11 +56,7 @@ def make_registered(name: str, **options) -> gymnasium.Env:
     """The environment that OGBench registers as ``name`` (without the dataset's kind); UserError if none."""
     if "teleport" in name:
         raise UserError(f"task {name}: teleport mazes draw from numpy's global generator at every step; choose another")
-    # mujoco tries its renderer when it is imported, here: none, whatever the caller's MUJOCO_GL, for one that is not
-    # there ends everything; or what `rendering.prepare` has found and left in TRQAM_RENDERER.
-    os.environ["MUJOCO_GL"] = os.environ.get("TRQAM_RENDERER", "disable")
-    import ogbench  # noqa: F401  (registers; slow to import, so not before an environment is wanted)
-
+    _register()
     if not re.match(r"pointmaze|antmaze|humanoidmaze|antsoccer", name):
         _replace_action_space()
     with _clean_temporary_files():
@@ -68,6 +65,20 @@ def make_registered(name: str, **options) -> gymnasium.Env:
             return gymnasium.make(name, disable_env_checker=True, **options)
         except gymnasium.error.UnregisteredEnv as error:
             raise UserError(f"task {name}: OGBench has no such environment; correct the name") from error
+
+
+def is_dataset(name: str) -> bool:
+    """Whether OGBench has an environment for a dataset of this name."""
+    _register()
+    return bool(re.fullmatch(_DATASET, name)) and f"{name.rpartition('-')[0]}-v0" in gymnasium.registry
+
+
+def _register() -> None:
+    """Let gymnasium know OGBench's environments."""
+    # mujoco tries its renderer when it is imported, here: none, whatever the caller's MUJOCO_GL, for one that is not
+    # there ends everything; or what `rendering.prepare` has found and left in TRQAM_RENDERER.
+    os.environ["MUJOCO_GL"] = os.environ.get("TRQAM_RENDERER", "disable")
+    import ogbench  # noqa: F401  (slow to import, so not before an environment is wanted)
 
 
 def _parse(task: str) -> re.Match:

@@ -159,16 +159,11 @@ class VelocityField:
 
 
 class Denoiser(VelocityField):
-    """The denoiser D = alpha x + beta F of a network F, where alpha^2 + beta^2 = 1; its velocity is W F."""
+    """The clean action is D = alpha x + beta F of a network F, where alpha^2 + beta^2 = 1; the velocity is W F."""
 
     def __init__(self, network: MLP, parameters: Parameters, interpolant: Interpolant):
         super().__init__(network, parameters)
         self.interpolant = interpolant
-
-    def clean(self, s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
-        """D [R, B, D], the clean action."""
-        alpha, beta, *_ = self.interpolant.at(t)
-        return alpha * x + beta * run(self.layers, self.parameters, self.inputs(s, x, t))
 
     def velocity(self, output: Tensor) -> Tensor:
         """W F, which divides by nothing."""

@@ -21,7 +21,7 @@ import torch
 from trqam.agents import make_agent
 from trqam.agents.base import Agent
 from trqam.config.load import Config, Run, tasks_of
-from trqam.config.wording import count, thousands, weight
+from trqam.config.wording import count, idle, thousands, weight
 from trqam.data.fetch import official_files
 from trqam.data.generate import EPISODE_TRANSITIONS, STATE
 from trqam.data.store import dtype
@@ -104,9 +104,11 @@ def plan(config: Config, cores: int | None = None, costs: Costs | None = None) -
         "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths, strict=True))])
         for row in rows
     ]
+    compiling = "step    compiled: each training first compiles for minutes, which the time above leaves out"
     return [
         f"{config.path}: {count(len(config.tasks), 'task')}, {count(scale.seeds, 'seed')}, "
         f"{count(len(config.cells), 'cell')} (task and method)",
+        *idle(config),
         "",
         *table,
         "",
@@ -115,6 +117,7 @@ def plan(config: Config, cores: int | None = None, costs: Costs | None = None) -
         f"disk    {weight(final)} when done (keep: {scale.keep}), {weight(peak)} at most on the way",
         f"memory  {weight(memory)} for the largest job, about (this process while measuring, and the state of its "
         "seeds)",
+        *[compiling] * (scale.step == "compiled"),
     ]
 
 

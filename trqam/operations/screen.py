@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -19,9 +20,9 @@ from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from trqam.config.errors import UserError
-from trqam.config.load import Config
+from trqam.config.load import Config, domain_of, is_robomimic
 from trqam.config.strict import read_record
-from trqam.config.wording import count
+from trqam.config.wording import count, idle
 from trqam.experiment.survey import Standing, survey
 from trqam.operations.status import Paces, clock, span
 
@@ -77,8 +78,9 @@ class Screen(logging.Handler):
             self._results()
 
     def begin(self) -> None:
-        """Says what will be done, and goes on saying how far it is."""
+        """Says what will be done, and goes on saying how far it is; a UserError if a package is missing for a job."""
         jobs = list(self.workflow.dag.needrun_jobs())
+        _require(jobs)
         self.total = len(jobs)
         output = self.workflow.output_settings
         if not (output.verbose or output.printshellcmds):
@@ -91,6 +93,8 @@ class Screen(logging.Handler):
         say(f"{os.path.relpath(self.config.path)}: {count(self.total, 'job')} on {where} ({parts})")
         pages = f", the paper to {self.paper / 'paper.pdf'} and {self.paper / 'report.html'}" if self._whole() else ""
         say(f"the results come to {self.config.results}{pages}")
+        for line in idle(self.config):
+            say(line)
         say("Ctrl-C loses nothing: the same command goes on. How long it takes is said when the speed here is known")
         self._made_by = {str(path): number for number, job in enumerate(jobs) for path in job.output}
         threading.Thread(target=self._watch, daemon=True).start()
@@ -167,6 +171,15 @@ class Screen(logging.Handler):
 def say(text: str) -> None:
     """A line on the screen and in Snakemake's log."""
     logger.info(f"trqam: {text}")
+
+
+def _require(jobs: Iterable[Any]) -> None:
+    """A UserError if a task of Robomimic is among the ``jobs``, and its packages are not here."""
+    named = [value for job in jobs for value in job.wildcards]  # a task, a domain, or DOMAIN+METHOD
+    if any(is_robomimic(domain_of(name.partition("+")[0])) for name in named):
+        from trqam.environments.robomimic_tasks import require  # imports what no other scale needs here
+
+        require()
 
 
 def follow(workflow: Any, config: Config) -> Screen:

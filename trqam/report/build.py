@@ -1,6 +1,8 @@
 """The paper's parts from what was collected, each by itself (for Snakemake) or all of them in this process."""
 
+import importlib
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import cached_property
@@ -10,13 +12,18 @@ from pathlib import Path
 from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.environments.processes import cores
-from trqam.report import conventions, curves, facts, figures, html, latex, record, tables
+from trqam.report import conventions, facts, figures, html, latex, record, tables
 from trqam.report.claims import judge as claims
 from trqam.report.collected import Collected
 from trqam.report.selection import TABLES
 from trqam.report.tables import compute
 
 FACTS = ("facts.tex", "theory_facts.tex", "toy_facts.tex")
+
+
+def _written(write: Callable[[Collected, Path], None], name: str) -> Callable[["Build"], None]:
+    """The part that is a file of the results."""
+    return lambda build: write(build.collected, build.folder / name)
 
 
 class Build:
@@ -41,35 +48,21 @@ class Build:
         """tables/NAME.tex."""
         tables.render(name, self.collected, self.folder / "tables" / f"{name}.tex")
 
-    def facts(self) -> None:
-        """facts.tex: what the prose says of the results."""
-        facts.render(self.collected, self.folder / "facts.tex")
-
-    def claims(self) -> None:
-        """claims.json: the verdict on every claim of the paper."""
-        claims.write(self.collected, self.folder / "claims.json")
-
-    def per_task(self) -> None:
-        """per_task.csv and .json: every task's success, read in three ways."""
-        conventions.write(self.collected, self.folder / "per_task.csv")
-
-    def curves(self) -> None:
-        """curves.csv: every task's success and trust region over training."""
-        curves.write(self.collected, self.folder / "curves.csv")
-
-    def compute(self) -> None:
-        """compute.csv: core hours by method and stage."""
-        compute.write(self.collected, self.folder / "compute.csv")
+    facts = _written(facts.render, "facts.tex")  # what the prose says of the results
+    claims = _written(claims.write, "claims.json")  # the verdict on every claim of the paper
+    per_task = _written(conventions.write, "per_task.csv")  # and .json: every task's success, read in three ways
+    curves = _written(conventions.write_curves, "curves.csv")  # its success and trust region over training
+    compute = _written(compute.write, "compute.csv")  # core hours by method and stage
 
     def theory(self) -> None:
         """figures/theory.pdf and .png and theory_facts.tex."""
         print("computing and drawing the theory's figure: about a minute", file=sys.stderr)
-        _write_theory(self.folder)
+        _illustrate("theory", self.folder)
 
     def toy(self) -> None:
         """figures/toy.pdf and .png and toy_facts.tex."""
         print("training and drawing the idea in a plane: under a minute", file=sys.stderr)
-        _write_toy(self.folder)
+        _illustrate("toy", self.folder)
 
     def html(self) -> None:
         """report.html, from the figures drawn before and the rollouts, if there are any."""
@@ -96,7 +89,7 @@ class Build:
             theory, toy = self.theory, self.toy
             if (processors or cores()) > 1:
                 pool = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
-                theory, toy = (pool.submit(write, self.folder).result for write in (_write_theory, _write_toy))
+                theory, toy = (pool.submit(_illustrate, name, self.folder).result for name in ("theory", "toy"))
             for name in figures.names(self.collected):
                 self.figure(name)
             for name in TABLES:
@@ -106,13 +99,6 @@ class Build:
                 part()
 
 
-def _write_theory(folder: Path) -> None:
-    from trqam.report import theory_figure  # imports PyTorch, which takes longer than most parts
-
-    theory_figure.write(folder)
-
-
-def _write_toy(folder: Path) -> None:
-    from trqam.report import toy_figure  # the same
-
-    toy_figure.write(folder)
+def _illustrate(name: str, folder: Path) -> None:
+    """Draws a figure that takes no result; its module imports PyTorch, which takes longer than most parts."""
+    importlib.import_module(f"trqam.report.{name}_figure").write(folder)

@@ -112,6 +112,10 @@ def _line(config: Config, part: Part, manifests: dict[str, Any]) -> dict[str, An
     named = seal(environment)[:16]
     manifests["configurations"][manifest["digest"]] = manifest["configuration"]
     manifests["environments"][named] = environment
+    size = config.scale.seeds_per_job
+    first = part.cell.seed // size * size  # of the seeds that one job trains
+    stack = map(str, range(first, min(first + size, config.scale.seeds)))
+    train = config.command("train", part.run.task, part.run.method, "--stage", part.stage, "--seeds", *stack)
     return {
         "task": part.run.task,
         "method": part.run.method,
@@ -126,16 +130,8 @@ def _line(config: Config, part: Part, manifests: dict[str, Any]) -> dict[str, An
         "git_commit": manifest["git_commit"],
         "cpu": manifest["hardware"]["cpu"],
         "command": config.snakemake(f"{part.cell.path}/{part.stage}.csv"),  # trains its stack of seeds
-        "train": config.command("train", part.run.task, part.run.method, *_stack(config, part)).strip("`"),
+        "train": train.strip("`"),
     }
-
-
-def _stack(config: Config, part: Part) -> list[str]:
-    """The stage and the seeds that one job trains."""
-    size = config.scale.seeds_per_job
-    first = part.cell.seed // size * size
-    seeds = range(first, min(first + size, config.scale.seeds))
-    return ["--stage", part.stage, "--seeds", *map(str, seeds)]
 
 
 def _card(config: Config, domain: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ WRITTEN = (
     "paper.pdf", "report.html", "figures", "tables", "latex",
 )  # fmt: skip
 MARK = "¶"  # of cells whose runs do not belong together (`trqam.experiment.verdict`)
+RESTORE = "restore the file from git"
 T = TypeVar("T")
 
 
@@ -114,14 +115,12 @@ def refuse_foreign(folder: Path) -> None:
 
 def read_reported(path: str | Path = REPORTED) -> pd.DataFrame:
     """The published numbers: domain, method, phase, step, mean, std, n_seeds, source."""
-    again = "restore the file from git"
-    return _table(read_bytes(path, fix=again), Path(path), REPORTED_COLUMNS, again)
+    return _table(read_bytes(path, fix=RESTORE), Path(path), REPORTED_COLUMNS, RESTORE)
 
 
-def read_context(path: str | Path = CONTEXT) -> pd.DataFrame:
+def read_context() -> pd.DataFrame:
     """What others report under other protocols; a row without a mean stands in `read_reported`, as domain `all`."""
-    again = "restore the file from git"
-    return _table(read_bytes(path, fix=again), Path(path), CONTEXT_COLUMNS, again)
+    return _table(read_bytes(CONTEXT, fix=RESTORE), CONTEXT, CONTEXT_COLUMNS, RESTORE)
 
 
 def _table(content: bytes, path: Path, columns: set[str], again: str) -> pd.DataFrame:

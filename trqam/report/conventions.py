@@ -1,5 +1,8 @@
 """Success read in three ways: at the last evaluation, as the paper does and every other table here; the mean of a run's
-last evaluations; and the best of a run's evaluations. And per_task.csv and .json, which have all three for every task.
+last evaluations; and the best of a run's evaluations.
+
+And the files of the same evaluations: per_task.csv and .json, which have all three for every task, and curves.csv,
+which has success, path KL and multiplier over training, for whoever plots them.
 """
 
 from dataclasses import dataclass
@@ -8,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trqam.config.load import Config
-from trqam.config.wording import count
 from trqam.experiment.files import write_atomically, write_json
 from trqam.report.collected import Collected
-from trqam.report.measures import RESAMPLES, Bracketed, final_step, interval, shared_tasks
-from trqam.report.statistics import mean_and_std, pooled, round_half_up
+from trqam.report.measures import RESAMPLES, Bracketed, final_step, interval
+from trqam.report.statistics import mean_and_std, pooled
 
 LAST = 3  # evaluations
+LOGGED = ("path_kl", "multiplier")
+CURVES = ["task", "method", "stage", "step", "n", "mean", "std", "low", "high", "n_logged", *LOGGED]
 CONVENTIONS = FINAL, MEAN_OF_LAST, BEST = "final", f"mean of last {LAST}", "best"
 
 
@@ -73,20 +76,6 @@ def _by_seed(collected: Collected, task: str, method: str, stage: str) -> pd.Dat
     return pd.DataFrame(dict(zip(CONVENTIONS, values, strict=True)), index=table.index)
 
 
-def evaluation_noise(config: Config) -> str:
-    """How far so few episodes leave a success uncertain, whatever the training did: the binomial deviation."""
-    episodes, runs = config.scale.eval_episodes, len(shared_tasks(config)) * config.scale.seeds
-    text = f"With {count(episodes, 'episode')} an evaluation by itself has a standard deviation of {_points(episodes)} "
-    text += "where success lies between 20 and 80 % (binomial)"
-    return text + (f", the mean of all {runs} runs one of {_points(episodes * runs)}." if runs > 1 else ".")
-
-
-def _points(episodes: int) -> str:
-    """`12.6 to 15.8 points`: the standard deviation of a share of so many at 20 or 80 %, and at 50 %."""
-    low, high = (round_half_up(100 * (p * (1 - p) / episodes) ** 0.5, 1) for p in (0.2, 0.5))
-    return f"{low} to {high} points"
-
-
 def write(collected: Collected, out: Path) -> None:
     """``out`` as csv and json: task, method, stage, convention, n, mean, std, low, high, in per cent to four decimals;
     empty in the one and null in the other where nothing is.
@@ -108,3 +97,34 @@ def write(collected: Collected, out: Path) -> None:
     made = f"low and high: percentiles of {RESAMPLES} bootstrap resamples of the n seeds, 95 %; null for fewer than two"
     about = {"scale": config.scale.scale, "unit": "success in per cent", "interval": made}
     write_json(out.with_suffix(".json"), {**about, "rows": rows})
+
+
+def curve(collected: Collected, task: str, method: str, stage: str) -> pd.DataFrame:
+    """`CURVES`, a row for each step of the stage that has anything.
+
+    Success in per cent over the ``n`` seeds that finished the stage, with the interval of `summaries`,
+    whose resamples are the same at every step: the last row is per_task.csv's. The path KL (nats) and the multiplier
+    are means over the ``n_logged`` seeds that logged any of them there; a seed that diverged logs no more. What is
+    missing is nan.
+    """
+    success = evaluations(collected, task, method, stage, untrained=True).dropna(axis=1, how="all")
+    values, seeds = success.to_numpy(), np.arange(len(success))
+    measured = pd.DataFrame(index=pd.Index(success.columns, name="step"))
+    if len(seeds):
+        named = purpose(FINAL, [task], method, stage)
+        low, high = interval([seeds], lambda drawn: values[drawn[0]].mean(axis=-2), named)
+        measured = measured.assign(n=success.notna().sum(), low=low, high=high)
+        measured[["mean", "std"]] = [mean_and_std(success[step]) for step in success]
+    rows = collected.cells.get((task, method), collected.metrics.iloc[:0])
+    rows = rows[(rows.stage == stage)].dropna(subset=[*LOGGED], how="all")
+    logged = rows.groupby("step")[[*LOGGED]].mean().assign(n_logged=rows.groupby("step").seed.nunique())
+    made = measured.join(logged, how="outer").reset_index(names="step").sort_values("step")
+    made = made.assign(task=task, method=method, stage=stage).reindex(columns=CURVES)
+    return made.astype({"step": int}).fillna({"n": 0, "n_logged": 0}).astype({"n": int, "n_logged": int})
+
+
+def write_curves(collected: Collected, out: Path) -> None:
+    """curves.csv: `curve` of every task, method and stage; empty where nothing is."""
+    config = collected.config
+    parts = [curve(collected, task, m, stage) for task, m in config.cells for stage in config.stages(m)]
+    write_atomically(out, pd.concat(parts).to_csv(index=False, float_format="%.6g"))

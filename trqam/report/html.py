@@ -6,7 +6,7 @@ page's own script makes a list: each distinct value stands there once, so that 5
 
 import base64
 import json
-import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from trqam.config.strict import read_record
 from trqam.config.wording import method_label, task_label, words
 from trqam.experiment.files import write_atomically
 from trqam.report import facts, figures, tables
+from trqam.report.captions import captions
 from trqam.report.claims import judge, statements
 from trqam.report.collected import Collected, mixed_mark
 from trqam.report.selection import PAPER, TABLES, Strip, lists_single_tasks, rollout_tasks
-from trqam.report.tables.claims import intervals
 
 ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(PAPER / "templates"),
@@ -32,22 +32,10 @@ ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-ENVIRONMENT.filters["chosen"] = statements.chosen
 KEPT = ("task", "method", "seed", "stage", "status", "digest", "environment")
-FIXED = (
-    "Every rule was fixed after results of smaller scales had been seen and before any of the paper's scale existed."
-)
 BEFORE_RESULTS = ("imported", "toy", "theory")  # figures
+KINDS = {"l": "text", "c": "centre", "r": "number", "p": "prose"}  # of columns
 MEASURED = ("wall_time_s", "updates_per_s")  # shown to three digits at most
-SECTIONS = {
-    "claims": "Claims",
-    "results": "Results",
-    "others": "Reported and re-run",
-    "figures": "Figures",
-    "policies": "What the policies do",
-    "made": "How it was made",
-    "runs": "Runs",
-}
 
 
 def render(collected: Collected, folder: str | Path, out: str | Path) -> None:
@@ -57,13 +45,13 @@ def render(collected: Collected, folder: str | Path, out: str | Path) -> None:
     judged, stated = judge.claims(collected), statements.load(collected.claims)
     made = {part["name"]: part for part in _tables(collected)}
     text = ENVIRONMENT.get_template("report.html.j2").render(
-        sections=SECTIONS.items(),
         paper=stated.paper,
-        intervals=f"{FIXED} {intervals(stated.interval)}",
+        intervals=tables.said("intervals", stated.interval),
         facts=facts.facts(collected),
         claims=judged,
         counted=judge.counted(judged),
-        tally=[(kind, sum(verdict.verdict == kind for verdict in judged)) for kind in judge.VERDICTS],
+        tally=Counter(verdict.verdict for verdict in judged),
+        kinds=judge.VERDICTS,
         others=made.pop("others"),
         compute=made.pop("compute", None),
         results=[part for name, part in made.items() if not name.startswith("settings_")],
@@ -87,7 +75,7 @@ def _tables(collected: Collected) -> list[dict[str, Any]]:
             blocks = [(title, units(rows)) for title, rows in table.blocks]
             parts.append({"name": name, **vars(table), "blocks": blocks})
         elif isinstance(table, tables.Grid) and table.rows:
-            parts.append({"name": name, **vars(table), "kinds": kinds(table.columns, len(table.header))})
+            parts.append({"name": name, **vars(table), "kinds": [KINDS[letter] for letter in table.columns]})
     return parts
 
 
@@ -103,24 +91,14 @@ def units(rows: tuple[tables.Row, ...]) -> list[list[tables.Row]]:
     return grouped
 
 
-def kinds(columns: str, count: int) -> list[str]:
-    """What each column holds, from LaTeX's column specification: text (l), a symbol (c), number (r) or prose (p)."""
-    plain = re.sub(r"[@>]\{(?:[^{}]|\{[^{}]*\})*\}", "", columns)
-    kinds_read = [
-        {"l": "text", "c": "centre", "p": "prose"}.get(letter, "number")
-        for letter in re.findall(r"([lcrp])(?:\{[^{}]*\})?", plain)
-    ]
-    return kinds_read if len(kinds_read) == count else ["text"] + ["number"] * (count - 1)
-
-
 def _figures(collected: Collected, folder: Path) -> list[tuple[str, str, str]]:
     """Name, caption and picture of each figure, in the PDF's order."""
     pictures = {name: _inline(folder / f"{name}.png") for name in in_order(figures.names(collected))}
     from trqam.report import theory_figure, toy_figure  # import PyTorch: what is missing is said before
 
     told = {"toy": toy_figure.caption(folder.parent), "theory": theory_figure.caption()}
-    captions = {**figures.captions(collected), **told}
-    return [(name, captions[name], picture) for name, picture in pictures.items()]
+    texts = {**captions(collected), **told}
+    return [(name, texts[name], picture) for name, picture in pictures.items()]
 
 
 def in_order(names: Iterable[str]) -> list[str]:

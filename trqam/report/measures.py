@@ -9,9 +9,10 @@ checkpoint (protocol of arXiv 2605.27079). A diverged run counts with the zeros 
 missing one reduces n and is counted, and a task without any run is left out.
 """
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -31,9 +32,20 @@ from trqam.report.statistics import (
     stratified_bootstrap,
 )
 
-STAGES = ("offline", "online")
 RESAMPLES = 2000
 FEW = 5  # seeds, below which a caption warns
+
+
+class Results(Protocol):
+    """Tidy metrics and the configuration that they belong to."""
+
+    @property
+    def config(self) -> Config:
+        """What was asked for."""
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """A row a logged step of a run."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,10 @@ class Success:
     diverged: int
     low: float
     high: float
+
+    def __str__(self) -> str:
+        """`45 ± 12`, or `45` of one seed."""
+        return round_half_up(self.mean) + (f" ± {round_half_up(self.std)}" if self.n > 1 else "")
 
 
 def is_pretraining(config: Config, method: str) -> bool:
@@ -60,71 +76,59 @@ def final_step(config: Config, method: str, stage: str) -> int:
     return config.scale.offline_steps if stage == "offline" else config.scale.online_steps
 
 
-def seed_success(metrics: pd.DataFrame, tasks: list[str], method: str, stage: str, step: int) -> pd.Series:
-    """Per-seed success in per cent, the mean over ``tasks``; a seed without every task is left out."""
-    rows = _at(metrics, method, stage, step)
-    if not tasks:
-        return pd.Series(dtype=float)
-    table = rows.pivot_table(index="seed", columns="task", values="success", aggfunc="last").reindex(columns=tasks)
-    return 100 * table.dropna().mean(axis=1)
+@lru_cache(maxsize=4)  # every cell of a table looks at it
+def final(collected: Collected, stage: str) -> pd.DataFrame:
+    """The runs at the last evaluation that the configuration asks for: method, task, seed, success (per cent) and
+    status. An unfinished run is missing, not early."""
+    metrics = collected.metrics
+    steps = {method: final_step(collected.config, method, stage) for method in metrics.method.unique()}
+    rows = metrics[(metrics.stage == stage) & (metrics.step == metrics.method.map(steps)) & metrics.success.notna()]
+    rows = rows[["method", "task", "seed", "success", "status"]]
+    return rows.drop_duplicates(["method", "task", "seed"], keep="last").assign(success=100 * rows.success)
 
 
-def _at(metrics: pd.DataFrame, method: str, stage: str, step: int) -> pd.DataFrame:
-    """The rows at ``step``; what drops most goes first, as a million rows are slow to compare with a name."""
-    rows = metrics[metrics.step == step]
-    return rows[(rows.method == method) & (rows.stage == stage)]
+def final_success(collected: Collected, tasks: list[str], method: str, stage: str = "offline") -> pd.Series:
+    """Per-seed final success in per cent, the mean over ``tasks``; a seed without every task is left out."""
+    ends = final(collected, stage)
+    table = ends[ends.method == method].pivot(index="seed", columns="task", values="success")
+    return table.reindex(columns=tasks).dropna().mean(axis=1) if tasks else pd.Series(dtype=float)
 
 
-def cell(metrics: pd.DataFrame, tasks: list[str], method: str, stage: str, step: int) -> Success | None:
-    """The table's cell, or None where no seed has all of ``tasks``."""
-    success = seed_success(metrics, tasks, method, stage, step)
+def final_cell(collected: Collected, tasks: list[str], method: str, stage: str) -> Success | None:
+    """The paper's cell, or None where no seed has all of ``tasks``."""
+    success, ends = final_success(collected, tasks, method, stage), final(collected, stage)
     if success.empty:
         return None
-    mean, std = mean_and_std(success)
-    own = _at(metrics, method, stage, step)  # a seed that diverged before has such a row here: `trqam collect` adds it
-    diverged = own[(own.status == "DIVERGED") & own.task.isin(tasks) & own.seed.isin(success.index)].seed.nunique()
-    return Success(mean, std, len(success), diverged, float(success.min()), float(success.max()))
+    lost = ends[(ends.method == method) & (ends.status == "DIVERGED") & ends.task.isin(tasks)].seed
+    diverged = lost[lost.isin(success.index)].nunique()
+    return Success(*mean_and_std(success), len(success), diverged, float(success.min()), float(success.max()))
 
 
-def final_cell(metrics: pd.DataFrame, config: Config, tasks: list[str], method: str, stage: str) -> Success | None:
-    """`cell` at the last evaluation that the configuration asks for; an unfinished run is missing, not early."""
-    return cell(metrics, tasks, method, stage, final_step(config, method, stage))
-
-
-def final_success(metrics: pd.DataFrame, config: Config, tasks: list[str], method: str) -> pd.Series:
-    """Per-seed success at the end of the offline stage, where ``method`` runs on all of ``tasks``."""
-    return seed_success(metrics, tasks, method, "offline", final_step(config, method, "offline"))
-
-
-def late(metrics: pd.DataFrame, config: Config) -> pd.DataFrame:
+def late(results: Results) -> pd.DataFrame:
     """The rows of the last fifth of the offline stage."""
-    return metrics[(metrics.stage == "offline") & (metrics.step > 0.8 * config.scale.offline_steps)]
+    metrics = results.metrics
+    return metrics[(metrics.stage == "offline") & (metrics.step > 0.8 * results.config.scale.offline_steps)]
 
 
 def realised_kl(
-    metrics: pd.DataFrame,
-    config: Config,
-    tasks: list[str],
-    method: str,
-    relative: bool = False,
-    column: str = "path_kl",
+    results: Results, tasks: list[str], method: str, relative: bool = False, column: str = "path_kl"
 ) -> pd.Series:
     """Per-seed path KL over the last fifth of the offline stage, the mean over its logged values and over ``tasks``:
-    realised, or another ``column``.
+    realised, or another ``column``, of which there may be none.
 
     ``relative`` divides by the budget of each task first, or by what a method has logged of one that moves. A seed
     without every task is left out.
     """
-    rows = late(metrics, config)
-    rows = rows[(rows.method == method) & rows[column].notna()]
-    if not tasks:
+    if not tasks or column not in results.metrics:
         return pd.Series(dtype=float)
+    rows = late(results)
+    rows = rows[(rows.method == method) & rows[column].notna()]
     moves = relative and "kl_budget" in rows and rows.kl_budget.notna().any()
     if moves:
         rows = rows.assign(**{column: rows[column] / rows.kl_budget})
     table = rows.pivot_table(index="seed", columns="task", values=column).reindex(columns=tasks).dropna()
     if relative and not moves:
-        table = table / [kl_budget(config, task, method) for task in tasks]
+        table = table / [kl_budget(results.config, task, method) for task in tasks]
     return table.mean(axis=1)
 
 
@@ -132,20 +136,6 @@ def kl_budget(config: Config, task: str, method: str) -> float:
     """The budget that ``method`` is held to, or where it is held to none, the domain's."""
     own = config.run(task, method).parameters.get("kl_budget")
     return float(own or config.domains[config.run(task, method).domain].kl_budget)
-
-
-@dataclass(frozen=True)
-class FinalRuns:
-    """Final success in per cent, an array of seeds a task that has any; how many runs were asked for, and diverged."""
-
-    scores: dict[str, np.ndarray]
-    asked: int
-    diverged: int
-
-    @property
-    def number(self) -> int:
-        """How many runs there are."""
-        return sum(map(len, self.scores.values()))
 
 
 @dataclass(frozen=True)
@@ -171,22 +161,17 @@ def ours(config: Config) -> str | None:
     return next((m for m in compared(config) if config.methods[m].agent == "trqam"), None)
 
 
-def final_runs(collected: Collected, method: str, stage: str) -> FinalRuns:
-    """The runs of ``method`` that reached the last evaluation of ``stage``."""
-    config, metrics, tasks = collected.config, collected.metrics, shared_tasks(collected.config)
-    rows = metrics[(metrics.step == final_step(config, method, stage)) & metrics.success.notna()]
-    rows = rows[(rows.method == method) & (rows.stage == stage)]
-    rows = rows.drop_duplicates(["task", "seed"], keep="last").sort_values("seed")
-    by_task = {task: 100 * part.to_numpy(float) for task, part in rows.groupby("task").success}
-    scores = {task: by_task[task].round(9) for task in tasks if task in by_task}  # 9: equal successes are equal numbers
-    asked = len(tasks) * config.scale.seeds if stage in config.stages(method) else 0
-    diverged = (rows.status == "DIVERGED") & rows.task.isin(tasks)
-    return FinalRuns(scores, asked, int(diverged.sum()))
+def final_scores(collected: Collected, method: str, stage: str) -> dict[str, np.ndarray]:
+    """Success in per cent of the runs that reached the last evaluation, an array of seeds a shared task with any."""
+    ends = final(collected, stage)
+    own = ends[ends.method == method].sort_values("seed").groupby("task").success
+    by_task = {task: part.to_numpy(float).round(9) for task, part in own}  # so that equal successes are equal numbers
+    return {task: by_task[task] for task in shared_tasks(collected.config) if task in by_task}
 
 
 def interquartile(collected: Collected, method: str, stage: str) -> Bracketed | None:
     """Interquartile mean over all runs; None where there is no run."""
-    scores = [*final_runs(collected, method, stage).scores.values()]
+    scores = [*final_scores(collected, method, stage).values()]
     return _estimate(scores, pooled(interquartile_mean), f"interquartile mean/{method}/{stage}")
 
 
@@ -194,7 +179,7 @@ def profile(
     collected: Collected, method: str, stage: str, thresholds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Share of runs above each of the ``thresholds``, and its 95 % band (nan for none), all (K,) and in per cent."""
-    scores = [*final_runs(collected, method, stage).scores.values()]
+    scores = [*final_scores(collected, method, stage).values()]
     if not scores:
         return None
     shares = pooled(performance_profile, thresholds)
@@ -204,7 +189,7 @@ def profile(
 
 def improvement(collected: Collected, method: str, other: str, stage: str) -> Bracketed | None:
     """Probability that a run of ``method`` succeeds more than one of ``other``, over the tasks where both have runs."""
-    left, right = (final_runs(collected, name, stage).scores for name in (method, other))
+    left, right = (final_scores(collected, name, stage) for name in (method, other))
     tasks = [task for task in left if task in right]
 
     def above(strata: Sequence[np.ndarray]) -> np.ndarray:
@@ -236,20 +221,6 @@ def scope(config: Config) -> str:
         return f"all {count(len(tasks), 'task')}" if len(tasks) > 1 else "the one task"
     where = f"{count(len(tasks), 'task')} ({tasks_label(config, tasks)})" if tasks else "no task"
     return f"{where}, the part of this scale that all compared methods run on"
-
-
-def trust(config: Config) -> str:
-    """How far the intervals of this scale can be trusted, as captions say it."""
-    if config.scale.seeds == 1:
-        return " One seed leaves nothing to resample: there is no interval."
-    few = f" Below {FEW} seeds the interval is too narrow: it holds the truth less often than in 95 % of cases."
-    return few if config.scale.seeds < FEW and shared_tasks(config) else ""
-
-
-def width_note(rows: Iterable[Sequence[str]]) -> str:
-    """What a table's caption says if one of its printed intervals begins where it ends."""
-    alike = any(re.search(r"\[([\d.]+), \1\]", text) for row in rows for text in row)
-    return " An interval without width says that every resample came out the same; it proves nothing." if alike else ""
 
 
 def marked(config: Config, method: str) -> str:

@@ -19,24 +19,20 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from trqam.config.load import Config, domain_of
-from trqam.config.wording import enumerated, task_label
+from trqam.config.wording import task_label
 from trqam.report.drawing import INK, WIDTH, keys
-from trqam.report.measures import is_pretraining, late
+from trqam.report.measures import is_pretraining
 from trqam.report.runs import Runs, by_seed, divergences
 
 COLUMNS = 5  # panels side by side at most
 ONLINE = "#fdebd7"
 PATH_KL, SUCCESS = "path KL (nats)", "success (%)"
-GROUND = "White ground: offline stage, in gradient steps; orange ground: online stage, in environment steps."
-# What captions say of every line and band.
-MEAN, BAND = "Line: mean over seeds", "band: from the lowest to the highest seed"
 MARKERS = "s^vDXPop*<>hd8"  # in the order of methods.yaml: colours are not the only difference between methods
 SIZES = {"p": 3.4, "P": 3.4, "*": 4.2, "h": 3.4, "X": 3.4, "D": 2.4, "d": 3.2}  # points, so that all seem equal
 SIZE = 2.8
 MARKED = 6  # markers on a line with more points than MARKED_BELOW
 MARKED_BELOW = 16
 FEW_RINGS = 5  # seeds; the rings of more are smaller, to stand on their bar
-AT_BOUND = 0.05  # share of its bound that a multiplier at it may be below; `settled` of config/claims.yaml
 CROSS: dict[str, Any] = {"marker": "x", "linestyle": "", "markersize": 5, "markeredgewidth": 1.4}
 
 
@@ -46,11 +42,6 @@ def groups(config: Config, tasks: list[str]) -> dict[str, list[str]]:
         return {task_label(config, task): [task] for task in tasks}
     domains = dict.fromkeys(map(domain_of, tasks))
     return {config.domains[d].label: [t for t in tasks if domain_of(t) == d] for d in domains}
-
-
-def panel_of(tasks: list[str]) -> str:
-    """What one of the `groups` is, as captions say it."""
-    return "task" if len(tasks) <= COLUMNS else "domain (a seed's value is its mean over the domain's tasks)"
 
 
 def title(axes: Axes, text: str, columns: int) -> None:
@@ -127,6 +118,11 @@ def success_axis(axes: Axes) -> None:
     axes.set(ylim=(-4, 104), yticks=(0, 50, 100))
 
 
+def no_values(axes: Axes) -> None:
+    """A panel that says so."""
+    axes.annotate("no values", (0.5, 0.5), xycoords="axes fraction", ha="center", fontsize=7, color=INK)
+
+
 def stages(axes: Axes, runs: Runs) -> None:
     """Limits and ground of the two stages; the axis counts in thousands or millions of steps."""
     scale = runs.config.scale
@@ -191,14 +187,3 @@ def grid(
     for axes in places[-each - 1, first:] if rows > each else ():
         axes.tick_params(labelbottom=True)
     return figure, places
-
-
-def bounded(runs: Runs) -> str:
-    """A caption's sentence on the multipliers at their bound, in any seed, in the last fifth of the offline stage."""
-    rows = late(runs.collected.metrics, runs.config)
-    highest, at = rows[rows.task.isin(runs.tasks)].groupby("method").multiplier.max(), []
-    for method in (name for name in runs.methods if name in highest):
-        bound = float(runs.config.methods[method].parameters.get("multiplier_max", np.inf))
-        if highest[method] >= (1 - AT_BOUND) * bound:
-            at.append(runs.config.methods[method].label)
-    return f" The multiplier of {enumerated(at)} is at its bound, which decides its KL." if at else ""

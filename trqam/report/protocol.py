@@ -6,7 +6,7 @@ that and not with those files, of which somebody may have changed one. A test ho
 that is meant, `python -c "from trqam.report import protocol; protocol.write()"` writes it anew.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,26 +60,26 @@ def record(*configs: Config) -> Protocol:
         for task, method in config.cells
         if not is_pretraining(config, method) and method not in config.sweeps
     }
-    shared = _common(left.values())
-    names = {name: config.domains[name] for config in configs for name in config.task_domains}
-    domains = {name: _common(own for (d, _), own in left.items() if d == name) for name in names}
-    domains = {name: _without(own, shared) for name, own in domains.items()}
-    known = {cell: {**shared, **domains[cell[0]]} for cell in left}
-    left = {cell: _without(own, known[cell]) for cell, own in left.items()}
-    methods = {name: _common(own for (_, m), own in left.items() if m == name) for _, name in left}
-    cells = {f"{d} {m}": _without(own, methods[m]) for (d, m), own in left.items()}
-    assumed = {name: domain.assumed for name, domain in names.items()}
-    layers = {"shared": shared, "domains": domains, "methods": methods, "cells": cells}
-    return Protocol(seeds=configs[0].scale.seeds, budgets=configs[0].scale.budgets, assumed=assumed, **layers)
 
+    def taken(group: Callable[[str, str], str]) -> dict[str, Settings]:
+        """What all cells of a group share, which is taken out of them."""
+        common: dict[str, Settings] = {}
+        for cell, own in left.items():
+            known = common.setdefault(group(*cell), own)
+            common[group(*cell)] = {key: value for key, value in known.items() if own.get(key, ...) == value}
+        for cell, own in left.items():
+            left[cell] = {key: value for key, value in own.items() if key not in common[group(*cell)]}
+        return common
 
-def _common(many: Iterable[Settings]) -> Settings:
-    first, *others = many
-    return {key: value for key, value in first.items() if all(other.get(key, ...) == value for other in others)}
-
-
-def _without(own: Settings, known: Settings) -> Settings:
-    return {key: value for key, value in own.items() if key not in known}
+    return Protocol(
+        seeds=configs[0].scale.seeds,
+        budgets=configs[0].scale.budgets,
+        assumed={name: config.domains[name].assumed for config in configs for name in config.task_domains},
+        shared=taken(lambda domain, method: "")[""],  # in this order: the next takes of what the last has left
+        domains=taken(lambda domain, method: domain),
+        methods=taken(lambda domain, method: method),
+        cells=taken("{} {}".format),
+    )
 
 
 def committed() -> Protocol:

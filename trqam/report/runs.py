@@ -4,7 +4,7 @@ A seed's value is its mean over the panel's tasks, unsmoothed, and it counts whe
 diverged seed has success 0 at each evaluation that it did not live to see.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, cached_property
 
 import pandas as pd
@@ -12,7 +12,7 @@ import pandas as pd
 from trqam.config.load import Config
 from trqam.config.wording import count
 from trqam.report.collected import Collected
-from trqam.report.measures import STAGES
+from trqam.report.selection import STAGES
 
 
 class Runs:
@@ -76,10 +76,14 @@ class Runs:
         asked = [(*pair, stage) for pair in pairs for stage in self.config.stages(pair[1]) if stage in self.stages]
         evaluated = [self.of(tuple(self.tasks), method).dropna(subset=["success"]) for method in self.methods]
         per_cell = pd.concat(evaluated).groupby(["task", "method", "stage"]).seed.nunique().to_dict()
-        numbers = [per_cell.get(cell, 0) for cell in asked] or [0]
-        low, high = min(numbers), max(numbers)
         lost = f"; {count(len(self.diverged), 'run')} DIVERGED, crossed" if len(self.diverged) else ""
-        return f"n = {low}{f' to {high}' if high > low else ''}{per}{lost}"
+        return f"n = {between(per_cell.get(cell, 0) for cell in asked)}{per}{lost}"
+
+
+def between(numbers: Iterable[int]) -> str:
+    """`2 to 3`, or `3` where all are alike; `0` for none."""
+    known = sorted(set(numbers)) or [0]
+    return f"{known[0]} to {known[-1]}" if len(known) > 1 else f"{known[0]}"
 
 
 def divergences(rows: pd.DataFrame) -> pd.Series:

@@ -4,13 +4,17 @@ This file holds what a scale compares and shows; Snakemake reads it, so it must 
 """
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import msgspec
 
-from trqam.config.load import Config, domain_of
+from trqam.config.load import Config, domain_of, expanded
 from trqam.config.sweeps import SWEEPS
 
+STAGES = ("offline", "online")
 PAPER = Path(__file__).parents[2] / "paper"
 IMPORTED = Path("data/imported")  # curves that others published (`trqam import`)
 SOURCE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"  # a name of such curves
@@ -62,6 +66,17 @@ def tasks_run(config: Config, *methods: str) -> list[str]:
     return [task for task in config.tasks if all((task, method) in cells for method in methods)]
 
 
+def _if_with_trqam(config: Config, methods: list[str]) -> list[str]:
+    """TRQAM and ``methods``, in their order; none where the scale does not compare TRQAM with any of them."""
+    return ["trqam", *methods] if methods and "trqam" in config.compared else []
+
+
+def _if_both(config: Config, methods: tuple[str, str]) -> list[str]:
+    """Two methods; none unless both run on some task."""
+    here = set(methods) <= {*config.compared, *config.scale.ablations}
+    return [*methods] if here and tasks_run(config, *methods) else []
+
+
 def contrasted(config: Config) -> list[str]:
     """The methods of the comparison of adaptive, constant and external KL; none where the scale ablates neither."""
     if not set(CONTRASTED) & set(config.scale.ablations):
@@ -69,8 +84,8 @@ def contrasted(config: Config) -> list[str]:
     return [method for method in CONTRASTED if method in [*config.compared, *config.scale.ablations]]
 
 
-def scratch_pairs(config: Config) -> dict[str, str]:
-    """A compared method that starts from behaviour cloning, to the ablation that has its agent and does not."""
+def scratch_pairs(config: Config) -> list[str]:
+    """Each compared method that starts from behaviour cloning, and the ablation that has its agent and does not."""
     pairs = {}
     for ablation in config.scale.ablations:
         scratch = config.methods[ablation]
@@ -78,7 +93,7 @@ def scratch_pairs(config: Config) -> dict[str, str]:
         alike = [m for m in alike if "pretrain" in config.methods[m].stages]
         if "pretrain" not in scratch.stages and alike:
             pairs[alike[0]] = ablation
-    return pairs
+    return [method for pair in pairs.items() for method in pair]
 
 
 def collapsing(config: Config) -> list[str]:
@@ -90,34 +105,58 @@ def collapsing(config: Config) -> list[str]:
 def internal_external(config: Config) -> list[str]:
     """TRQAM and the settings of the external KL penalty; none where the scale does not have both."""
     external = [method for method in config.scale.ablations if config.methods[method].agent == "external_kl"]
-    return ["trqam", *external] if external and "trqam" in config.compared else []
+    return _if_with_trqam(config, external)
 
 
 def varied(config: Config, parameter: str) -> list[str]:
-    """TRQAM and the ablations that have ``parameter``, such as "schedule" of those whose KL budget moves; none where
-    the scale does not have both."""
+    """TRQAM and the ablations that have ``parameter``, such as "schedule" of those whose KL budget moves."""
     having = [name for name in config.scale.ablations if parameter in config.methods[name].parameters]
-    return ["trqam", *having] if having and "trqam" in config.compared else []
+    return _if_with_trqam(config, having)
 
 
-def by_state(config: Config) -> list[str]:
-    """The methods of the comparison of a multiplier for each state and one for all; none without both on some task."""
-    here = set(BY_STATE) <= {*config.compared, *config.scale.ablations}
-    return [*BY_STATE] if here and tasks_run(config, *BY_STATE) else []
+def sweeps(config: Config) -> dict[str, dict[str, dict[float, str]]]:
+    """By key and method, value to the method that has it, of the sweeps that the scale has."""
+    found = {key: {m: values for m in s.methods if (values := config.swept(key, m))} for key, s in SWEEPS.items()}
+    return {key: sides for key, sides in found.items() if sides}
 
 
-def diffusion(config: Config) -> list[str]:
-    """TRQAM and TRQAM on a diffusion; none without both on some task."""
-    here = set(INTERPOLANTS) <= {*config.compared, *config.scale.ablations}
-    return [*INTERPOLANTS] if here and tasks_run(config, *INTERPOLANTS) else []
+def swept(config: Config) -> list[str]:
+    """Every method of every sweep."""
+    return list(dict.fromkeys(m for sides in sweeps(config).values() for side in sides.values() for m in side.values()))
 
 
-FIGURES = {  # in the text, in its order, and the module of trqam.report.figures that draws each
-    "imported": "imported", "overall_bars": "bars", "offline_to_online": "curves", "trust_region": "curves",
-    "profiles": "profiles", "collapse": "curves", "adaptive_constant": "curves", "external_kl": "budgets",
-    "pretraining": "bars", "budget_sweep": "budgets", "sensitivity": "sensitivity", "schedules": "curves",
-    "per_state": "per_state", "divergences": "curves", "diffusion": "curves",
-}  # fmt: skip
+class Shown(NamedTuple):
+    """A figure: the module of trqam.report.figures that draws it, of which methods, and where.
+
+    ``where``: on all tasks, on those that all of the methods run on (shared), also in the stages that all have
+    (common), or where ablations run, in their stages or offline alone. ``logged``: of the methods those that have
+    logged this column.
+    """
+
+    module: str
+    methods: Callable[[Config], list[str]]
+    where: Literal["all", "shared", "common", "ablations", "offline"]
+    logged: str = ""
+
+
+FIGURES = {  # in the text, in its order
+    "imported": Shown("imported", compared, "all"),
+    "overall_bars": Shown("bars", compared, "shared"),
+    "offline_to_online": Shown("curves", compared, "all"),
+    "trust_region": Shown("curves", lambda config: config.scale.methods, "all", logged="path_kl"),
+    "profiles": Shown("profiles", compared, "shared"),
+    "collapse": Shown("curves", collapsing, "all"),
+    "adaptive_constant": Shown("curves", contrasted, "ablations"),
+    "external_kl": Shown("budgets", internal_external, "offline"),
+    "pretraining": Shown("bars", scratch_pairs, "offline"),
+    "budget_sweep": Shown("curves", lambda config: [*config.swept("budgets", "trqam").values()], "ablations"),
+    "sensitivity": Shown("budgets", swept, "offline"),
+    "schedules": Shown("curves", partial(varied, parameter="schedule"), "offline"),
+    "per_state": Shown("curves", partial(_if_both, methods=BY_STATE), "common"),
+    "divergences": Shown("curves", partial(varied, parameter="divergence"), "offline"),
+    "diffusion": Shown("curves", partial(_if_both, methods=INTERPOLANTS), "common"),
+}
+CURVES = Shown("curves", compared, "all")  # in the appendix, `curves--DOMAIN`: all methods on the tasks of one domain
 TABLES = {  # and of each the function of trqam.report.tables that makes it, and the template that prints it
     "success": ("success.success", "success"), "aggregates": ("comparison.aggregates_table", "grid"),
     "improvement": ("comparison.improvement_table", "grid"), "conventions": ("comparison.conventions_table", "grid"),
@@ -133,28 +172,37 @@ TABLES = {  # and of each the function of trqam.report.tables that makes it, and
 def figure_names(config: Config, imported: bool = False) -> tuple[str, ...]:
     """The figures that this scale has the methods for, the appendix's curves of each domain, and, if there are any,
     imported curves."""
-    ablated = bool(config.scale.ablation_tasks)
-    lacking = {
-        "collapse": not collapsing(config),
-        "external_kl": not (ablated and internal_external(config)),
-        "adaptive_constant": not (ablated and contrasted(config)),
-        "pretraining": not (ablated and scratch_pairs(config)),
-        "budget_sweep": not (ablated and config.scale.budgets),
-        "sensitivity": not (ablated and any(getattr(config.scale, key) for key in SWEEPS)),
-        "schedules": not (ablated and varied(config, "schedule")),
-        "divergences": not (ablated and varied(config, "divergence")),
-        "per_state": not by_state(config),
-        "diffusion": not diffusion(config),
-        "imported": not imported,
-    }
-    text = [name for name in FIGURES if not lacking.get(name)]
-    return (*text, *(f"curves--{domain}" for domain in config.task_domains))
+    ablated, names = bool(config.scale.ablation_tasks), []
+    for name, figure in FIGURES.items():
+        here = ablated or figure.where not in ("ablations", "offline")
+        if here and figure.methods(config) and (imported or name != "imported"):
+            names.append(name)
+    return (*names, *(f"curves--{domain}" for domain in config.task_domains))
+
+
+def figure(name: str) -> Shown:
+    """The figure of that name; what follows `--` in it is a domain."""
+    return FIGURES.get(name, CURVES)
+
+
+def figure_cells(config: Config, name: str) -> tuple[list[str], list[str], tuple[str, ...]]:
+    """The methods, tasks and stages that a figure shows."""
+    shown, domain = figure(name), name.partition("--")[2]
+    methods = shown.methods(config)
+    if domain:
+        return methods, sorted(task for task in config.tasks if domain_of(task) == domain), STAGES
+    if shown.where in ("ablations", "offline"):
+        stages = config.scale.ablation_stages if shown.where == "ablations" else STAGES[:1]
+        return methods, expanded(config.scale.ablation_tasks), tuple(stages)
+    if shown.where == "common":  # an ablation may end where TRQAM goes on
+        both = [stage for stage in STAGES if all(stage in config.stages(method) for method in methods)]
+        return methods, tasks_run(config, *methods), tuple(both)
+    return methods, config.tasks if shown.where == "all" else tasks_run(config, *methods), STAGES
 
 
 def figure_module(name: str) -> str:
-    """The module that draws the figure; what follows `--` in a name is an argument to it."""
-    family = name.partition("--")[0]
-    return f"trqam.report.figures.{FIGURES.get(family, family)}"
+    """The module that draws the figure."""
+    return f"trqam.report.figures.{figure(name).module}"
 
 
 def table_module(name: str) -> str:

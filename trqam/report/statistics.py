@@ -22,6 +22,11 @@ def round_half_up(value: float, digits: int = 0) -> str:
     return f"{abs(rounded) if rounded == 0 else rounded:f}"
 
 
+def ratio(value: float) -> str:
+    """Two decimals, or the first digit of what these would make 0.00: `1.01`, `0.003`."""
+    return f"{value:.2f}" if value >= 0.005 else f"{value:.1g}"
+
+
 def mean_and_std(values: Iterable[float]) -> tuple[float, float]:
     """Mean and sample standard deviation (ddof 1) without the nans; (nan, nan) for none, (mean, nan) for one."""
     known = np.asarray(values, float)

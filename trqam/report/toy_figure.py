@@ -125,14 +125,15 @@ def _figure(measured: Measured) -> Figure:
         grid[f"qam{i}"].set_title(f"QAM, β = {TEMPERATURES[i]:g}")
         grid[f"trqam{i}"].scatter(*measured.trqam.actions[i, 0].T, color=TRQAM_COLOUR, **style)
         grid[f"trqam{i}"].set_title(f"TRQAM, ε = {BUDGETS[i]:g}")
-    of = {method: rows for method, rows in measured.rows.groupby("method")}
+    of = dict(iter(measured.rows.groupby("method")))
+    kl = pd.concat([of["qam"], of["trqam"]]).path_kl  # one axis for both methods
     for name, method, colour in (("t", "qam", QAM_COLOUR), ("b", "trqam", TRQAM_COLOUR)):
         x = "inverse temperature β" if name == "t" else "KL budget ε (nats)"
         _curve(grid[f"r{name}"], of[method], "return", colour, x, "true return")
         grid[f"r{name}"].axhline(of["cloning"]["return"].mean(), **DASHED)
         grid[f"r{name}"].set(ylim=(0, 1))
         _curve(grid[f"k{name}"], of[method], "path_kl", colour, x, "path KL (nats)")
-        grid[f"k{name}"].set(ylim=_kl_range(measured.rows), yscale="log")
+        grid[f"k{name}"].set(ylim=(kl.min() / 1.5, kl.max() * 1.5), yscale="log")
         log_axis(grid[f"k{name}"])
     grid["kb"].plot(BUDGETS, BUDGETS, **DASHED)
     return figure
@@ -152,9 +153,3 @@ def _curve(axes: Axes, frame: pd.DataFrame, column: str, colour: str, x: str, y:
     sns.lineplot(frame, x="setting", y=column, ax=axes, color=colour, errorbar=("pi", 100), marker="o", markersize=3)
     axes.set(xlabel=x, ylabel=y)
     log_axis(axes, "x")
-
-
-def _kl_range(rows: pd.DataFrame) -> tuple[float, float]:
-    """One axis for both methods."""
-    values = rows[rows.method != "cloning"].path_kl
-    return float(values.min()) / 1.5, float(values.max()) * 1.5

@@ -90,7 +90,6 @@ class Trainer:
         pretrained, cloned = None, {}
         if self.stage == "offline" and "pretrain" in self.config.methods[self.run.method].stages:
             pretrained, cloned["base_sha256"] = load_base(self.config, self.run, self.agent.networks["base"].shapes())
-            self._check_cloned()
         begun = []
         for cell in self.cells:
             if self.stage == "online":
@@ -101,14 +100,6 @@ class Trainer:
             record = new_record(self.run, self.stage, cell.seed, self.seeds, data_sha256=data, **cloned)
             begun.append((tensors, record | {"rows": [], "timing": []}))
         return begun
-
-    def _check_cloned(self) -> None:
-        """A UserError where a diffusion would begin from a cloned flow, whose networks have the same shapes."""
-        cloner = make_agent(self.config.pretraining(self.run.cloned), self.agent.observation_size, self.action_size)
-        if cloner.interpolant is not self.agent.interpolant:
-            name, table = self.run.method, self.config.scale.methods_file
-            problem = f"{self.config.methods[name].cloned_by!r} clones another kind of policy"
-            raise UserError(f"{table}: {name}: cloned_by: {problem}; name the method that clones for it")
 
     def _offline(self, cell: Cell) -> tuple[Tensors, dict[str, Any]]:
         """The learner and the record that the offline stage has left; a UserError if nothing can go on from them."""

@@ -102,7 +102,7 @@ def begun_from():
 
 
 def checked(check, *arguments):
-    """What a check of `trqam.experiment.verdict` returns; its mistake ends Snakemake in one line, before its first job.
+    """What a check returns; its mistake ends Snakemake in one line, before its first job.
 
     Only where jobs are to be run or planned: what only looks, such as `--summary`, is not kept from it.
     """

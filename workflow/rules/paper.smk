@@ -36,7 +36,6 @@ STYLE = "paper/style.mplstyle"
 FIGURES = figure_names(CONFIG, bool(imported_files()))
 DRAWN = [f"{PAPER}/figures/{name}" for name in (*FIGURES, "theory", "toy")]
 PRINTED = [f"{PAPER}/tables/{name}.tex" for name in TABLES]
-FIGURE_MODULES = [figure_module(name) for name in FIGURES]
 TABLE_MODULES = [table_module(name) for name in TABLES]
 
 
@@ -56,7 +55,7 @@ PARTS |= {
         [table_module(name)],
         [
             RESULTS_READ,
-            templates(f"{TABLES[name][1]}.tex"),
+            templates(f"{TABLES[name][1]}.tex", "tables.txt"),
             {"claims": CLAIMS, "others": [CONTEXT]}.get(name, []),
         ],
         [shown(f"{PAPER}/tables/{name}.tex", "Tables", "table", table=name)],
@@ -93,7 +92,7 @@ PARTS |= {
     ),
     "curves": (
         "curves",
-        ["trqam.report.curves"],
+        ["trqam.report.conventions"],
         [RESULTS_READ],
         [shown(f"{PAPER}/curves.csv", "Results", "curves", file="curves.csv")],
     ),
@@ -105,8 +104,8 @@ PARTS |= {
     ),
     "facts": (  # captions, too
         "facts",
-        ["trqam.report.facts", *FIGURE_MODULES],
-        [RESULTS_READ, CLAIMS, templates("facts.tex")],
+        ["trqam.report.facts"],
+        [RESULTS_READ, CLAIMS, templates("facts.tex", "facts.txt", "captions.txt")],
         [f"{PAPER}/facts.tex"],
     ),
     "pdf": (
@@ -123,7 +122,7 @@ PARTS |= {
     ),
     "html": (
         "html",
-        ["trqam.report.html", *FIGURE_MODULES, *TABLE_MODULES],
+        ["trqam.report.html", *TABLE_MODULES],
         [
             RESULTS_READ,
             CLAIMS,
@@ -132,6 +131,7 @@ PARTS |= {
             f"{PAPER}/toy.csv",  # for its caption
             ROLLOUTS,
             templates("report.html", "report_parts.html", "report.css", "report.js"),
+            templates("facts.txt", "captions.txt", "tables.txt"),
         ],
         [shown(f"{PAPER}/report.html", "Paper", "page", file="report.html")],
     ),

@@ -9,6 +9,7 @@ whatever policy acts. So two policies can be compared episode by episode, and no
 
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -31,6 +32,7 @@ from trqam.environments.environment import sizes
 from trqam.environments.evaluator import Evaluator
 from trqam.experiment import checkpoint
 from trqam.experiment.folder import Cell
+from trqam.experiment.provenance import data_sum
 from trqam.maths.streams import episode_seed
 from trqam.networks.replicas import assemble
 from trqam.training.learner import Policy
@@ -125,8 +127,9 @@ def load(
     """The newest checkpoint in a run's ``folder``; a UserError names what is missing, damaged or not a run.
 
     ``stage`` chooses another than the last. ``task`` and ``flow_steps`` (K) are for the cloned policy of a domain,
-    whose training knows neither. ``data`` is the domain's dataset, or the folder that holds it (default:
-    data/{scale} beside the results); it is read only where observations are normalised.
+    whose training knows neither. ``data`` is the domain's dataset, or the folder that holds it (default: of the folders
+    data/* beside the results the one with the data that the run has recorded); it is read only where observations are
+    normalised.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -148,7 +151,7 @@ def load(
     if record.get("kept") == "policy":
         expected = agent.acting_part(expected)
     _check_fit(tensors, expected, run.agent, directory)
-    policy = Policy(agent, assemble([tensors]), _normaliser(run, folder, stage, data), torch.device("cpu"))
+    policy = Policy(agent, assemble([tensors]), _normaliser(run, folder, stage, data, record), torch.device("cpu"))
     return Kept(folder, stage, step, record, run, policy, action_size)
 
 
@@ -189,13 +192,13 @@ def _check_fit(tensors: Tensors, expected: Tensors, agent: str, directory: Path)
         raise UserError(f"{directory}: {broken[0]}: holds what is not a finite number; train the run again")
 
 
-def _normaliser(run: Run, folder: Path, stage: str, data: Path | None) -> Normaliser:
+def _normaliser(run: Run, folder: Path, stage: str, data: Path | None, record: dict[str, Any]) -> Normaliser:
     """From the card of the dataset that the run was trained on, where its domain asks for it."""
     if not run.normalise_observations:
         return UNCHANGED
     if data is None:  # results/{scale}/pretrained/{domain} or results/{scale}/{task}/{method}/{seed}
         results = Path(os.path.abspath(folder / ("../.." if stage == "pretrain" else "../../..")))
-        data = results.parents[1] / "data" / results.name
+        data = _data_beside(results, run.domain, record.get("data_sha256"))
     own, path = Path(data) / "card.json", Path(data) / run.domain / "card.json"
     path = own if own.is_file() else path
     if not path.is_file():
@@ -208,6 +211,17 @@ def _normaliser(run: Run, folder: Path, stage: str, data: Path | None) -> Normal
         if card.get(key) != value:
             raise UserError(f"{path}: {key}: {card.get(key)!r}, but the run was trained on {value!r}; give --data")
     return normaliser_of(card, run.normalise_observations)
+
+
+def _data_beside(results: Path, domain: str, recorded: str | None) -> Path:
+    """Of the folders data/* beside ``results`` the one whose set of ``domain`` has the sum that a run has recorded, for
+    a variant of a scale keeps its data; if none has, the one of the scale's name."""
+    named = results.parents[1] / "data" / results.name
+    for folder in (named, *sorted(named.parent.glob("*"))):
+        with suppress(UserError):  # other folders are not asked for: whatever is wrong there is no fault of this run
+            if data_sum(read(folder / domain / "card.json", domain, "")) == recorded:
+                return folder
+    return named
 
 
 def evaluate(kept: Kept, episodes: int, seed: int = 0) -> list[Episode]:

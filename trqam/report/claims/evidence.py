@@ -8,15 +8,15 @@ That of a share of runs is Wilson's, which does not vanish where no run or every
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 from trqam.config.load import Config
 from trqam.config.wording import task_label
-from trqam.report.measures import final_step, late, realised_kl
+from trqam.report.measures import late, realised_kl
 from trqam.report.protocol import Protocol
 from trqam.report.statistics import round_half_up, stratified_bootstrap
 
@@ -72,7 +72,7 @@ class Evidence:
     """What a rule may look at: results, where to look in them, and how intervals are made.
 
     ``metrics`` are the rows of the claim's methods and tasks; ``final`` is the success at the end of ``stage``, indexed
-    by method and seed, a column a task, nan where a run has not finished (`final_success`).
+    by method and seed, a column a task, nan where a run has not finished.
     ``methods`` are in the claim's order, ``sweeps`` are those of the claim, value to method, ``stage`` is the one whose
     end counts, ``published`` what the paper prints for this claim, ``paper`` the paper's own scale; below
     ``narrow_below`` seeds intervals are widened. ``settled`` is the share that a settled multiplier may change by, None
@@ -124,9 +124,9 @@ class Evidence:
 
     def late(self, method: str, task: str, column: str) -> pd.DataFrame:
         """``column`` in the last fifth of the offline stage, a row a seed and a column a logged step."""
-        rows = self.metrics[(self.metrics.method == method) & (self.metrics.task == task)]
-        rows = late(rows, self.config)
-        return rows[rows[column].notna()].pivot(index="seed", columns="step", values=column)
+        rows = late(self)
+        rows = rows[(rows.method == method) & (rows.task == task) & rows[column].notna()]
+        return rows.pivot(index="seed", columns="step", values=column)
 
     def unsettled(self, method: str, task: str, settled: float) -> str:
         """What keeps a multiplier from having settled below its bound in the last fifth, in any seed; "" if it has."""
@@ -145,7 +145,7 @@ class Evidence:
 
     def kl_share(self, method: str, task: str, column: str = "path_kl") -> Scores:
         """Per-seed path KL over the budget in the last fifth: realised, or the ``column`` kl_ema; NoResult without."""
-        shares = realised_kl(self.metrics, self.config, [task], method, relative=True, column=column)
+        shares = realised_kl(self, [task], method, relative=True, column=column)
         return [self._found(shares.to_numpy(float), "path-KL", method, task)]
 
     def _found(self, values: np.ndarray, what: str, method: str, task: str) -> np.ndarray:
@@ -177,19 +177,10 @@ class Evidence:
 
     def share(self, what: str, runs: Scores) -> Estimate:
         """The share of ones among all ``runs``, an array of zeros and ones a task, with Wilson's interval."""
-        ones, number = sum(float(seeds.sum()) for seeds in runs), sum(map(len, runs))
-        squared = NormalDist().inv_cdf((1 + self.level) / 2) ** 2
-        share, middle = ones / number, (ones + squared / 2) / (number + squared)
-        half = np.sqrt(squared * (share * (1 - share) * number + squared / 4)) / (number + squared)
-        low, high = max(0.0, float(middle - half)), min(1.0, float(middle + half))
-        return Estimate(what, "share", share, low, high, low, high, min(map(len, runs)))
-
-
-def final_success(config: Config, metrics: pd.DataFrame, stage: str) -> pd.DataFrame:
-    """Success in per cent at the last evaluation of ``stage``: indexed by method and seed, a column a task."""
-    steps = metrics.method.map({method: final_step(config, method, stage) for method in metrics.method.unique()})
-    rows = metrics[(metrics.stage == stage) & (metrics.step == steps) & metrics.success.notna()]
-    return 100 * rows.pivot_table(index=["method", "seed"], columns="task", values="success", aggfunc="last")
+        ones, number = round(sum(float(seeds.sum()) for seeds in runs)), sum(map(len, runs))
+        share = scipy.stats.binomtest(ones, number)
+        low, high = map(float, share.proportion_ci(self.level, "wilson"))
+        return Estimate(what, "share", float(share.statistic), low, high, low, high, min(map(len, runs)))
 
 
 def task_means(strata: Scores) -> np.ndarray:

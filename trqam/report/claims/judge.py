@@ -20,18 +20,11 @@ from trqam.experiment.files import write_json
 from trqam.maths.streams import stream
 from trqam.report import protocol
 from trqam.report.claims import statements
-from trqam.report.claims.evidence import (
-    INCONCLUSIVE,
-    NOT_REPRODUCED,
-    REPRODUCED,
-    Estimate,
-    Evidence,
-    NoResult,
-    final_success,
-)
+from trqam.report.claims.evidence import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Estimate, Evidence, NoResult
 from trqam.report.claims.rules import RULES
 from trqam.report.claims.statements import Claim, Claims, Published, Threshold, filled, paper_scale
 from trqam.report.collected import Collected
+from trqam.report.measures import final
 from trqam.report.selection import CLAIMS, tasks_run
 
 NOT_RUN = "not run at this scale"
@@ -67,6 +60,12 @@ class Verdict:
     verdict: str
     reason: str
     elsewhere: bool
+
+    @property
+    def chosen(self) -> str:
+        """The thresholds that the paper does not give, each by its name: `distance from the budget: 10 %`."""
+        ours = {name: threshold for name, threshold in self.thresholds.items() if threshold.ours}
+        return "; ".join(f"{statements.NAMES[name]}: {threshold.text}" for name, threshold in ours.items())
 
 
 @lru_cache(maxsize=1)  # four parts of the report print them, and a grid of fifty tasks takes seconds
@@ -119,7 +118,7 @@ def judge(name: str, stated: Claims, collected: Collected, where: str = str(CLAI
 
     says, printed, measures, decides = map(text, ("says", "printed", "measures", "decides"))
     evidence = _evidence(name, claim, stated, collected, numbers)
-    shown = _shown(claim, collected) or []
+    shown = _named(claim.shown_tasks, collected)
     verdict, reason, measured, elsewhere = _outcome(claim, stated, evidence, collected)
     return Verdict(
         name=name,
@@ -147,16 +146,17 @@ def _evidence(name: str, claim: Claim, stated: Claims, collected: Collected, num
     config, interval = collected.config, stated.interval
     sweeps = tuple(config.swept(key, method) for key in claim.needs.sweeps for method in SWEEPS[key].methods)
     methods = list(dict.fromkeys([*claim.needs.methods, *(name for sweep in sweeps for name in sweep.values())]))
-    tasks, wanted = tasks_run(config, *methods) if methods else [], _wanted(claim, collected)
-    if (shown := set(_shown(claim, collected) or [])) and shown <= set(tasks):
+    tasks, wanted = tasks_run(config, *methods) if methods else [], _named(claim.needs.tasks, collected)
+    if (shown := set(_named(claim.shown_tasks, collected))) and shown <= set(tasks):
         wanted = [*shown]
     if claim.needs.scope == "paper" or set(wanted) <= set(tasks):
         tasks = [task for task in tasks if task in wanted]
-    rows = collected.metrics[collected.metrics.method.isin(methods) & collected.metrics.task.isin(tasks)]
+    ends = final(collected, claim.needs.stages[-1])
+    rows, ends = (of[of.method.isin(methods) & of.task.isin(tasks)] for of in (collected.metrics, ends))
     return Evidence(
         config=config,
         metrics=rows,
-        final=final_success(config, rows, claim.needs.stages[-1]),
+        final=ends.pivot(index=["method", "seed"], columns="task", values="success"),
         tasks=tuple(tasks),
         methods=tuple(methods),
         sweeps=sweeps,
@@ -171,28 +171,19 @@ def _evidence(name: str, claim: Claim, stated: Claims, collected: Collected, num
     )
 
 
-def _wanted(claim: Claim, collected: Collected) -> list[str]:
-    """The paper's tasks that the claim is about."""
-    return claim.needs.tasks if isinstance(claim.needs.tasks, list) else _paper_tasks(collected)
-
-
-def _paper_tasks(collected: Collected) -> list[str]:
-    """The tasks of the published table."""
-    return expanded([domain for domain in dict.fromkeys(collected.reported.domain) if domain != "all"])
-
-
-def _shown(claim: Claim, collected: Collected) -> list[str] | None:
-    """The tasks of the grid on which the paper shows the claim; None if that is not known."""
-    if claim.shown_tasks == "unknown":
-        return None
-    return _paper_tasks(collected) if claim.shown_tasks == "all" else claim.shown_tasks
+def _named(tasks: str | list[str], collected: Collected) -> list[str]:
+    """The tasks of the grid that a claim names, one by one or as those of the published table; none if unknown."""
+    if isinstance(tasks, list):
+        return tasks
+    whole = [domain for domain in dict.fromkeys(collected.reported.domain) if domain != "all"]
+    return [] if tasks == "unknown" else expanded(whole)
 
 
 def _outcome(
     claim: Claim, stated: Claims, evidence: Evidence, collected: Collected
 ) -> tuple[str, str, tuple[Estimate, ...], bool]:
     """Verdict, reason, what was measured, and whether elsewhere than in the paper."""
-    wanted, departures = _wanted(claim, collected), _departures(claim, stated, evidence, collected)
+    wanted, departures = _named(claim.needs.tasks, collected), _departures(claim, stated, evidence, collected)
     if obstacle := _obstacle(claim, evidence, wanted, departures):
         if departures and claim.needs.scope == "paper" and "paper's scale" not in obstacle:
             obstacle += f". Not the paper's scale: {enumerated(_few(departures))}"
@@ -203,11 +194,11 @@ def _outcome(
         return INCONCLUSIVE, f"{lacking}, so that nothing can be said.", (), False
     n = min(estimate.n for estimate in finding.measured)
     sentences = [finding.reason]
-    shown = _shown(claim, collected)
-    if elsewhere := (shown is not None and set(evidence.tasks) - set(shown)) or departures:
+    known, shown = claim.shown_tasks != "unknown", _named(claim.shown_tasks, collected)
+    if elsewhere := (known and set(evidence.tasks) - set(shown)) or departures:
         where = [tasks_label(evidence.config, list(evidence.tasks)), *departures]
         sentences = [f"Not in the paper's setting, {claim.shown_on} (here {enumerated(_few(where))})", finding.reason]
-    elif shown is None:
+    elif not known:
         sentences.append("Whether these are the paper's tasks is not known")
     if n < claim.needs.seeds:
         sentences.append(f"The claim needs at least {count(claim.needs.seeds, 'seed')}, and has {n}")

@@ -173,11 +173,6 @@ def _published_count(rows: pd.DataFrame, ours: str, tie: float, config: Config) 
 UNITS = {"ours": " %", "best": " %", "lead": " points"}
 
 
-def chosen(thresholds: dict[str, Threshold]) -> str:
-    """The thresholds that the paper does not give, each by its name: `distance from the budget: 10 %`."""
-    return "; ".join(f"{NAMES[name]}: {each.text}" for name, each in thresholds.items() if each.ours)
-
-
 def filled(text: str, numbers: Published, thresholds: dict[str, Threshold], where: str) -> str:
     """``text`` with its {names} replaced by published numbers and thresholds; in braces a name alone is read."""
     plain = {key: number for key, number in numbers.items() if not isinstance(number, dict)}

@@ -1,28 +1,18 @@
-"""The figures, a family a file: `FIGURES` has what draws each of collected results, and what its caption says.
+"""The figures, a family a file, whose `FIGURES` has by name the function that draws what `runs_of` gives.
 
 Success is in per cent and never smoothed. Colours are those of methods.yaml.
 """
 
 import importlib
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
 from trqam.config.errors import UserError
-from trqam.report.collected import Collected, mixed_note
+from trqam.report.collected import Collected
 from trqam.report.drawing import save
-from trqam.report.selection import figure_module, figure_names
-
-
-class Drawing(NamedTuple):
-    """What a figure shows, ``of`` collected results and what follows `--` in its name; then two functions of that."""
-
-    of: Callable[..., Any]
-    draw: Callable[[Any], Figure]
-    caption: Callable[[Any], str]
+from trqam.report.runs import Runs
+from trqam.report.selection import figure, figure_cells, figure_module, figure_names
 
 
 def names(collected: Collected) -> tuple[str, ...]:
@@ -30,23 +20,24 @@ def names(collected: Collected) -> tuple[str, ...]:
     return figure_names(collected.config, not collected.imported.empty)
 
 
-def draw(name: str, collected: Collected, out_path: str | Path) -> None:
-    """Writes the figure ``name`` to ``out_path`` (.pdf) and, beside it, as .png; equal input gives equal bytes."""
-    drawing, runs = find(name, collected)
-    save(partial(drawing.draw, runs), out_path)
-
-
-def captions(collected: Collected) -> dict[str, str]:
-    """What each figure of the scale shows, and what is mixed; the paper and the page print the same words."""
-    drawings = {name: find(name, collected) for name in names(collected)}
-    return {name: drawing.caption(runs) + mixed_note(collected) for name, (drawing, runs) in drawings.items()}
-
-
-def find(name: str, collected: Collected) -> tuple[Drawing, Any]:
-    """The figure, and what it shows: `curves--cube-double-play` a domain."""
+def runs_of(name: str, collected: Collected) -> Runs:
+    """What the figure ``name`` shows, `curves--cube-double-play` a domain; a UserError if it is none of the scale."""
     if name not in names(collected):
         known = ", ".join(names(collected))
         raise UserError(f"render: figure {name!r}: unknown, or not of this scale; use one of {known}")
-    family, *arguments = name.split("--")
-    drawing = importlib.import_module(figure_module(name)).FIGURES[family]
-    return drawing, drawing.of(collected, *arguments)
+    methods, tasks, stages = figure_cells(collected.config, name)
+    if column := figure(name).logged:
+        logged = set(collected.metrics.loc[collected.metrics[column].notna(), "method"])
+        methods = [method for method in methods if method in logged] or methods
+    return Runs(collected, methods, tasks, stages)
+
+
+def make(name: str, collected: Collected) -> Figure:
+    """The figure ``name``."""
+    runs = runs_of(name, collected)
+    return importlib.import_module(figure_module(name)).FIGURES[name.partition("--")[0]](runs)
+
+
+def draw(name: str, collected: Collected, out_path: str | Path) -> None:
+    """Writes the figure ``name`` to ``out_path`` (.pdf) and, beside it, as .png; equal input gives equal bytes."""
+    save(lambda: make(name, collected), out_path)

@@ -14,15 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from trqam.config.load import Config, expanded
-from trqam.config.wording import count, enumerated, tasks_label
+from trqam.config.load import Config
+from trqam.config.wording import count
 from trqam.report import panels
-from trqam.report.collected import Collected
 from trqam.report.drawing import INK, keys
-from trqam.report.figures import Drawing
-from trqam.report.measures import STAGES, final_step, final_success, is_pretraining, seed_success
+from trqam.report.measures import final_success
 from trqam.report.runs import Runs
-from trqam.report.selection import compared, scratch_pairs, tasks_run
+from trqam.report.selection import STAGES
 
 MISSING = "--"
 GREY = "#8c8c8c"
@@ -57,21 +55,12 @@ def bar_keys(first: str, second: str, runs: Runs) -> list[Artist]:
     return [*fills, panels.one_seed(), *panels.others(runs)[: bool(len(runs.diverged))]]
 
 
-def _on_shared_tasks(collected: Collected) -> Runs:
-    """The compared methods, on the tasks that all of them run on."""
-    config = collected.config
-    return Runs(collected, compared(config), tasks_run(config, *config.compared))
-
-
-def _overall(runs: Runs) -> Figure:
+def overall(runs: Runs) -> Figure:
     """Success over the tasks that all compared methods run on, at the end of either stage."""
     config, parts = runs.config, []
     for stage in STAGES:
-        success = {
-            m: seed_success(runs.collected.metrics, runs.tasks, m, stage, final_step(config, m, stage))
-            for m in runs.methods
-        }
-        parts.append(runs.through(stage).at_the_end(runs.tasks, success.__getitem__).assign(side=stage))
+        success = partial(final_success, runs.collected, runs.tasks, stage=stage)
+        parts.append(runs.through(stage).at_the_end(runs.tasks, success).assign(side=stage))
     figure, ((axes,),) = panels.grid(1, 1, 2.2)
     pairs(axes, pd.concat(parts).rename(columns={"method": "bar"}), config, runs.methods, STAGES)
     if len(runs.methods) > 6:
@@ -84,31 +73,7 @@ def _overall(runs: Runs) -> Figure:
     return figure
 
 
-def _caption_of_all(runs: Runs) -> str:
-    config = runs.config
-    scope = f"Success over {count(len(runs.tasks), 'task')}"
-    if runs.tasks != config.tasks:
-        listed = f" ({tasks_label(config, runs.tasks)})" if runs.tasks else ""
-        scope += f"{listed}, the part of this scale that all compared methods run on"
-    text = (
-        f"{scope}: compare each method's full bar (end of offline) with its hatched bar (end of online). Dots: "
-        "per-seed means over these tasks; error bars: sample standard deviation over seeds "
-        f"({runs.seeds()}); {MISSING}: no result."
-    )
-    if once := [config.methods[m].label for m in runs.methods if is_pretraining(config, m)]:
-        text += f" {once[0]} has one training seed, evaluated once with the streams of each seed; its dots and error "
-        text += "bar show the spread of evaluation, not of training."
-    return text
-
-
-def _in_pairs(collected: Collected) -> Runs:
-    """Methods that start from behaviour cloning, each with the one that does not."""
-    config = collected.config
-    methods = [method for pair in scratch_pairs(config).items() for method in pair]
-    return Runs(collected, methods, expanded(config.scale.ablation_tasks), ("offline",))
-
-
-def _pretraining(runs: Runs) -> Figure:
+def pretraining(runs: Runs) -> Figure:
     """Success at the end of the offline stage with and without behaviour cloning first, a panel a task."""
     config, bars, sides = runs.config, runs.methods[::2], ("after behaviour cloning", "from scratch")
     bar_and_side = pd.DataFrame([(bar, side) for bar in bars for side in sides], runs.methods, ["bar", "side"])
@@ -117,7 +82,7 @@ def _pretraining(runs: Runs) -> Figure:
     bands = -(-len(places) // columns)
     figure, grid = panels.grid(bands, columns, min(1.6 * bands + 0.5, 7.0), len(places), sharey=True)
     for axes, (title, tasks) in zip(grid.flat, places.items(), strict=False):
-        rows = runs.at_the_end(tasks, partial(final_success, runs.collected.metrics, config, tasks))
+        rows = runs.at_the_end(tasks, partial(final_success, runs.collected, tasks))
         pairs(axes, rows.join(bar_and_side, on="method"), config, bars, sides)
         panels.title(axes, title, columns)
     for axes in grid[:, 0]:
@@ -126,16 +91,4 @@ def _pretraining(runs: Runs) -> Figure:
     return figure
 
 
-def _caption_of_pairs(runs: Runs) -> str:
-    return (
-        f"Success at the end of the offline stage with and without behaviour cloning first "
-        f"({enumerated(runs.labels[::2])}), one panel a {panels.panel_of(runs.tasks)}: look for pairs whose dots do "
-        f"not mix. Dots: seeds ({runs.seeds(' a task')}); error bars: sample standard deviation over them; "
-        f"{MISSING}: no result."
-    )
-
-
-FIGURES = {
-    "overall_bars": Drawing(_on_shared_tasks, _overall, _caption_of_all),
-    "pretraining": Drawing(_in_pairs, _pretraining, _caption_of_pairs),
-}
+FIGURES = {"overall_bars": overall, "pretraining": pretraining}

@@ -1,6 +1,6 @@
-"""Whether KL budgets are kept, and what they cost: TRQAM's own, swept, and against a KL penalty outside the process.
+"""What KL budgets, temperatures and scales of rewards come to at the end of the offline stage: path KL and success.
 
-Rings are seeds, bars their means; there are no bands.
+TRQAM's budget is held against a KL penalty outside the process, and swept beside QAM's temperature. Rings are seeds.
 """
 
 from functools import partial
@@ -12,83 +12,37 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from trqam.config.load import expanded
-from trqam.config.wording import enumerated, tasks_label
+from trqam.config.sweeps import SWEEPS
 from trqam.report import panels
-from trqam.report.collected import Collected
-from trqam.report.drawing import DASHED, INK, dashed, keys, log_axis
-from trqam.report.figures import Drawing
+from trqam.report.drawing import DASHED, INK, dashed, keys, log_axis, plain
 from trqam.report.measures import final_success, realised_kl
 from trqam.report.runs import Runs
-from trqam.report.selection import internal_external
+from trqam.report.selection import sweeps
 
 
-def means(axes: Axes, rows: pd.DataFrame, colours: dict[Any, str], marker: str, **places: Any) -> None:
-    """A bar of the method's colour at the mean of each category, over the seeds."""
+def means(axes: Axes, rows: pd.DataFrame, runs: Runs) -> None:
+    """A row a method: a ring a seed, and a bar of the method's colour at their mean."""
     if rows.empty:
         return
+    places: dict[str, Any] = {"x": "value", "y": "method", "order": runs.methods}
     panels.seeds(axes, rows, **places)
-    look = {"marker": marker, "markersize": 11, "markeredgewidth": 1.8, "linestyle": "none", "zorder": 3}
-    order = {**places, "hue": places["y" if marker == "|" else "x"], "palette": colours, "errorbar": None}
-    sns.pointplot(rows, **order, ax=axes, legend=False, **look)
+    colours = {method: runs.config.methods[method].colour for method in runs.methods}
+    look = {"marker": "|", "markersize": 11, "markeredgewidth": 1.8, "linestyle": "none", "zorder": 3}
+    sns.pointplot(rows, **places, hue="method", palette=colours, errorbar=None, ax=axes, legend=False, **look)
     axes.set(xlabel="", ylabel="")
 
 
-def _swept(collected: Collected) -> Runs:
-    """TRQAM at each budget."""
-    config, scale = collected.config, collected.config.scale
-    sweep = [*config.swept("budgets", "trqam").values()]
-    return Runs(collected, sweep, expanded(scale.ablation_tasks), scale.ablation_stages)
-
-
-def _sweep(runs: Runs) -> Figure:
-    """A row a task: success over training."""
-    places, sweep = panels.groups(runs.config, runs.tasks), runs.config.swept("budgets", "trqam")
-    figure, grid = panels.grid(len(places), 1, min(1.45 * len(places) + 0.7, 7.0), sharex="col")
-    for axes, (label, tasks) in zip(grid[:, 0], places.items(), strict=True):
-        for method in runs.methods:
-            panels.curve(axes, runs, tasks, method, band=0)
-        panels.stages(axes, runs)
-        panels.success_axis(axes)
-        axes.set_ylabel(f"{label}\n{panels.SUCCESS}")
-    grid[-1, 0].set_xlabel(panels.step_label(runs.config))
-    figure.align_ylabels()
-    named = panels.handles(runs)
-    for handle, budget in zip(named, sweep, strict=True):
-        handle.set_label(f"{budget:g}")
-    named[0].set_label(f"budget {named[0].get_label()}")
-    keys(figure, [*named, *panels.others(runs)])
-    return figure
-
-
-def _caption_of_the_sweep(runs: Runs) -> str:
-    ground = f" {panels.GROUND}" if runs.online else ""
-    return (
-        f"TRQAM with other KL budgets (nats), on {tasks_label(runs.config, runs.tasks)}: success at each evaluation, "
-        "unsmoothed; look for curves in the order of their budgets. Lines: means over seeds, without a band "
-        f"({runs.seeds(' a task')}).{ground}"
-    )
-
-
-def _inside_and_outside(collected: Collected) -> Runs:
-    """TRQAM, and the settings of the external penalty."""
-    config = collected.config
-    return Runs(collected, internal_external(config), expanded(config.scale.ablation_tasks), ("offline",))
-
-
-def _external(runs: Runs) -> Figure:
+def external(runs: Runs) -> Figure:
     """A row a task: the realised path KL over its budget, and the success, a ring a seed."""
-    metrics, config = runs.collected.metrics, runs.config
-    places = panels.groups(config, runs.tasks)
-    colours = {method: config.methods[method].colour for method in runs.methods}
+    places = panels.groups(runs.config, runs.tasks)
     figure, grid = panels.grid(len(places), 2, 0.31 * len(runs.methods) * len(places) + 0.95, sharex="col", sharey=True)
     for pair, (title, tasks) in zip(grid, places.items(), strict=True):
-        relative = partial(realised_kl, metrics, config, tasks, relative=True)
-        measures = (relative, partial(final_success, metrics, config, tasks))
+        relative = partial(realised_kl, runs.collected, tasks, relative=True)
+        measures = (relative, partial(final_success, runs.collected, tasks))
         for axes, measure in zip(pair, measures, strict=True):
             rows = runs.at_the_end(tasks, measure)
             rows.diverged &= axes is pair[1]
-            means(axes, rows, colours, "|", x="value", y="method", order=runs.methods)
+            means(axes, rows, runs)
             for place, method in enumerate(runs.methods):
                 if method not in set(rows.method):
                     middle = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 7, "color": INK}
@@ -107,16 +61,59 @@ def _external(runs: Runs) -> Figure:
     return figure
 
 
-def _caption_of_the_external(runs: Runs) -> str:
-    return (
-        f"Internal against external KL ({enumerated(runs.labels)}), one row a "
-        f"{panels.panel_of(runs.tasks)}. Left: path KL over the last fifth of the offline stage, divided by the budget "
-        "(logarithmic): look for dots on the dashed line, where the budget is met. Right: success at the end of that "
-        f"stage. Dots: seeds; bars: means over them ({runs.seeds(' a task')}). There is no band.{panels.bounded(runs)}"
-    )
+def sensitivity(runs: Runs) -> Figure:
+    """A column a sweep; two rows a panel's tasks: success, and path KL."""
+    config, swept, places = runs.config, sweeps(runs.config), panels.groups(runs.config, runs.tasks)
+    height = 2.6 * len(places) + 0.5
+    figure, grid = panels.grid(2 * len(places), len(swept), height, sharex="col", sharey="row")
+    for number, (label, tasks) in enumerate(places.items()):
+        for row, measure in ((2 * number, final_success), (2 * number + 1, realised_kl)):
+            for axes, (key, sides) in zip(grid[row], swept.items(), strict=True):
+                for method, sweep in sides.items():
+                    varied = Runs(runs.collected, [*sweep.values()], tasks, ("offline",))
+                    rows = varied.at_the_end(tasks, partial(measure, runs.collected, tasks))
+                    rows["at"] = rows.method.map({name: value for value, name in sweep.items()}).astype(float)
+                    _line(axes, rows, config.methods[method].colour, method)
+                axes.set(xscale="log", xlabel="", ylabel="")
+                ticks = sorted({value for sweep in sides.values() for value in sweep})
+                axes.set_xticks(ticks, [plain(tick) for tick in ticks])
+                axes.xaxis.minorticks_off()
+                if measure is realised_kl and key == "budgets":
+                    axes.plot(ticks, ticks, zorder=1, **DASHED)
+        panels.success_axis(grid[2 * number, 0])
+        log_axis(grid[2 * number + 1, 0])
+        grid[2 * number, 0].set_ylabel(panels.SUCCESS if len(places) == 1 else f"{label}\n{panels.SUCCESS}")
+        grid[2 * number + 1, 0].set_ylabel(panels.PATH_KL)
+    for axes, key in zip(grid[-1], swept, strict=True):
+        axes.set_xlabel(f"{SWEEPS[key].quantity} ({SWEEPS[key].unit})")
+    figure.align_ylabels()
+    shown = dict.fromkeys(method for sides in swept.values() for method in sides)
+    lines = [
+        Line2D([], [], label=config.methods[m].label, color=config.methods[m].colour, marker="o", ms=3.5) for m in shown
+    ]
+    own = Line2D([], [], label="the method's own setting", marker="o", mfc="white", mec=INK, ms=5, linestyle="")
+    equal = [dashed("KL budget")] * ("budgets" in swept)
+    keys(figure, [*lines, own, *equal, *panels.others(runs)])
+    return figure
 
 
-FIGURES = {
-    "budget_sweep": Drawing(_swept, _sweep, _caption_of_the_sweep),
-    "external_kl": Drawing(_inside_and_outside, _external, _caption_of_the_external),
-}
+def _line(axes: Axes, rows: pd.DataFrame, colour: str, method: str) -> None:
+    """The mean over seeds with its range, and a hollow mark at the method's own setting."""
+    kept = rows.dropna(subset=["value"])
+    if kept.empty:
+        return
+    look = {"color": colour, "marker": "o", "markersize": 3.5, "markeredgewidth": 0}
+    sns.lineplot(kept, x="at", y="value", ax=axes, errorbar=("pi", 100), err_kws={"alpha": 0.2, "linewidth": 0}, **look)
+    own = kept[kept.method == method]
+    if len(own):
+        mark: dict[str, Any] = {
+            "marker": "o",
+            "markersize": 5,
+            "markerfacecolor": "white",
+            "markeredgecolor": colour,
+            "zorder": 5,
+        }
+        axes.plot([own["at"].iloc[0]], [own.value.mean()], linestyle="", **mark)
+
+
+FIGURES = {"external_kl": external, "sensitivity": sensitivity}

@@ -2,22 +2,19 @@
 
 from functools import partial
 
-import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trqam.config.load import domain_of, expanded, number_of
-from trqam.config.wording import count, enumerated
+from trqam.config.load import number_of
+from trqam.config.wording import count
 from trqam.report import panels
-from trqam.report.collected import Collected
-from trqam.report.drawing import DASHED, INK, dashed, log_axis
-from trqam.report.figures import Drawing
-from trqam.report.measures import final_success, is_pretraining, kl_budget, realised_kl
-from trqam.report.panels import BAND, COLUMNS, GROUND, MEAN, PATH_KL, SUCCESS, groups, panel_of
-from trqam.report.runs import Runs
-from trqam.report.selection import collapsing, compared, contrasted, diffusion, tasks_run, varied
-from trqam.report.statistics import mean_and_std, round_half_up
+from trqam.report.drawing import DASHED, dashed, keys, log_axis
+from trqam.report.measures import kl_budget
+from trqam.report.panels import COLUMNS, PATH_KL, SUCCESS, groups
+from trqam.report.runs import Runs, by_seed
 
+QUANTILES = ("p05", "median", "p95")  # over states, in the names of the columns that are logged of them
 STRONG_BANDS = 5  # methods; the bands of more are paler, or they would bury the lines
 HEIGHT = 1.25  # inches, of a row of a domain's curves: with their captions, two domains fit on a page
 QUANTITIES = {
@@ -54,22 +51,18 @@ def over_training(runs: Runs, quantities: tuple[str, ...]) -> Figure:
     for row, axes in enumerate(grid):
         quantity = quantities[row % many]
         for one in axes:  # after all curves, whose means are not to be taken of logarithms
-            _quantity_axis(one, quantity)
+            if quantity == "success":
+                panels.success_axis(one)
+            elif one.lines:
+                log_axis(one)
+            elif one.get_visible():
+                panels.no_values(one)
+                one.tick_params(left=False, labelleft=False)
         label = QUANTITIES[quantity]
         axes[0].set_ylabel(label if bands == 1 else label.replace(" (", "\n("))
     figure.align_ylabels(grid[:, 0])
     panels.legend(figure, runs, [dashed("KL budget")] if "path_kl" in quantities else [])
     return figure
-
-
-def _quantity_axis(axes: Axes, quantity: str) -> None:
-    if quantity == "success":
-        panels.success_axis(axes)
-    elif axes.lines:
-        log_axis(axes)
-    elif axes.get_visible():
-        axes.annotate("no values", (0.5, 0.5), xycoords="axes fraction", ha="center", fontsize=7, color=INK)
-        axes.tick_params(left=False, labelleft=False)
 
 
 def budget_line(axes: Axes, runs: Runs, task: str) -> None:
@@ -99,14 +92,14 @@ def success_panels(runs: Runs, places: dict[str, list[str]], columns: int, heigh
     return figure
 
 
-def _in_the_text(runs: Runs) -> Figure:
+def in_the_text(runs: Runs) -> Figure:
     """A panel a task or a domain; the online stage stands on orange ground."""
     places = groups(runs.config, runs.tasks)
     columns = min(len(places), COLUMNS)
     return success_panels(runs, places, columns, {1: 2.2, 2: 2.0, 3: 1.7}.get(columns, 1.3))
 
 
-def _of_a_domain(runs: Runs) -> Figure:
+def of_a_domain(runs: Runs) -> Figure:
     """The mean over the domain's tasks, where it has more than one here, and every task."""
     places = {f"mean of {count(len(runs.tasks), 'task')}": runs.tasks} if len(runs.tasks) > 1 else {}
     places |= {f"task {number_of(task)}": [task] for task in runs.tasks}
@@ -114,172 +107,76 @@ def _of_a_domain(runs: Runs) -> Figure:
     return success_panels(runs, places, columns, HEIGHT if len(places) > 3 else {1: 2.2, 2: 2.0, 3: 1.7}[columns])
 
 
-def _compared(collected: Collected, domain: str = "") -> Runs:
-    """All compared methods, on all tasks or those of a domain."""
-    config = collected.config
-    tasks = sorted(task for task in config.tasks if domain_of(task) == domain) if domain else config.tasks
-    return Runs(collected, compared(config), tasks)
+def budget_sweep(runs: Runs) -> Figure:
+    """A row a task: success over training."""
+    places = groups(runs.config, runs.tasks)
+    figure, grid = panels.grid(len(places), 1, min(1.45 * len(places) + 0.7, 7.0), sharex="col")
+    for axes, (label, tasks) in zip(grid[:, 0], places.items(), strict=True):
+        for method in runs.methods:
+            panels.curve(axes, runs, tasks, method, band=0)
+        panels.stages(axes, runs)
+        panels.success_axis(axes)
+        axes.set_ylabel(f"{label}\n{SUCCESS}")
+    grid[-1, 0].set_xlabel(panels.step_label(runs.config))
+    figure.align_ylabels()
+    named = panels.handles(runs)
+    for handle, budget in zip(named, runs.config.swept("budgets", "trqam"), strict=True):
+        handle.set_label(f"{budget:g}")
+    named[0].set_label(f"budget {named[0].get_label()}")
+    keys(figure, [*named, *panels.others(runs)])
+    return figure
 
 
-def _logging_path_kl(collected: Collected) -> Runs:
-    config, metrics = collected.config, collected.metrics
-    logged = set(metrics.loc[metrics.path_kl.notna(), "method"])
-    return Runs(collected, [m for m in config.scale.methods if m in logged] or config.scale.methods, config.tasks)
+def per_state(runs: Runs) -> Figure:
+    """A row a task: path KL over states, multiplier over states, success.
+
+    Unlike elsewhere a band is no spread of seeds: it runs over states, from 5 to 95 % of a batch.
+    """
+    places = groups(runs.config, runs.tasks)
+    figure, grid = panels.grid(len(places), 3, min(1.5 * len(places) + 0.7, 7.5), sharex=True)
+    for row, (title, tasks) in zip(grid, places.items(), strict=True):
+        for method in runs.methods_on(tasks):
+            _over_states(row[0], runs, tasks, method, "kl")
+            _over_states(row[1], runs, tasks, method, "multiplier")
+            panels.curve(row[2], runs, tasks, method)
+        budget_line(row[0], runs, tasks[0])
+        for axes, label in zip(row, (PATH_KL, QUANTITIES["multiplier"], SUCCESS), strict=True):
+            axes.set(xlabel="", ylabel=label)
+            panels.stages(axes, runs)
+        for axes, lines in ((row[0], 2), (row[1], 1)):  # the budget is one
+            (log_axis if len(axes.lines) >= lines else panels.no_values)(axes)
+        panels.success_axis(row[2])
+        row[0].set_title(title, loc="left", fontsize=8)
+    figure.align_ylabels()
+    panels.legend(figure, runs, [dashed("KL budget")])
+    return figure
 
 
-def _adaptive_and_constant(collected: Collected) -> Runs:
-    config, scale = collected.config, collected.config.scale
-    return Runs(collected, contrasted(config), expanded(scale.ablation_tasks), scale.ablation_stages)
-
-
-def _beside_trqam(collected: Collected, parameter: str) -> Runs:
-    """TRQAM and the ablations that have ``parameter``, offline, where ablations run."""
-    config = collected.config
-    return Runs(collected, varied(config, parameter), expanded(config.scale.ablation_tasks), ("offline",))
-
-
-def _lines(runs: Runs) -> str:
-    """What every caption says of lines and bands."""
-    return f"{MEAN}; {BAND} ({runs.seeds(' a task')})."
-
-
-def _of_success(runs: Runs) -> str:
-    """Lines, bands, absent curves, ground and cloning."""
-    text = _lines(runs)
-    if any(len(runs.methods_on([task])) < len(runs.methods) for task in runs.tasks):
-        text += " A method without a curve did not run there."
-    once = [runs.config.methods[m].label for m in runs.methods if is_pretraining(runs.config, m)]
-    level = f" Dotted: {once[0]}, one training seed." if once else ""
-    return f"{text} {GROUND}{level}"
-
-
-def _caption_of_the_text(runs: Runs) -> str:
-    return (
-        f"Success at each evaluation, unsmoothed, one panel a {panel_of(runs.tasks)}: look for what changes "
-        f"where the ground does. {_of_success(runs)}"
-    )
-
-
-def _caption_of_a_domain(runs: Runs) -> str:
-    label, many = runs.config.domains[domain_of(runs.tasks[0])].label, len(runs.tasks) > 1
-    mean = f"the mean over its {count(len(runs.tasks), 'task')}, then each task" if many else "its task"
-    return f"Success on {label} at each evaluation: {mean}. {_of_success(runs)}"
-
-
-def _caption_of_the_collapse(runs: Runs) -> str:
-    config = runs.config
-    fewer = [config.methods[m].label for m in runs.methods if tasks_run(config, m) != config.tasks]
-    absent = f" {enumerated(fewer)} did not run on every task of this scale." if fewer else ""
-    return (
-        f"Collapse: success and adjoint loss over training of {enumerated(runs.labels)}, one column a "
-        f"{panel_of(config.tasks)}: look for a success that falls again after its peak while the adjoint loss "
-        f"(logarithmic) grows by orders of magnitude. {_lines(runs)}{absent} {GROUND}"
-    )
-
-
-def _caption_of_the_trust_region(runs: Runs) -> str:
-    config = runs.config
-    held = [config.methods[m].label for m in runs.methods if config.methods[m].agent == "trqam"]
-    return (
-        f"The trust region at work ({', '.join(runs.labels)}), one column a "
-        f"{panel_of(config.tasks)}: look for whether the path KL settles at the dashed budget, and which way "
-        f"the multiplier moves meanwhile, which {enumerated(held or ['no method here'])} alone adapts; both are "
-        f"logarithmic. {_lines(runs)} {GROUND}"
-    )
-
-
-def _caption_of_the_ablation(runs: Runs) -> str:
-    return (
-        f"The multiplier adapted, held constant, and outside the process "
-        f"({'; '.join(runs.labels)}), one column a {panel_of(runs.tasks)}: "
-        "look for whose path KL stays at the dashed budget (logarithmic), and for what that does to the success. "
-        f"{_lines(runs)}{panels.bounded(runs)}"
-    )
-
-
-def _at_the_end(runs: Runs, method: str) -> str:
-    """`TRQAM 32 ± 36 %, path KL 1.01 times its budget`: success at the end, and the KL over the last fifth."""
-    config, metrics = runs.config, runs.collected.metrics
-    success = final_success(metrics, config, runs.tasks, method)
-    ratio = realised_kl(metrics, config, runs.tasks, method, relative=True).mean()
-    if success.empty:
-        return f"{config.methods[method].label} has no result"
-    mean, std = mean_and_std(success)
-    spread = "" if np.isnan(std) else f" ± {round_half_up(std)}"
-    kl = "" if np.isnan(ratio) else f", path KL {ratio:.2f} times its budget"
-    return f"{config.methods[method].label} {round_half_up(mean)}{spread} %{kl}"
-
-
-def _caption_of_the_schedules(runs: Runs) -> str:
-    found = "; ".join(_at_the_end(runs, method) for method in runs.methods)
-    return (
-        f"KL budgets that move ({', '.join(runs.labels)}), one column a {panel_of(runs.tasks)}: the budget, the path "
-        "KL, for which look whether it follows, and the success. Dashed: the budget that does not move, which is "
-        f"TRQAM's own. {_lines(runs)} At the end of the offline stage, and for the KL over its last fifth: {found}."
-        f"{panels.bounded(runs)}"
-    )
-
-
-def _estimated(runs: Runs, method: str) -> str:
-    """`, what it holds 0.99 times, on 31.2 effective paths`, over the last fifth."""
-    late = partial(realised_kl, runs.collected.metrics, runs.config, runs.tasks, method)
-    held = late(column="kl_ema", relative=True).mean()
-    paths = late(column="effective_paths").mean() if "effective_paths" in runs.collected.metrics else np.nan
-    text = "" if np.isnan(held) else f", what it holds {held:.2f} times"
-    return text if np.isnan(paths) else f"{text}, on {paths:.1f} effective paths"
-
-
-def _caption_of_the_divergences(runs: Runs) -> str:
-    found = "; ".join(_at_the_end(runs, method) + _estimated(runs, method) for method in runs.methods)
-    return (
-        f"Other divergences at the same budget ({', '.join(runs.labels)}), one column a {panel_of(runs.tasks)}: the "
-        "moving average that the dual step holds, of each method's own divergence; the path KL that this comes to; how "
-        f"many of the batch's {runs.config.scale.batch_size} paths the estimate rests on, which says how far to trust "
-        f"it; and the success. Dashed: the budget. {_lines(runs)} At the end of the offline stage, and for the "
-        f"divergences over its last fifth: {found}.{panels.bounded(runs)}"
-    )
-
-
-def _on_a_diffusion(collected: Collected) -> Runs:
-    methods = diffusion(collected.config)
-    return Runs(collected, methods, tasks_run(collected.config, *methods))
-
-
-def _caption_of_the_diffusion(runs: Runs) -> str:
-    found = "; ".join(_at_the_end(runs, method) for method in runs.methods)
-    return (
-        f"A flow and a diffusion under the same trust region ({', '.join(runs.labels)}), one column a "
-        f"{panel_of(runs.tasks)}: look whether both path KLs settle at the dashed budget, and for the success. "
-        f"{_lines(runs)} {GROUND} At the end of the offline stage, and for the KL over its last fifth: {found}."
-        f"{panels.bounded(runs)}"
-    )
+def _over_states(axes: Axes, runs: Runs, tasks: list[str], method: str, name: str) -> None:
+    """The median over states, and a band from 5 to 95 %, each a mean over seeds; or one number for all states."""
+    rows = runs.of(tuple(tasks), method)
+    columns = [f"{name}_{quantile}" for quantile in QUANTILES]
+    logged = [column for column in columns if column in rows and rows[column].notna().any()]
+    if logged != columns:
+        columns = [name] * 3 if name in rows else []
+    lines = [by_seed(rows, column, len(tasks)).groupby("total_step")[column].mean() for column in columns]
+    if lines and len(lines[1]):
+        low, _, high = lines
+        colour = runs.config.methods[method].colour
+        axes.plot(lines[1].index, lines[1], color=colour)
+        band = pd.concat([low, high], axis=1).dropna()
+        axes.fill_between(band.index, band.iloc[:, 0], band.iloc[:, 1], color=colour, alpha=0.2, linewidth=0)
 
 
 FIGURES = {
-    "offline_to_online": Drawing(_compared, _in_the_text, _caption_of_the_text),
-    "curves": Drawing(_compared, _of_a_domain, _caption_of_a_domain),
-    "collapse": Drawing(
-        lambda collected: Runs(collected, collapsing(collected.config), collected.config.tasks),
-        partial(over_training, quantities=("success", "adjoint_loss")),
-        _caption_of_the_collapse,
-    ),
-    "trust_region": Drawing(
-        _logging_path_kl, partial(over_training, quantities=("path_kl", "multiplier")), _caption_of_the_trust_region
-    ),
-    "schedules": Drawing(
-        partial(_beside_trqam, parameter="schedule"),
-        partial(over_training, quantities=("kl_budget", "path_kl", "success")),
-        _caption_of_the_schedules,
-    ),
-    "divergences": Drawing(
-        partial(_beside_trqam, parameter="divergence"),
-        partial(over_training, quantities=("kl_ema", "path_kl", "effective_paths", "success")),
-        _caption_of_the_divergences,
-    ),
-    "diffusion": Drawing(
-        _on_a_diffusion, partial(over_training, quantities=("path_kl", "success")), _caption_of_the_diffusion
-    ),
-    "adaptive_constant": Drawing(
-        _adaptive_and_constant, partial(over_training, quantities=("path_kl", "success")), _caption_of_the_ablation
-    ),
+    "offline_to_online": in_the_text,
+    "curves": of_a_domain,
+    "collapse": partial(over_training, quantities=("success", "adjoint_loss")),
+    "trust_region": partial(over_training, quantities=("path_kl", "multiplier")),
+    "schedules": partial(over_training, quantities=("kl_budget", "path_kl", "success")),
+    "divergences": partial(over_training, quantities=("kl_ema", "path_kl", "effective_paths", "success")),
+    "diffusion": partial(over_training, quantities=("path_kl", "success")),
+    "budget_sweep": budget_sweep,
+    "per_state": per_state,
+    "adaptive_constant": partial(over_training, quantities=("path_kl", "success")),
 }

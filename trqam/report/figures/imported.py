@@ -16,22 +16,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from trqam.config.load import Config, tasks_of
-from trqam.config.wording import count, method_label
+from trqam.config.wording import method_label
 from trqam.report import panels
-from trqam.report.collected import Collected
 from trqam.report.drawing import WIDTH, keys
-from trqam.report.figures import Drawing
 from trqam.report.imported import ALL, methods_of, protocols
 from trqam.report.panels import SUCCESS
+from trqam.report.runs import Runs
 
 COLUMNS = 4  # panels side by side: wider than ours, for many methods
 PANELS, METHODS = 20, 20  # of a source, and of all, at most
 LETTERS = 95  # of a source's title, in a line
 
 
-def draw(collected: Collected) -> Figure:
+def draw(runs: Runs) -> Figure:
     """A band of panels a source, a panel a domain, and one legend."""
-    config, curves = collected.config, collected.imported
+    config, curves = runs.config, runs.collected.imported
     looks = _looks(config, methods_of(config, curves)[:METHODS])
     panels_of = {source: dict(list(places(config, rows).items())[:PANELS]) for source, rows in curves.groupby("source")}
     titles = {name: textwrap.wrap(f"{name}, {text}", LETTERS) for name, text in protocols(curves).items()}
@@ -46,7 +45,9 @@ def draw(collected: Collected) -> Figure:
             axes.set_visible(False)
         for axes, (title, rows) in zip(grid.flat, shown.items(), strict=False):
             _panel(axes, title, rows, looks)
-            panels.ground(axes, *_ends(curves[curves.source == name]), 1e6)
+            own = curves[curves.source == name]
+            offline = max(own[own.stage == "offline"].total_step, default=0)
+            panels.ground(axes, int(offline), int(own.total_step.max()), 1e6)
         for axes in grid.flat[max(0, len(shown) - COLUMNS) : len(shown)]:
             axes.tick_params(labelbottom=True)
     figure.supylabel(SUCCESS, fontsize=8)
@@ -74,13 +75,10 @@ def places(config: Config, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
         if len(whole):
             found[label] = whole
         else:
-            found |= {_task(label, task): part for task, part in of.groupby("task")}
+            for task, part in of.groupby("task"):
+                number = re.search(r"-task(\d+)", task)
+                found[f"{label}\n{f'task {number[1]}' if number else 'default task'}"] = part
     return found
-
-
-def _task(label: str, task: str) -> str:
-    number = re.search(r"-task(\d+)", task)
-    return f"{label}\n{f'task {number[1]}' if number else 'default task'}"
 
 
 def _panel(axes: Axes, title: str, rows: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
@@ -91,11 +89,6 @@ def _panel(axes: Axes, title: str, rows: pd.DataFrame, looks: dict[str, dict[str
     lines = [line for part in title.splitlines() for line in textwrap.wrap(part, 26)[:2]]
     axes.set_title("\n".join(lines), fontsize=7)
     panels.success_axis(axes)
-
-
-def _ends(rows: pd.DataFrame) -> tuple[int, int]:
-    """The last step of the offline stage, 0 without any, and of all."""
-    return int(max(rows[rows.stage == "offline"].total_step, default=0)), int(rows.total_step.max())
 
 
 def _looks(config: Config, methods: list[str]) -> dict[str, dict[str, Any]]:
@@ -115,23 +108,4 @@ def _looks(config: Config, methods: list[str]) -> dict[str, dict[str, Any]]:
     return looks
 
 
-def caption(collected: Collected) -> str:
-    """Whose curves these are, of how many seeds and by which protocol, and what a panel shows."""
-    curves = collected.imported
-    sources = []
-    for name, protocol in protocols(curves).items():
-        seeds = curves[curves.source == name].groupby(["method", "task", "domain"], dropna=False).seed.nunique()
-        low, high = seeds.min(), seeds.max()
-        sources.append(f"{name} (n = {low}{f' to {high}' if high > low else ''}; {protocol})")
-    text = (
-        f"Curves that others published, no result of this run: {'; '.join(sources)}. Line: mean over seeds, at the "
-        "published steps; of a domain its own curve, or else the mean of its tasks; all: the file's own curve. "
-        "What was made by different protocols must not be ranked together. White ground: offline stage; orange: online."
-    )
-    sizes = [len(places(collected.config, rows)) for _, rows in curves.groupby("source")]
-    if max(sizes) > PANELS or curves.method.nunique() > METHODS:
-        text += f" Drawn are the first {count(PANELS, 'panel')} of a source, and the first {count(METHODS, 'method')}."
-    return text
-
-
-FIGURES = {"imported": Drawing(lambda collected: collected, draw, caption)}
+FIGURES = {"imported": draw}

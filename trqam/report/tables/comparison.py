@@ -1,18 +1,17 @@
 """The compared methods after either stage, over the tasks that all of them run on, each number with its interval."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 
-from trqam.config.load import Config
 from trqam.config.wording import count, thousands
 from trqam.report.collected import Collected, mixed_mark, mixed_note
-from trqam.report.conventions import BEST, CONVENTIONS, FINAL, LAST, MEAN_OF_LAST, evaluation_noise, summaries
+from trqam.report.conventions import BEST, CONVENTIONS, FINAL, LAST, MEAN_OF_LAST, summaries
 from trqam.report.measures import (
     FEW,
     RESAMPLES,
-    STAGES,
-    FinalRuns,
+    final,
     final_cell,
-    final_runs,
+    final_scores,
     improvement,
     interquartile,
     mark_notes,
@@ -20,15 +19,12 @@ from trqam.report.measures import (
     ours,
     scope,
     shared_tasks,
-    trust,
-    width_note,
 )
-from trqam.report.selection import compared, data_note
+from trqam.report.selection import STAGES, compared, data_note
 from trqam.report.statistics import round_half_up
-from trqam.report.tables import MISSING, Grid
+from trqam.report.tables import MISSING, Grid, said
 
 Cells = Callable[[str, str], Sequence[str]]  # of a method and stage
-BOOTSTRAP = f"95 % bootstrap interval (percentiles of {thousands(RESAMPLES)} resamples, seeds"
 
 
 def aggregates_table(collected: Collected) -> Grid:
@@ -36,42 +32,28 @@ def aggregates_table(collected: Collected) -> Grid:
     config, tasks = collected.config, shared_tasks(collected.config)
 
     def cells(method: str, stage: str) -> Sequence[str]:
-        runs, cell = final_runs(collected, method, stage), final_cell(collected.metrics, config, tasks, method, stage)
-        if not runs.asked:
+        if stage not in config.stages(method) or not tasks:
             return MISSING, MISSING, MISSING
-        mean = MISSING
-        if cell:
-            mean = round_half_up(cell.mean) + (f" ± {round_half_up(cell.std)}" if cell.n > 1 else "")
-        complete = cell.n if cell else 0
-        middle = str(interquartile(collected, method, stage) or MISSING)
-        return mean, middle, _n(config, runs, complete, len(tasks))
+        cell, middle = final_cell(collected, tasks, method, stage), interquartile(collected, method, stage)
+        return str(cell or MISSING), str(middle or MISSING), _n(collected, method, stage, cell.n if cell else 0)
 
-    several = config.scale.seeds > 1
-    text = f"Final success in per cent over {scope(config)}. A run is one seed on one task. "
-    text += "mean ± std: of the per-seed means" if several else "mean: of the one seed"
-    text += "; IQM: interquartile mean, the mean of the middle half of all runs"
-    text += " (of fewer than four, of all)" if len(tasks) * config.scale.seeds < 4 else ""
-    text += f", in brackets its {BOOTSTRAP} drawn within tasks)" if several else ""
-    text += f"; n: seeds that finished every task.{trust(config)}"
-    more = {
-        " of ": " k of N: runs are missing; the IQM is over those there are.",
-        "DIVERGED": " DIVERGED: so many runs diverged; each counts as success 0.",
-    }
-    return _grid(collected, "method", compared(config), ("mean ± std", "IQM [95 %]", "n"), "rrl", cells, text, more)
+    return _grid(collected, "aggregates", "method", compared(config), ("mean ± std", "IQM [95 %]", "n"), "rrl", cells)
 
 
-def _n(config: Config, runs: FinalRuns, complete: int, tasks: int) -> str:
+def _n(collected: Collected, method: str, stage: str, complete: int) -> str:
     """`3`; `2 of 3 (5 of 6 runs), 1 DIVERGED` where runs are missing and have diverged."""
-    text = str(complete)
-    if runs.number < runs.asked:
-        text += f" of {config.scale.seeds}"
-        text += f" ({thousands(runs.number)} of {thousands(runs.asked)} runs)" if tasks > 1 else ""
-    return text + (f", {runs.diverged} DIVERGED" if runs.diverged else "")
+    seeds, tasks, ends = collected.config.scale.seeds, shared_tasks(collected.config), final(collected, stage)
+    runs, asked = ends[(ends.method == method) & ends.task.isin(tasks)], len(tasks) * seeds
+    lost, text = (runs.status == "DIVERGED").sum(), str(complete)
+    if len(runs) < asked:
+        text += f" of {seeds}"
+        text += f" ({thousands(len(runs))} of {thousands(asked)} runs)" if len(tasks) > 1 else ""
+    return text + (f", {lost} DIVERGED" if lost else "")
 
 
 def improvement_table(collected: Collected) -> Grid:
     """A row a rival; for each stage the probability that TRQAM succeeds more, its interval, and the runs of both."""
-    config, own, n = collected.config, ours(collected.config), collected.config.scale.seeds
+    config, own = collected.config, ours(collected.config)
     rivals = [method for method in compared(config) if method != own]
     if own is None or not rivals:
         return Grid("Probability of improvement: there is no method to compare TRQAM with.", "l", (MISSING,), ())
@@ -80,20 +62,13 @@ def improvement_table(collected: Collected) -> Grid:
         gain = improvement(collected, own, rival, stage)
         return (str(gain), _runs(collected, own, rival, stage)) if gain else (MISSING, MISSING)
 
-    label = config.methods[own].label
-    text = f"Probability in per cent that a run of {label} succeeds more than a run of the other method on the same "
-    text += f"task, ties counting one half, the mean over {scope(config)} (Mann-Whitney U over the number of pairs). "
-    text += "50 %: neither is better. runs: those of either, one seed on one task each; a diverged run counts as "
-    text += "success 0, a missing one is left out."
-    text += f" In brackets the {BOOTSTRAP} of both drawn within tasks)." if n > 1 else ""
-    text += f" Below {FEW} seeds it is too narrow." if 1 < n < FEW else ""
     over = f"{marked(config, own)}{mixed_mark(collected, shared_tasks(config), own)} over"
-    return _grid(collected, over, rivals, ("% [95 %]", "runs"), "rr", cells, text, {})
+    return _grid(collected, "improvement", over, rivals, ("% [95 %]", "runs"), "rr", cells)
 
 
 def _runs(collected: Collected, own: str, rival: str, stage: str) -> str:
     """`24 : 24` runs, `21 : 24 on 7 tasks` where one of them lacks a task."""
-    left, right = (final_runs(collected, method, stage).scores for method in (own, rival))
+    left, right = (final_scores(collected, method, stage) for method in (own, rival))
     tasks = [task for task in left if task in right]
     mine, theirs = (thousands(sum(len(side[task]) for task in tasks)) for side in (left, right))
     fewer = len(tasks) < len(shared_tasks(collected.config))
@@ -109,29 +84,38 @@ def conventions_table(collected: Collected) -> Grid:
         values = (str(found[name].estimate) if name in found else MISSING for name in CONVENTIONS)
         return (*values, str(found[FINAL].n) if found else MISSING)
 
-    text = f"Success in per cent over {scope(config)}, read in three ways: {FINAL}, at the last evaluation, as in "
-    text += f"every other table; {MEAN_OF_LAST}, over each run's evaluations; {BEST}, the highest evaluation of each "
-    text += "run, which noise lifts. Compare within a column. "
-    text += f"In brackets the {BOOTSTRAP} drawn within tasks). " if config.scale.seeds > 1 else ""
-    text += f"n: seeds that finished every task. {evaluation_noise(config)}{trust(config)}"
-    few = {MISSING: f" A stage of fewer than {LAST} evaluations has no mean of {LAST}."}
-    return _grid(collected, "method", compared(config), (*CONVENTIONS, "n"), "rrrr", cells, text, few)
+    return _grid(collected, "conventions", "method", compared(config), (*CONVENTIONS, "n"), "rrrr", cells)
+
+
+def points(episodes: int) -> str:
+    """`12.6 to 15.8 points`: how far so few episodes leave a success uncertain, whatever the training did, which is the
+    binomial deviation at 20 or 80 %, and at 50 %."""
+    low, high = (round_half_up(100 * (p * (1 - p) / episodes) ** 0.5, 1) for p in (0.2, 0.5))
+    return f"{low} to {high} points"
+
+
+def without_width(rows: Iterable[Sequence[str]]) -> bool:
+    """Whether one of the printed intervals begins where it ends."""
+    return any(re.search(r"\[([\d.]+), \1\]", text) for row in rows for text in row)
+
+
+KNOWN = {
+    function.__name__: function
+    for function in (data_note, mark_notes, ours, points, scope, shared_tasks, without_width)
+} | {"BEST": BEST, "FEW": FEW, "FINAL": FINAL, "LAST": LAST, "MEAN_OF_LAST": MEAN_OF_LAST, "RESAMPLES": RESAMPLES}
 
 
 def _grid(
-    collected: Collected, head: str, methods: list[str], columns: tuple[str, ...], kinds: str, cells: Cells,
-    caption: str, more: dict[str, str],
-) -> Grid:  # fmt: skip
-    """A row a method, its ``cells`` a stage, and the tasks; ``more`` is said where its key stands in a cell."""
+    collected: Collected, name: str, head: str, methods: list[str], columns: tuple[str, ...], kinds: str, cells: Cells
+) -> Grid:
+    """The table ``name``: a row a method, its ``cells`` a stage, and the number of tasks."""
     config, tasks = collected.config, shared_tasks(collected.config)
     rows = []
     for method in methods:
         label = marked(config, method) + mixed_mark(collected, tasks, method)
         rows.append((label, *(text for stage in STAGES for text in cells(method, stage)), str(len(tasks))))
-    printed = " ".join(text for row in rows for text in row[1:])
-    caption += "".join(note for word, note in more.items() if word in printed) + width_note(rows)
-    caption += f" {MISSING}: no result." if MISSING in printed.split() else ""
-    caption += mark_notes(config) + data_note(config) + mixed_note(collected)
+    printed = {word for row in rows for text in row[1:] for word in text.split(" ")}
+    caption = said(name, config, rows, printed, **KNOWN) + mixed_note(collected)
     groups = (("", 1), *((stage, len(columns)) for stage in STAGES), ("", 1))
     header = (head, *columns * len(STAGES), "tasks")
     return Grid(caption, f"l{kinds * len(STAGES)}r", header, tuple(rows), groups=groups)

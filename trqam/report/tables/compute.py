@@ -5,12 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from trqam.config.schema import CLONING
-from trqam.config.wording import count, thousands
+from trqam.config.wording import thousands
 from trqam.experiment.files import write_atomically
 from trqam.report.collected import Collected
-from trqam.report.measures import STAGES
+from trqam.report.selection import STAGES
 from trqam.report.statistics import round_half_up
-from trqam.report.tables import MISSING, Grid, by_group
+from trqam.report.tables import MISSING, Grid, by_group, said
 
 PRETRAIN = "pretrain"
 
@@ -51,15 +51,7 @@ def table(collected: Collected) -> Grid:
         return label, thousands(int(part.runs.sum())), *hours, round_half_up(part.core_hours.sum(), digits)
 
     rows = [row(config.methods[method].label, part) for method, part in spent.groupby("method", sort=False)]
-    caption = "Compute of the recorded runs in core hours. A run is one stage of one seed. Seeds that trained together "
-    caption += "share the wall time of their job, evaluation and all, and behaviour cloning is trained once a domain. "
-    cores = _cores(collected)
-    caption += f"A job counts as {count(cores, 'core')}, by env_workers of today's configuration"
-    caption += ", that of cloning as 1" * (cores > 1)
-    caption += "" if config.scale.device == "cpu" else ", and a GPU where there is one"
-    caption += f". Data, figures, and what was lost when a job was killed are not counted. {MISSING}: no recorded run."
-    if (collected.runs.status == "DIVERGED").any():
-        caption += " A seed that diverged has its share until then."
+    caption = said("compute", config, _cores(collected), (collected.runs.status == "DIVERGED").any())
     header = ("method", "runs", "cloning", *STAGES, "total")
     return Grid(caption, "lrrrrr", header, (*rows, row("all", spent)) if rows else ())
 

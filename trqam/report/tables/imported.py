@@ -5,24 +5,19 @@ there is none, the mean of its tasks is the mean all the same, but no spread can
 file's own curve of everything, where it has one, and else the mean of the printed means.
 """
 
-from itertools import groupby
-
+import numpy as np
 import pandas as pd
 
 from trqam.config.load import Config, tasks_of
 from trqam.config.wording import method_label, thousands
 from trqam.report.collected import Collected
 from trqam.report.imported import ALL, methods_of, protocols
-from trqam.report.measures import STAGES
-from trqam.report.statistics import mean_and_std, round_half_up
-from trqam.report.tables import MISSING, Entry, Row, SuccessTable
+from trqam.report.selection import STAGES
+from trqam.report.statistics import mean_and_std
+from trqam.report.tables import MISSING, Entry, Row, SuccessTable, grouped, kinds_of, printed, said
 from trqam.report.tables.success import mark_best, mean_of_domains
 
 LOOSE = "*"  # a mean without a spread
-LOOSELY = (
-    "the mean of its tasks; the file has no curve of the domain, and seeds of different tasks cannot be matched, "
-    "so the spread is not known"
-)
 ROWS = 20  # methods, at most, whose two stages share a page
 OF_MEANS = "†"  # of a method without an `all` of its own, where others have one
 
@@ -45,12 +40,12 @@ def table(collected: Collected) -> SuccessTable:
             blocks.append(_block(config, rows[rows.stage == stage], f"{source}, {stage}", methods, columns, own_all))
     labels = [config.domains[domain].label if domain in config.domains else domain for domain in columns]
     heads = [label.partition("-")[::2] if "-" in label else ("", label) for label in labels]
-    groups = tuple((family, len(list(members))) for family, members in groupby(family for family, _ in heads))
+    groups = grouped(family for family, _ in heads)
     caption = "Published curves, summed up with our statistics. No result of this run."
-    stated = [f"{source}, {protocol}." for source, protocol in protocols(curves).items()]
-    notes = (*stated, *_notes(blocks, own_all, ALL in columns))
+    about = {"ALL": ALL, "LOOSE": LOOSE, "OF_MEANS": OF_MEANS}
+    notes = said("imported", protocols(curves), *kinds_of(blocks), columns, own_all, **about)
     together = 2 if most <= ROWS else 1
-    return SuccessTable(caption, tuple(head for _, head in heads), groups, tuple(blocks), notes, together)
+    return SuccessTable(caption, tuple(head for _, head in heads), groups, blocks, notes, together)
 
 
 def _block(
@@ -82,11 +77,9 @@ def entry(last: pd.DataFrame, domain: str) -> Entry:
     success = 100 * (own.success if len(own) else _mean_of_tasks(last, domain)).dropna()
     if success.empty:
         return Entry(MISSING)
-    mean, std = mean_and_std(success)
-    text = round_half_up(mean)
     marks = [] if len(own) else [LOOSE]
     marks += [f"n={len(success)}"] if len(own) > len(success) else []
-    return Entry(text if len(success) == 1 else f"{text} ± {round_half_up(std)}", int(text), marks=tuple(marks))
+    return printed(*mean_and_std(success), *marks)
 
 
 def _all(rows: list[Row], own: list[pd.DataFrame], own_all: bool) -> Row:
@@ -100,9 +93,8 @@ def _all(rows: list[Row], own: list[pd.DataFrame], own_all: bool) -> Row:
             marked = own_all and mean.text != MISSING
             entries.append(Entry(mean.text, mean.value, marks=(OF_MEANS,) if marked else ()))
         else:
-            text = round_half_up(success.mean())
-            marks = (f"n={len(success)}",) if len(success) < len(curve) else ()
-            entries.append(Entry(text, int(text), marks=marks))
+            marks = [f"n={len(success)}"] if len(success) < len(curve) else []
+            entries.append(printed(success.mean(), np.nan, *marks))
     return Row("all", "all", tuple(mark_best(entries)))
 
 
@@ -110,21 +102,3 @@ def _mean_of_tasks(last: pd.DataFrame, domain: str) -> pd.Series:
     """One number, over tasks of means over seeds; nan unless all of its tasks are there."""
     means = last.groupby("task").success.mean().reindex(tasks_of(domain))
     return pd.Series([means.mean(skipna=False)])
-
-
-def _notes(blocks: list[tuple[str, tuple[Row, ...]]], own_all: bool, has_all: bool) -> list[str]:
-    """The sentences that this table needs."""
-    entries = [entry for _, rows in blocks for row in rows for entry in row.entries]
-    marks = {mark for entry in entries for mark in entry.marks}
-    notes = ["Success in per cent: mean ± sample standard deviation over the n seeds of a domain's own curve."]
-    if has_all:
-        means = "the mean of the printed means"
-        lacking = f"; {OF_MEANS}: {means}, for the file has none" if OF_MEANS in marks else ""
-        notes.append(f"all: the file's own curve of everything{lacking}." if own_all else f"all: {means}.")
-    more = {
-        "Bold: best printed mean of the column, with its ties.": any(entry.best for entry in entries),
-        f"{LOOSE}: {LOOSELY}.": LOOSE in marks,
-        "n=k: only k seeds were evaluated.": bool(marks - {LOOSE, OF_MEANS}),
-        f"{MISSING}: no curve.": any(entry.text == MISSING for entry in entries),
-    }
-    return notes + [note for note, needed in more.items() if needed]

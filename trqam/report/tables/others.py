@@ -5,19 +5,18 @@ somebody reports them. What is printed or reported of other places follows.
 """
 
 from dataclasses import dataclass
-from itertools import groupby
 
 import pandas as pd
 
 from trqam.config.load import Config, tasks_of
-from trqam.config.wording import enumerated, method_label, task_label, thousands
+from trqam.config.wording import enumerated, method_label, task_label
 from trqam.report.collected import Collected, mixed_mark, mixed_note, read_context
 from trqam.report.imported import ALL, protocols
-from trqam.report.measures import STAGES, final_cell
-from trqam.report.selection import compared, lists_single_tasks, tasks_run
-from trqam.report.tables import MISSING, Entry, Row, SuccessTable, printed
+from trqam.report.measures import final_cell
+from trqam.report.selection import STAGES, compared, lists_single_tasks, tasks_run
+from trqam.report.tables import MISSING, Blocks, Entry, Row, SuccessTable, grouped, kinds_of, printed, said
 from trqam.report.tables import imported as curves
-from trqam.report.tables.success import basic_notes, entry_of, mean_of_domains
+from trqam.report.tables.success import KNOWN, entry_of, mean_of_domains
 
 WHY = {
     "r": "not reported",
@@ -70,7 +69,7 @@ def table(collected: Collected) -> SuccessTable:
     caption = "Whose success there is of each domain or task: this run's, the paper's and others'. Rows differ in "
     caption += "protocol, steps and data, so that nothing is ranked or averaged across them."
     together = 1 if sum(len(made) for _, made in blocks) > ROWS else len(blocks)
-    return SuccessTable(caption, tuple(methods), groups, tuple(blocks), _notes(collected, blocks, sources), together)
+    return SuccessTable(caption, tuple(methods), groups, blocks, _notes(collected, context, blocks, sources), together)
 
 
 def _any(entries: tuple[Entry, ...]) -> bool:
@@ -85,8 +84,7 @@ def _methods(collected: Collected, context: pd.DataFrame) -> tuple[list[str], tu
     labels = list(dict.fromkeys([*ours, *collected.reported.method, *context.method]))
     order, places = list(dict.fromkeys([*group.values(), ""])), [*group, *labels]
     labels.sort(key=lambda label: (order.index(group.get(label, "")), places.index(label)))
-    grouped = groupby(labels, key=lambda label: group.get(label, ""))
-    return labels, tuple((name, len(list(members))) for name, members in grouped)
+    return labels, grouped(group.get(label, "") for label in labels)
 
 
 def _here(config: Config, reported: list[str]) -> list[str]:
@@ -125,7 +123,7 @@ def _ours(collected: Collected, place: str, labels: list[str], stage: str) -> tu
         return tuple(lacks[0] if lacks else mean for lacks, mean in zip(lacking, plain, strict=True))
     tasks = [place] if "-singletask-" in place else tasks_of(place)
     for method in compared(config):
-        label, cell = config.methods[method].label, final_cell(collected.metrics, config, tasks, method, stage)
+        label, cell = config.methods[method].label, final_cell(collected, tasks, method, stage)
         if cell:
             cells[label] = entry_of(config, method, cell, mixed_mark(collected, tasks, method))
         elif set(tasks) <= set(tasks_run(config, method)) and stage in config.stages(method):
@@ -137,7 +135,7 @@ def _paper(collected: Collected) -> dict[tuple[str, str], Cells]:
     """What paper/reported.csv has, by place and stage."""
     cells: dict[tuple[str, str], Cells] = {}
     for _, row in collected.reported.iterrows():
-        cells.setdefault((row.domain, row.phase), {})[row.method] = printed(row)
+        cells.setdefault((row.domain, row.phase), {})[row.method] = printed(row["mean"], row["std"])
     return cells
 
 
@@ -178,22 +176,14 @@ def _of_curves(config: Config, rows: pd.DataFrame) -> dict[tuple[str, str], Cell
     return cells
 
 
-def _notes(collected: Collected, blocks: list[tuple[str, tuple[Row, ...]]], sources: dict[str, Source]) -> tuple:
+def _notes(collected: Collected, context: pd.DataFrame, blocks: Blocks, sources: dict[str, Source]) -> str:
     """Whose numbers, by which protocol, of how many seeds; and why what is missing is."""
-    config, reported = collected.config, collected.reported
-    scale, entries = config.scale, [entry for _, rows in blocks for row in rows for entry in row.entries]
-    marks = {mark for entry in entries for mark in entry.marks}
-    notes = basic_notes(config, compared(config), entries)
-    notes[0] = f"This run: the scale {scale.scale}, {thousands(scale.offline_steps)} offline and " + (
-        f"{thousands(scale.online_steps)} online steps. {notes[0]}"
-    )
-    by_source = [f"{enumerated([*part.method])}: {source}" for source, part in reported.groupby("source")]
-    seeds = enumerated([str(n) for n in sorted(reported.n_seeds.unique())])
-    context = read_context()
-    protocol = enumerated([*context[context["mean"].isna()].protocol] or ["the authors'"])
-    notes.append(f"The paper prints: {protocol}; n = {seeds}. {'; '.join(by_source)}.")
-    notes += [f"Others, {letter}: {source.protocol}." for letter, source in sources.items()]
-    notes += [f"{curves.LOOSE}: {curves.LOOSELY}."] * (curves.LOOSE in marks)
+    reported, (marks, _) = collected.reported, kinds_of(blocks)
+    said_by = {
+        "by_source": [f"{enumerated([*part.method])}: {source}" for source, part in reported.groupby("source")],
+        "n": [str(n) for n in sorted(reported.n_seeds.unique())],
+    }
     why = [f"{mark}: {reason}" for mark, reason in WHY.items() if mark in marks]
-    notes += [f"{MISSING}: no number. {'; '.join(why)}."] if why else []
-    return (*notes, *([mixed_note(collected).strip()] if collected.mixed else []))
+    protocol = [*context[context["mean"].isna()].protocol]
+    known = {**KNOWN, "LOOSE": curves.LOOSE}
+    return said("others", collected.config, marks, said_by, protocol, sources, why, **known) + mixed_note(collected)

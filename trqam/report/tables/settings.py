@@ -14,7 +14,7 @@ from trqam.config.wording import enumerated, shown, words
 from trqam.report.collected import Collected
 from trqam.report.latex import heading, symbol
 from trqam.report.selection import compared
-from trqam.report.tables import MISSING, Grid
+from trqam.report.tables import MISSING, Grid, grouped
 
 BESIDE = ("seeds", "ablation_eval_interval")  # settings of a scale that are not a run's own
 UNREAD = ("checkpoint_interval",)  # changes no number
@@ -68,7 +68,6 @@ METHOD = {
     "multiplier_gain": "gain of the multiplier's network",
 }
 ASSUMED = " *: assumed, since the authors do not publish it"
-WIDE = ">{\\raggedright\\arraybackslash}p{0.55\\linewidth}"
 
 
 def common(collected: Collected) -> Grid:
@@ -129,7 +128,7 @@ def baselines(collected: Collected) -> Grid:
         (config.domains[name].label, *(_value(config, method, key, name) for method, key in columns))
         for name in config.task_domains
     ]
-    groups = [(config.methods[method].label, len([*keys])) for method, keys in groupby(columns, lambda pair: pair[0])]
+    groups = grouped(config.methods[method].label for method, _ in columns)
     caption = f"Parameters by domain, from {config.scale.methods_file}."
     caption += f"{ASSUMED}: taken from QAM's own paper." if _starred(rows) else ""
     fixed = {method: _fixed(config, method) for method in _with_parameters(config)}
@@ -151,7 +150,7 @@ def ablations(collected: Collected) -> Grid:
         what = f"as {config.methods[method].label}, with {SWEEPS[key].words} {values}"
         rows.append((config.methods[swept[0]].group, what, _stages(config, swept[0])))
     caption = f"Ablations and what they change, from {config.scale.methods_file} and {config.path}."
-    return Grid(caption, f"l{WIDE}l", ("ablation", "what it changes", "stages"), tuple(rows))
+    return Grid(caption, "lpl", ("ablation", "what it changes", "stages"), tuple(rows))
 
 
 def _starred(rows: list[tuple[str, ...]]) -> bool:
