@@ -891,7 +891,7 @@ def test_json_and_table_say_the_same(tmp_path):
     tables.render("claims", collected, tmp_path / "claims.tex")
     text = (tmp_path / "claims.tex").read_text()
     assert text.count(r"\item[") == len(verdicts)
-    rule = next(line for line in text.splitlines() if line.startswith(r"\item[Realised KL]"))
+    rule = next(line for line in text.splitlines() if line.startswith(r"\item[Realised KL.]"))
     own = r"distance below the budget: 20 \%; greatest distance above the budget: 50 \%; change of a multiplier"
     assert f"Of our choosing: greatest {own} that has settled: 5 \\%." in rule
     assert "; shown on Robomimic lift and can" in rule

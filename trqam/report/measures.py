@@ -81,7 +81,7 @@ def final(collected: Collected, stage: str) -> pd.DataFrame:
     """The runs at the last evaluation that the configuration asks for: method, task, seed, success (per cent) and
     status. An unfinished run is missing, not early."""
     metrics = collected.metrics
-    steps = {method: final_step(collected.config, method, stage) for method in metrics.method.unique()}
+    steps = {method: final_step(collected.config, method, stage) for method in collected.config.methods}
     rows = metrics[(metrics.stage == stage) & (metrics.step == metrics.method.map(steps)) & metrics.success.notna()]
     rows = rows[["method", "task", "seed", "success", "status"]]
     return rows.drop_duplicates(["method", "task", "seed"], keep="last").assign(success=100 * rows.success)

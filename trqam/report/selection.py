@@ -66,12 +66,12 @@ def tasks_run(config: Config, *methods: str) -> list[str]:
     return [task for task in config.tasks if all((task, method) in cells for method in methods)]
 
 
-def _if_with_trqam(config: Config, methods: list[str]) -> list[str]:
+def _with_trqam(config: Config, methods: list[str]) -> list[str]:
     """TRQAM and ``methods``, in their order; none where the scale does not compare TRQAM with any of them."""
     return ["trqam", *methods] if methods and "trqam" in config.compared else []
 
 
-def _if_both(config: Config, methods: tuple[str, str]) -> list[str]:
+def _both(config: Config, methods: tuple[str, str]) -> list[str]:
     """Two methods; none unless both run on some task."""
     here = set(methods) <= {*config.compared, *config.scale.ablations}
     return [*methods] if here and tasks_run(config, *methods) else []
@@ -105,13 +105,13 @@ def collapsing(config: Config) -> list[str]:
 def internal_external(config: Config) -> list[str]:
     """TRQAM and the settings of the external KL penalty; none where the scale does not have both."""
     external = [method for method in config.scale.ablations if config.methods[method].agent == "external_kl"]
-    return _if_with_trqam(config, external)
+    return _with_trqam(config, external)
 
 
 def varied(config: Config, parameter: str) -> list[str]:
     """TRQAM and the ablations that have ``parameter``, such as "schedule" of those whose KL budget moves."""
     having = [name for name in config.scale.ablations if parameter in config.methods[name].parameters]
-    return _if_with_trqam(config, having)
+    return _with_trqam(config, having)
 
 
 def sweeps(config: Config) -> dict[str, dict[str, dict[float, str]]]:
@@ -152,9 +152,9 @@ FIGURES = {  # in the text, in its order
     "budget_sweep": Shown("curves", lambda config: [*config.swept("budgets", "trqam").values()], "ablations"),
     "sensitivity": Shown("budgets", swept, "offline"),
     "schedules": Shown("curves", partial(varied, parameter="schedule"), "offline"),
-    "per_state": Shown("curves", partial(_if_both, methods=BY_STATE), "common"),
+    "per_state": Shown("curves", partial(_both, methods=BY_STATE), "common"),
     "divergences": Shown("curves", partial(varied, parameter="divergence"), "offline"),
-    "diffusion": Shown("curves", partial(_if_both, methods=INTERPOLANTS), "common"),
+    "diffusion": Shown("curves", partial(_both, methods=INTERPOLANTS), "common"),
 }
 CURVES = Shown("curves", compared, "all")  # in the appendix, `curves--DOMAIN`: all methods on the tasks of one domain
 TABLES = {  # and of each the function of trqam.report.tables that makes it, and the template that prints it
