@@ -42,8 +42,11 @@ def pytest_terminal_summary(terminalreporter, config) -> None:
 
 
 def pytest_collection_modifyitems(config, items) -> None:
-    """The file that takes longest begins first. A test of a campaign may last beyond the limit in pyproject.toml."""
-    items.sort(key=lambda item: item.path.name != "test_workflow.py")
+    """The folder that takes longest begins first, with its longest file, so that no worker is alone with it at the end.
+
+    A test of a campaign may last beyond the limit in pyproject.toml.
+    """
+    items.sort(key=lambda item: (item.path.parent.name != "workflow", item.path.name != "test_workflow.py"))
     for item in items:
         if item.get_closest_marker("campaign") and config.getoption("timeout", None) is None:
             item.add_marker(pytest.mark.timeout(CAMPAIGN))
