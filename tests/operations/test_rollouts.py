@@ -123,6 +123,7 @@ def test_a_chunk_is_one_row_of_acting_with_noise_from_the_generator(here):
     assert (chunk != policy.chunk([3.0, 4.0], np.random.default_rng(2))).any()
 
 
+@pytest.mark.usefixtures("short_episodes")
 def test_where_only_the_policy_is_kept_it_acts_as_before(here, tmp_path, monkeypatch):
     shutil.copytree(".", tmp_path, symlinks=True, dirs_exist_ok=True)
     before = draw(here, tmp_path / "whole")[1]

@@ -54,7 +54,7 @@ INSTEAD = {
     "3 GB": sparse,
     "not to be read": lambda path: (path.touch(), path.chmod(0)),
 }
-SEVERE = ("missing", "list", "other bytes", "folder", "loop of links")
+SEVERE = ("missing", "list", "loop of links")
 INSTEAD_OF_A_FILE = [*SEVERE, *(name for name in INSTEAD if name not in SEVERE)]
 
 
