@@ -2,7 +2,7 @@
 
 import os
 import resource
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.helpers.episodes import shortened
 from tests.helpers.illustrations import SMALLER
 from trqam.config import load as config
 from trqam.environments.processes import cores
@@ -41,8 +42,11 @@ def pytest_terminal_summary(terminalreporter, config) -> None:
 
 
 def pytest_collection_modifyitems(config, items) -> None:
-    """The file that takes longest begins first. A test of a campaign may last beyond the limit in pyproject.toml."""
-    items.sort(key=lambda item: item.path.name != "test_workflow.py")
+    """The folder that takes longest begins first, with its longest file, so that no worker is alone with it at the end.
+
+    A test of a campaign may last beyond the limit in pyproject.toml.
+    """
+    items.sort(key=lambda item: (item.path.parent.name != "workflow", item.path.name != "test_workflow.py"))
     for item in items:
         if item.get_closest_marker("campaign") and config.getoption("timeout", None) is None:
             item.add_marker(pytest.mark.timeout(CAMPAIGN))
@@ -50,10 +54,11 @@ def pytest_collection_modifyitems(config, items) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory):
-    """The tiny scale's datasets, in a folder of the session."""
+    """The tiny scale's datasets, in a folder of the session: of several workers the first makes them."""
     from trqam.data.generate import generate
 
-    folder = tmp_path_factory.mktemp("data")
+    shared = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp().parent / "data" if shared else tmp_path_factory.mktemp("data")
     loaded = config.load(ROOT / "tests/tiny.yaml")
     for domain in loaded.task_domains:
         generate(domain, folder / domain, loaded.scale.transitions, loaded.scale.data_seed)
@@ -65,13 +70,17 @@ def users_folder(tmp_path_factory):
     """A user's folder in the middle of work (tests/bad/world.py), made once and copied for every case."""
     from tests.bad import world
 
-    folder, before = tmp_path_factory.mktemp("world"), Path.cwd()
-    os.chdir(folder)
-    try:
+    folder = tmp_path_factory.mktemp("world")
+    with chdir(folder):
         world.build(folder)
-    finally:
-        os.chdir(before)
     return folder
+
+
+@pytest.fixture
+def short_episodes():
+    """Episodes of few steps in this process and its forks."""
+    with shortened():
+        yield
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ POINT = "pointmaze-medium-navigate-singletask-task2-v0"
 RUN = """
 import json, sys
 from pathlib import Path
+from tests.helpers.episodes import shortened
 from trqam.config.load import load
 from trqam.operations.bench.cases import Case, Updates, sized
 from trqam.report.collect import collect
@@ -25,6 +26,7 @@ from trqam.training.blocks import pretrain, train
 
 changes = {"tasks": [sys.argv[1]], "methods": ["behaviour_cloning", "trqam", "toy"], "seeds": 1}
 config = load("tests/tiny.yaml", {**changes, "data_dir": sys.argv[2]})
+shortened().start()
 pretrain(config, config.run(sys.argv[1], "toy").domain)
 for method in changes["methods"]:
     for stage in config.stages(method):

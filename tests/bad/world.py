@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.helpers.episodes import shortened
 from tests.helpers.stores import write_npz
 from trqam.config import load as configuration
 from trqam.data.generate import generate
@@ -46,7 +47,7 @@ def build(folder: Path) -> None:
         assert old in text, old
         text = text.replace(old, new)
     (folder / "scale.yaml").write_text(text)
-    with contextlib.redirect_stderr(io.StringIO()):  # their progress
+    with contextlib.redirect_stderr(io.StringIO()), shortened():  # their progress; their evaluations
         _work(folder)
 
 

@@ -16,8 +16,9 @@ from tests.chaos.events import Event, into, read, table, write
 from tests.chaos.kills import fresh, kills
 from tests.chaos.marks import Marks
 from tests.chaos.poison import poison
-from tests.chaos.world import STAGES, World, shortened
+from tests.chaos.world import EPISODE, STAGES, World
 from tests.chaos.writes import writes
+from tests.helpers.episodes import shortened
 
 # Events of each kind; some make a few more, to end what they began.
 FULL = {"kills": 235, "fresh": 9, "truncations": 100, "flips": 100, "lost": 12, "writes": 14, "poison": 12}
@@ -31,7 +32,7 @@ def campaign(
     marks, events, home = Marks(), [], Path.cwd()
     torch.set_num_threads(1)
     try:
-        with marks.instrumented(), shortened():
+        with marks.instrumented(), shortened(EPISODE):
             world = World(folder, seed, marks)
             _undisturbed(world)
             for kind, count in only.items():

@@ -21,9 +21,9 @@ from tests.chaos.world import (
     World,
     as_record,
     difference,
-    full_episodes,
     newest,
 )
+from tests.helpers.episodes import full_episodes
 from trqam.config.errors import Stopped
 
 IN_A_ROW = 5  # kills a stage at most

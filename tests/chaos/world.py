@@ -15,9 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import gymnasium
 import numpy as np
 from tqdm import tqdm
 
@@ -26,7 +24,6 @@ from trqam.__main__ import main
 from trqam.config import load as config
 from trqam.config.command_line import parse_override
 from trqam.data.generate import generate
-from trqam.environments import environment
 from trqam.experiment import checkpoint
 from trqam.experiment.provenance import provenance
 from trqam.maths.streams import stream
@@ -39,7 +36,7 @@ STAGES = ("pretrain", "offline", "online")
 STEPS = 40
 SAVES = 5  # the interval of logs and checkpoints
 CHANGES = {"tasks": f"[{TASK}]", "pretrain_steps": STEPS, "offline_steps": STEPS, "online_steps": STEPS}
-EPISODE = 20  # steps of an episode: evaluation takes a share of the time, not most of it
+EPISODE = 20  # steps of an episode
 PIPE = 1 << 20
 
 
@@ -155,19 +152,6 @@ class World:
     def reference(self, stage: str) -> Path:
         """The folder of an undisturbed run up to the end of a stage."""
         return self.folder / "undisturbed" / stage
-
-
-_make = environment.make
-
-
-def shortened() -> mock._patch:
-    """Episodes of `EPISODE` steps, here and in the forks."""
-    return mock.patch.object(environment, "make", lambda task: gymnasium.wrappers.TimeLimit(_make(task), EPISODE))
-
-
-def full_episodes() -> None:
-    """In a fork: as in a fresh process."""
-    environment.make = _make
 
 
 def cells(place: Path, stage: str) -> list[Path]:

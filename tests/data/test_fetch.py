@@ -4,7 +4,6 @@
 import io
 import json
 import os
-import subprocess
 import sys
 import zipfile
 
@@ -28,8 +27,10 @@ from tests.helpers.fetching import (
     waits,
     write_table,
 )
+from tests.helpers.forks import forking
 from tests.helpers.loopback import serve, status
 from tests.helpers.stores import contents
+from tests.workflow.test_workflow import snakemake
 from trqam import __main__ as command_line
 from trqam.config import load
 from trqam.config.errors import UserError
@@ -381,22 +382,18 @@ def test_the_workflow_fetches_and_stores(server, tmp_path, maze_npz):
     write_table(server, tmp_path / "config", dataset=MAZE)
     server.files[f"/a/{MAZE}-v0.npz"] = maze_npz
     card = f"data/tiny/{MAZE}/card.json"
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", card, "--configfile", "tests/tiny.yaml"]
-    options = {"cwd": tmp_path, "capture_output": True, "text": True}
-    environment = {**os.environ, "PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run([*command, "--config", "data_source=official"], env=environment, **options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert read_json(tmp_path / card)["source"] == "official"
-    assert len(server.requests) == 1
-    log = tmp_path / f"results/tiny/logs/dataset/{MAZE}.log"
-    assert "verified, in data/tiny/official" in log.read_text()
+    official = ("--configfile", "tests/tiny.yaml", "--config", "data_source=official")
+    with forking(tmp_path):
+        snakemake(tmp_path, card, *official)
+        assert read_json(tmp_path / card)["source"] == "official"
+        assert len(server.requests) == 1
+        log = tmp_path / f"results/tiny/logs/dataset/{MAZE}.log"
+        assert "verified, in data/tiny/official" in log.read_text()
 
-    (tmp_path / f"data/tiny/official/{MAZE}-v0.npz").unlink()  # as `convert --delete-npz` does
-    store = contents((tmp_path / card).parent)
-    environment["TRQAM_OFFLINE"] = "1"
-    for arguments in (["--forceall"], ["--delete-all-output"], []):
-        done = subprocess.run([*command, *arguments, "--config", "data_source=official"], env=environment, **options)
-        assert done.returncode == 0, done.stdout + done.stderr
+        (tmp_path / f"data/tiny/official/{MAZE}-v0.npz").unlink()  # as `convert --delete-npz` does
+        store = contents((tmp_path / card).parent)
+        for arguments in (["--forceall"], ["--delete-all-output"], []):
+            snakemake(tmp_path, card, *arguments, *official, TRQAM_OFFLINE="1")
     assert contents((tmp_path / card).parent) == store
     assert "is stored, verified; its npz files are not needed any more" in log.read_text()
     assert len(server.requests) == 1

@@ -1,5 +1,6 @@
 """Whatever is done to a file of a finished run, it is refused in one line that names a file, or changes no result."""
 
+import contextlib
 import csv
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.helpers.episodes import shortened
 from tests.training.test_training import POINT
 from trqam.__main__ import main, parsed
 from trqam.config import command_line
@@ -39,19 +41,16 @@ def load_with(data, **changes):
 @pytest.fixture(scope="module")
 def made(tiny_data, tmp_path_factory):
     """A folder with the runs of two methods and two seeds, and what was collected of them; never changed."""
-    folder, before = tmp_path_factory.mktemp("finished"), Path.cwd()
+    folder = tmp_path_factory.mktemp("finished")
     for name in ("config", "tests"):
         (folder / name).symlink_to(ROOT / name)
-    os.chdir(folder)
-    try:
+    with contextlib.chdir(folder), shortened():
         loaded = load_with(tiny_data)
         pretrain(loaded, DOMAIN)
         for method in loaded.compared:
             for stage in STAGES:
                 train(loaded, POINT, method, stage, [0, 1])
         collect(loaded, PAPER)
-    finally:
-        os.chdir(before)
     return folder
 
 

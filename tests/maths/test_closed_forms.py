@@ -22,11 +22,15 @@ from trqam.report.theory_experiments import Shifted, ode_end_point, optimum, sde
 
 MORE = (40, 80, 160, 320)  # flow steps that a fit of the order uses
 INTERPOLANTS = {"flow": FLOW, "diffusion": VARIANCE_PRESERVING}
-PROBLEMS = {
-    f"{name}, D={d}, seed {seed}": theory_experiments.random_problem(d, seed, between)
+PROBLEMS = [
+    pytest.param(
+        theory_experiments.random_problem(d, seed, between),
+        id=f"{name}, D={d}, seed {seed}",
+        marks=[pytest.mark.campaign] * (d in (1, 3)),
+    )
     for name, between in INTERPOLANTS.items()
     for d, seed in ((1, 0), (2, 1), (3, 2), (5, 3))
-}
+]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,7 @@ def at_optimum():
     )
 
 
-@pytest.fixture(params=PROBLEMS.values(), ids=PROBLEMS)
+@pytest.fixture(params=PROBLEMS)
 def problem(request):
     return request.param
 

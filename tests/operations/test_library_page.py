@@ -17,11 +17,13 @@ PAGE = ROOT / "docs/library.md"
 # In one process, for what takes long here is to import PyTorch. The page sees nothing of these names.
 MAKE_AND_RUN = """
 from pathlib import Path
+from tests.helpers.episodes import shortened
 from trqam.config import load as config
 from trqam.report import collect as results
 from trqam.training import blocks as training
 from trqam.data.generate import generate
 
+shortened().start()
 small = config.load("config/config.yaml")
 generate("pointmaze-medium-navigate", small.data_directory("pointmaze-medium-navigate"), small.scale.transitions, 0)
 training.pretrain(small, "pointmaze-medium-navigate")

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
+from tests.helpers.episodes import shortened
 from trqam.config import load as config
 from trqam.config.errors import UserError
 from trqam.config.reading import read_json
@@ -37,7 +38,7 @@ def trained(tiny_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     for name in ("config", "tests"):
         (folder / name).symlink_to(ROOT / name)
-    with contextlib.chdir(folder):
+    with contextlib.chdir(folder), shortened():
         loaded = config.load("tests/tiny.yaml", {"tasks": [POINT], "data_dir": str(tiny_data)})
         pretrain(loaded, config.domain_of(POINT))
         for method in STRIP_METHODS:
@@ -122,6 +123,7 @@ def test_a_chunk_is_one_row_of_acting_with_noise_from_the_generator(here):
     assert (chunk != policy.chunk([3.0, 4.0], np.random.default_rng(2))).any()
 
 
+@pytest.mark.usefixtures("short_episodes")
 def test_where_only_the_policy_is_kept_it_acts_as_before(here, tmp_path, monkeypatch):
     shutil.copytree(".", tmp_path, symlinks=True, dirs_exist_ok=True)
     before = draw(here, tmp_path / "whole")[1]

@@ -11,6 +11,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.text import Text
 
+from tests.helpers.campaigns import sampled
 from tests.helpers.fake_results import TASK, collected, diverged, full_config, small_config
 from tests.helpers.fake_results import metrics as fake_metrics
 from trqam.config.errors import UserError
@@ -32,7 +33,7 @@ def drawn(name, given):
 pytestmark = pytest.mark.usefixtures("style")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sampled(NAMES, 3))
 def test_same_metrics_give_the_same_bytes(name, tmp_path):
     config = full_config()
     metrics = fake_metrics(config)
@@ -82,25 +83,40 @@ def test_the_budget_line_steps_where_the_online_budget_begins():
     assert line.get_drawstyle() == "steps-pre"  # each height up to its own step: 0.5 to 4000, then 2
 
 
-def test_odd_results_are_drawn(tmp_path):
-    one = small_config(seeds=1, methods=["trqam"])
-    metrics, whole, apart = fake_metrics(one), full_config(), full_config(baseline_tasks=[])  # none on any task
-    domains = ["pointmaze-medium-navigate", "scene-play"]  # more tasks than columns
+def odd(name):
+    """A configuration, and metrics that are odd."""
+    one, whole, apart = small_config(seeds=1, methods=["trqam"]), full_config(), full_config(baseline_tasks=[])
+    metrics, awkward = fake_metrics(one), r"$\frac$ a_b & 50%"  # text, not mathematics
+    labelled = msgspec.structs.replace(one.methods["trqam"], label=awkward)
+    if name == "nothing":
+        return one, metrics.iloc[:0]
+    if name == "zeros and no numbers":
+        return one, metrics.assign(multiplier=0.0, adjoint_loss=float("nan"), success=float("nan"))
+    if name == "an awkward label, and no online stage":
+        methods = {**one.methods, "trqam": labelled}
+        return msgspec.structs.replace(one, methods=methods), metrics[metrics.stage == "offline"]
+    if name == "no numbers of any method":
+        return whole, fake_metrics(whole).assign(path_kl=float("nan"), success=float("nan"))
+    if name == "other budgets than were run":
+        return full_config(seeds=1, budgets=[0.5 * n for n in range(1, 9)]), fake_metrics(whole)
+    if name == "baselines on no task, and nothing":
+        return apart, fake_metrics(apart).iloc[:0]
+    domains = [DOMAIN, "scene-play"]  # more tasks than columns
     many = full_config(tasks=domains, ablation_tasks=domains, seeds=2)
-    awkward = msgspec.structs.replace(one.methods["trqam"], label=r"$\frac$ a_b & 50%")  # text, not mathematics
-    cases = [
-        (one, metrics.iloc[:0]),
-        (one, metrics.assign(multiplier=0.0, adjoint_loss=float("nan"), success=float("nan"))),
-        (msgspec.structs.replace(one, methods={**one.methods, "trqam": awkward}), metrics[metrics.stage == "offline"]),
-        (whole, fake_metrics(whole).assign(path_kl=float("nan"), success=float("nan"))),
-        (full_config(seeds=1, budgets=[0.5 * n for n in range(1, 9)]), fake_metrics(whole)),
-        (apart, fake_metrics(apart).iloc[:0]),
-        (many, fake_metrics(many)),
-    ]
-    for config, frame in cases:
-        for name in figure_names(config):
-            figures.draw(name, collected(config, frame), tmp_path / f"{name}.pdf")
-        assert set(captions(collected(config, frame))) == set(figure_names(config))
+    return many, fake_metrics(many)
+
+
+ODD = ["nothing", "zeros and no numbers", "an awkward label, and no online stage", "no numbers of any method"]
+ODD += ["other budgets than were run", "baselines on no task, and nothing", "many tasks"]
+
+
+@pytest.mark.parametrize("name", sampled(ODD, 4))
+def test_odd_results_are_drawn(name):
+    config, frame = odd(name)
+    for figure in figure_names(config):
+        drawn(figure, collected(config, frame)).draw_without_rendering()
+        plt.close("all")
+    assert set(captions(collected(config, frame))) == set(figure_names(config))
 
 
 def test_a_scale_draws_only_what_it_has_methods_for(tmp_path):

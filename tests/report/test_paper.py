@@ -50,6 +50,16 @@ def render(collected, folder):
     (folder / "theory_facts.tex").write_text("".join(f"\\newcommand{{{macro}}}{{7}}\n" for macro in sorted(macros)))
 
 
+@pytest.fixture(scope="module")
+def compiled(rendered, tmp_path_factory):
+    """A copy in which the paper was compiled, to out.pdf, with the pdflatex of whoever builds it."""
+    folder = tmp_path_factory.mktemp("compiled") / "build"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SOURCE_DATE_EPOCH", raising=False)
+        latex.compile_pdf(PAPER, shutil.copytree(rendered, folder), folder / "out.pdf")
+    return folder
+
+
 @pytest.fixture
 def build(rendered, tmp_path):
     """A copy to compile in."""
@@ -64,17 +74,17 @@ def build(rendered, tmp_path):
     ],
     ids=["bundled", "system"],
 )
-def test_paper_builds_with_the_same_bytes_anywhere(find, rendered, tmp_path, monkeypatch):
+def test_paper_builds_with_the_same_bytes_anywhere(find, rendered, compiled, tmp_path, monkeypatch):
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
     try:
         pdflatex = find()
     except UserError as error:
         pytest.skip(str(error))
-    outputs = []
-    for copy in ("a", "b"):
-        folder = shutil.copytree(rendered, tmp_path / copy)
-        latex.compile_pdf(PAPER, folder, tmp_path / f"{copy}.pdf", pdflatex)
-        outputs.append((tmp_path / f"{copy}.pdf").read_bytes())
+    folders = [tmp_path / "a", compiled if pdflatex == latex.find_pdflatex() else tmp_path / "b"]
+    for folder in folders:
+        if folder != compiled:
+            latex.compile_pdf(PAPER, shutil.copytree(rendered, folder), folder / "out.pdf", pdflatex)
+    outputs = [(folder / "out.pdf").read_bytes() for folder in folders]
     assert outputs[0].startswith(b"%PDF")
     assert outputs[0] == outputs[1]
     log = (tmp_path / "a" / "main.log").read_text(errors="replace")
@@ -83,12 +93,11 @@ def test_paper_builds_with_the_same_bytes_anywhere(find, rendered, tmp_path, mon
 
 
 @pytest.mark.skipif(not pages.found, reason=f"no {pages.RASTERISER} on PATH, of poppler")
-def test_pages_are_full_and_figures_near_their_text(build, tmp_path):
-    latex.compile_pdf(PAPER, build, tmp_path / "out.pdf")
-    blank = pages.blank(tmp_path / "out.pdf", tmp_path)
+def test_pages_are_full_and_figures_near_their_text(compiled, tmp_path):
+    blank = pages.blank(compiled / "out.pdf", tmp_path)
     assert len(blank) > 10
     assert max(blank[:-1]) < 0.4, [round(share, 2) for share in blank]
-    marks = re.findall(r"\\newlabel\{(fig|text):(.*?)\}\{\{(.*?)\}\{(\d+)\}", (build / "main.aux").read_text())
+    marks = re.findall(r"\\newlabel\{(fig|text):(.*?)\}\{\{(.*?)\}\{(\d+)\}", (compiled / "main.aux").read_text())
     stands = {(kind, name): int(page) for kind, name, _, page in marks}
     numbers = {name: int(number) for kind, name, number, _ in marks if kind == "fig"}
     order = html.in_order(figure_names(fake_results.full_config(), imported=True))  # of the page
@@ -125,12 +134,10 @@ def test_latex_error_is_one_line_and_leaves_no_pdf(build, tmp_path):
     assert not (tmp_path / "out.pdf").exists()
 
 
-def test_a_full_disk_is_named_and_not_a_tex_file(build, tmp_path, small_files):
+def test_a_full_disk_is_named_and_not_a_tex_file(build, compiled, tmp_path, small_files):
     sizes = sorted(path.stat().st_size for path in build.rglob("*") if path.is_file())
-    latex.compile_pdf(PAPER, build, tmp_path / "out.pdf")
-    whole = (tmp_path / "out.pdf").stat().st_size
+    whole = (compiled / "out.pdf").stat().st_size
     assert whole > 1.5 * max(sizes[-1], 200_000)
-    (tmp_path / "out.pdf").unlink()
     for size, name in ((100, "[a-z]+.tex"), (whole - 50_000, "main.pdf")):
         match = rf"^{build}/{name}: cannot be written \(File too large\); make room on the disk"
         with small_files(size), pytest.raises(UserError, match=match):
@@ -152,9 +159,12 @@ def test_a_pdflatex_that_cannot_write_is_no_mistake_in_a_tex_file(build, tmp_pat
             latex.compile_pdf(PAPER, build, tmp_path / "out.pdf", fake)
 
 
-def test_shell_escape_is_off(build, tmp_path):
-    (build / "tables" / "success.tex").write_text(f"\\immediate\\write18{{touch {tmp_path}/escaped}}\n")
-    latex.compile_pdf(PAPER, build, tmp_path / "out.pdf")
+def test_shell_escape_is_off(tmp_path):
+    escape = f"\\documentclass{{article}}\\begin{{document}}a\\immediate\\write18{{touch {tmp_path}/escaped}}"
+    for name, text in (("source/main.tex", escape + r"\end{document}"), ("build/facts.tex", "")):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    latex.compile_pdf(tmp_path / "source", tmp_path / "build", tmp_path / "out.pdf")
     assert not (tmp_path / "escaped").exists()
 
 

@@ -25,6 +25,7 @@ from trqam.training.learner import Learner, Policy
 from trqam.training.stop import Stop
 from trqam.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("short_episodes")
 CPU = torch.device("cpu")
 
 

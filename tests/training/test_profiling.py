@@ -12,6 +12,8 @@ from trqam.training import profiling
 from trqam.training.blocks import pretrain, train
 from trqam.training.profiling import Request, region, window
 
+pytestmark = pytest.mark.usefixtures("short_episodes")
+
 
 @pytest.mark.parametrize(
     ("start", "warm_up", "total", "steps"),

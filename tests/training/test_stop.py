@@ -16,6 +16,8 @@ from trqam.training import stop as stopping
 from trqam.training.blocks import pretrain, train
 from trqam.training.stop import Stop, listening, seconds_left
 
+pytestmark = pytest.mark.usefixtures("short_episodes")
+
 
 class At(Stop):
     """A stop that is due at the ``look``-th look at a step; while there is an evaluation, the first ones are in it."""

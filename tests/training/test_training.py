@@ -28,6 +28,7 @@ from trqam.report.collect import collect
 from trqam.training.blocks import pretrain, train
 from trqam.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("short_episodes")
 POINT, CUBE = "pointmaze-medium-navigate-singletask-task2-v0", "cube-single-play-singletask-task1-v0"
 
 

@@ -17,12 +17,11 @@ def bad(events):
 @pytest.mark.filterwarnings("ignore")
 def test_a_failure_of_each_kind_loses_nothing(tmp_path):
     """A sample of what `make campaigns` does, in one world."""
-    events = campaign(
-        tmp_path, seed=1, only={"kills": 2, "truncations": 2, "flips": 1, "lost": 1, "writes": 2, "poison": 1}
-    )
+    once = ("truncations", "flips", "lost", "writes", "poison")
+    events = campaign(tmp_path, seed=1, only={"kills": 2, **dict.fromkeys(once, 1)})
     assert bad(events) == []
     kinds = Counter(event.kind for event in events)
-    assert {"file size limit": 2, "no permission": 2, "NaN or Inf in the losses": 1}.items() <= kinds.items()
+    assert {"file size limit": 1, "no permission": 1, "NaN or Inf in the losses": 1}.items() <= kinds.items()
     count = len(events)
     assert table(events)[-1] == f"| **all** | **{count}** | **{count}** | **0** | **{count}** |"
 

@@ -6,6 +6,7 @@ import shutil
 import pandas
 import pytest
 
+from tests.helpers.forks import forking
 from tests.helpers.project import copy_of_the_project
 from tests.workflow.test_workflow import POINT, planned, snakemake
 from trqam.operations.rollouts import saved_policy
@@ -20,8 +21,9 @@ PAPER = "results/tiny/paper"
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = copy_of_the_project(tmp_path_factory.mktemp("project"))
-    snakemake(folder, f"{PAPER}/figures/diffusion.pdf", f"{PAPER}/compute.csv", *TINY)
-    return folder
+    with forking(folder):
+        snakemake(folder, f"{PAPER}/figures/diffusion.pdf", f"{PAPER}/compute.csv", *TINY)
+        yield folder
 
 
 def test_each_method_begins_from_its_own_clone(trained):
@@ -43,21 +45,21 @@ def test_each_method_begins_from_its_own_clone(trained):
     assert (metrics.path_kl > 0).all()
 
 
-def test_a_clone_that_is_gone_is_made_anew_and_one_of_another_kind_is_refused(trained, tmp_path):
-    folder = shutil.copytree(trained, tmp_path / "project")
-    shutil.rmtree(folder / f"results/tiny/{POINT}/trqam_diffusion")
-    base = folder / APART / "base.safetensors"
-    kept = base.read_bytes()
-    shutil.copy(folder / f"results/tiny/pretrained/{DOMAIN}/base.safetensors", base)
-    said = snakemake(folder, f"{PAPER}/metrics.csv", *TINY, code=1)
-    assert f"{APART}/base.safetensors: damaged (checksum differs from pretrain.json)" in said
-    base.write_bytes(kept)
-    jobs = planned(snakemake(folder, f"{PAPER}/metrics.csv", "-n", *TINY))
-    assert (jobs["offline_seeds_0to0"], "pretrain" in jobs) == (1, False)
-    shutil.rmtree(folder / APART)
-    assert planned(snakemake(folder, f"{PAPER}/metrics.csv", "-n", *TINY))["pretrain"] == 1
-
-
 def test_a_cloned_policy_is_loaded_as_what_it_is(trained):
     for name, agent in ((APART, "diffusion_cloning"), (f"results/tiny/pretrained/{DOMAIN}", "behaviour_cloning")):
         assert saved_policy.load(trained / name, task=POINT, flow_steps=3).run.agent == agent
+
+
+def test_a_clone_that_is_gone_is_made_anew_and_one_of_another_kind_is_refused(trained):
+    """The last of them: it takes files away."""
+    shutil.rmtree(trained / f"results/tiny/{POINT}/trqam_diffusion")
+    base = trained / APART / "base.safetensors"
+    kept = base.read_bytes()
+    shutil.copy(trained / f"results/tiny/pretrained/{DOMAIN}/base.safetensors", base)
+    said = snakemake(trained, f"{PAPER}/metrics.csv", *TINY, code=1)
+    assert f"{APART}/base.safetensors: damaged (checksum differs from pretrain.json)" in said
+    base.write_bytes(kept)
+    jobs = planned(snakemake(trained, f"{PAPER}/metrics.csv", "-n", *TINY))
+    assert (jobs["offline_seeds_0to0"], "pretrain" in jobs) == (1, False)
+    shutil.rmtree(trained / APART)
+    assert planned(snakemake(trained, f"{PAPER}/metrics.csv", "-n", *TINY))["pretrain"] == 1
