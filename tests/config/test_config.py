@@ -17,7 +17,7 @@ from trqam.__main__ import parsed
 from trqam.config import command_line, load
 from trqam.config.errors import UserError
 from trqam.config.reading import parse_yaml
-from trqam.config.wording import idle, task_label, tasks_label
+from trqam.config.wording import methods_without_tasks, task_label, tasks_label
 
 SCALES = [f"config/{name}.yaml" for name in ("config", "overnight", "beyond", "paper", "cell", "robomimic")]
 SCALES += ["tests/tiny.yaml"]
@@ -127,13 +127,13 @@ def test_sweeps_vary_one_thing_and_hold_the_methods_own_setting():
 
 def test_methods_that_no_task_runs_are_told():
     loaded = load.load("tests/tiny.yaml", {"ablations": ["constant_lambda"], "budgets": [1.0], "baselines": ["fql"]})
-    assert idle(loaded) == [
+    assert methods_without_tasks(loaded) == [
         "tests/tiny.yaml: baseline_tasks: lists no task, so 1 method of this scale will not run: FQL",
         "tests/tiny.yaml: ablation_tasks: lists no task, so 2 methods of this scale will not run: "
-        "TRQAM, constant lambda, TRQAM, budget 1",
+        "TRQAM, constant lambda; TRQAM, budget 1",
     ]
     for path in SCALES:
-        assert idle(load.load(path)) == []
+        assert methods_without_tasks(load.load(path)) == []
 
 
 def test_a_method_may_name_what_clones_for_it():

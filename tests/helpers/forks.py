@@ -1,8 +1,9 @@
 """`snakemake` and `python -m trqam` in a copy of the project, as forks of one process that has imported them.
 
 Most of a small job's time goes into imports, and a paper is made by some forty jobs. What a command reads, writes,
-says and ends with is as in an interpreter of its own, but that episodes have fewer steps. Its process group and what
-`ps` shows of it are not: tests of signals start the programs themselves.
+says and ends with is as in an interpreter of its own, but that episodes have fewer steps. Its process group, limits and
+hash seed, and what `ps` shows of it, are not, and code that was edited after the start does not run: tests of these
+start the programs themselves, as CI does for a whole paper.
 """
 
 import atexit
@@ -23,8 +24,7 @@ from pathlib import Path
 IMPORTED = ("snakemake.cli", "trqam.__main__", "trqam.operations.screen", "trqam.report.build", "trqam.training.blocks")
 IMPORTED += ("ogbench", "seaborn")
 ALONE = "rollouts"  # chooses what renders before it imports MuJoCo
-
-
+STEPS = 10  # of an episode
 PROGRAMS = ".forks"  # in the folder of the copy
 
 
@@ -41,7 +41,7 @@ def forking(folder: Path) -> Iterator[None]:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     server = subprocess.Popen([sys.executable, here, "serve", at], cwd=folder, **pipes)
     try:
-        assert server.stdout.readline()  # it listens
+        assert server.stdout.readline(), "the process to fork from did not start; its stderr says why"
         yield
     finally:
         server.communicate()
@@ -51,11 +51,13 @@ def serve(at: str) -> None:
     """Answers requests, each in a fork, until whoever started it closes its standard input, or ends."""
     sys.path[0] = os.getcwd()
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(at)
+        os.chdir(Path(at).parent)  # a socket's path may have a hundred letters
+        server.bind(Path(at).name)
+        os.chdir(sys.path[0])
         server.listen(64)
         for name in IMPORTED:
             importlib.import_module(name)
-        importlib.import_module("tests.helpers.episodes").shortened(10).start()
+        importlib.import_module("tests.helpers.episodes").shortened(STEPS).start()
         print("listening", flush=True)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
         while sys.stdin not in select.select([server, sys.stdin], [], [])[0]:
@@ -92,7 +94,9 @@ def _answer(connection: socket.socket) -> int:
     try:
         (cli if program == "snakemake" else command_line).main()
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+        return ended.code & 255 if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException:
         traceback.print_exc()
         return 1
@@ -109,10 +113,12 @@ def ask(program: str, at: str, words: list[str]) -> int:
         if words[:2] != ["-m", "trqam"] or ALONE in words:
             os.execv(sys.executable, [sys.executable, *words])
         program, words = "trqam", words[2:]
+    request = json.dumps([program, words, os.getcwd(), dict(os.environ)])
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(at)
+        os.chdir(Path(at).parent)
+        connection.connect(Path(at).name)
         socket.send_fds(connection, [b"."], [0, 1, 2])
-        connection.sendall(f"{json.dumps([program, words, os.getcwd(), dict(os.environ)])}\n".encode())
+        connection.sendall(f"{request}\n".encode())
         return (connection.recv(1) or b"\x89")[0]  # killed
 
 

@@ -155,6 +155,7 @@ EDITED = {  # with what is to be drawn; the report's modules one by one: below
     "paper/context.csv": {"table_others", "pdf", "html", "paper"},
     "paper/templates/facts.tex.j2": {"facts", "pdf", "paper"},
     "paper/templates/captions.txt.j2": {"facts", "pdf", "html", "paper"},
+    "paper/templates/facts.txt.j2": {"facts", "pdf", "html", "paper"},
     "config/methods.yaml": None,
 }
 

@@ -61,13 +61,13 @@ def method_label(config: Config, name: str) -> str:
     return config.methods[name].label if name in config.methods else name
 
 
-def idle(config: Config) -> list[str]:
+def methods_without_tasks(config: Config) -> list[str]:
     """A line for each list of tasks that is empty, if a scale names methods for it, which therefore do not run."""
     lists = {"baseline_tasks": config.scale.baselines, "ablation_tasks": config.ablated}
     empty = {key: names for key, names in lists.items() if names and not getattr(config.scale, key)}
     return [
         f"{config.where(key)}: lists no task, so {count(len(names), 'method')} of this scale will not run: "
-        f"{', '.join(first([method_label(config, name) for name in names]))}"
+        f"{'; '.join(first([method_label(config, name) for name in names]))}"
         for key, names in empty.items()
     ]
 

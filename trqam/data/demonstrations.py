@@ -128,10 +128,12 @@ def collected(dataset: str, directory: Path, transitions: int, seed: int, stored
 
 
 def _is_of_today(dataset: str, path: Path) -> bool:
-    """Whether the versions that made a file of ours are those that are here; says so on stderr if they are not."""
+    """Whether the versions that made a file of ours are those that are here; says so on stderr if they are not. A file
+    that does not tell its versions is taken as it is."""
+    here = _versions(dataset)
     with _opened(path, "delete it; it is made again") as file:
-        made = file["data"].attrs.get("versions", "of unknown versions")
-    if made != (here := _versions(dataset)):
+        made = file["data"].attrs.get("versions", here)
+    if made != here:
         print(f"{path}: made by {made}, and here are {here}; made again", file=sys.stderr)
     return bool(made == here)
 

@@ -2,8 +2,8 @@
 them, which on small arrays take as long as the kernels.
 
 TorchScript's interpreter runs the same kernels in the same order, so that every bit is the same; recording takes
-seconds. Inductor builds kernels of their own, a loop for what were several passes over an array: to rounding, faster
-again, and a minute or more to build. trqam/networks/capture.py says when either pays.
+seconds. Inductor builds other kernels, a loop for what were several passes over an array: equal to rounding, quicker,
+and built within minutes. trqam/networks/capture.py says when either pays.
 
 What is recorded must be a function of its inputs and of tensors that stay where they are, such as a state's parameters:
 it changes none of them, looks at no value, and its inputs have the same shapes at every call. Views of those tensors,
@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._inductor import config, exc
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -93,14 +92,21 @@ def _take_out(traced: GraphModule) -> list[Tensor]:
 
 
 def _compile(traced: GraphModule, inputs: list[Tensor]) -> Program:
-    """The graph by Inductor, in this process alone: other cores are other jobs'."""
+    """The graph by Inductor, in this process alone: other cores are other jobs'. A UserError if no compiler does it."""
+    from torch._inductor import config, exc  # a second of imports, for those who ask for it
+
     try:
         with config.patch(compile_threads=1):
             return torch._inductor.compile(traced, [*inputs])
     except exc.InductorError as error:
-        if isinstance(error.inner_exception, exc.InvalidCxxCompiler):
-            raise UserError("step: compiled: no C++ compiler is found; install g++, or set step: auto") from error
-        raise
+        cause = error.inner_exception
+        if not isinstance(cause, exc.InvalidCxxCompiler | exc.CppCompileError | OSError):
+            raise
+        why = (
+            "no C++ compiler is found" if isinstance(cause, exc.InvalidCxxCompiler) else f"it cannot be built ({cause})"
+        )
+        fix = "install g++ and Python's header files, or set step: auto"
+        raise UserError(f"step: compiled: {' '.join(why.split())[:300]}; {fix}") from error
 
 
 def _script(graph: Graph) -> Program:

@@ -21,7 +21,7 @@ import torch
 from trqam.agents import make_agent
 from trqam.agents.base import Agent
 from trqam.config.load import Config, Run, tasks_of
-from trqam.config.wording import count, idle, thousands, weight
+from trqam.config.wording import count, methods_without_tasks, thousands, weight
 from trqam.data.fetch import official_files
 from trqam.data.generate import EPISODE_TRANSITIONS, STATE
 from trqam.data.store import dtype
@@ -108,7 +108,7 @@ def plan(config: Config, cores: int | None = None, costs: Costs | None = None) -
     return [
         f"{config.path}: {count(len(config.tasks), 'task')}, {count(scale.seeds, 'seed')}, "
         f"{count(len(config.cells), 'cell')} (task and method)",
-        *idle(config),
+        *methods_without_tasks(config),
         "",
         *table,
         "",

@@ -22,7 +22,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from trqam.config.errors import UserError
 from trqam.config.load import Config, domain_of, is_robomimic
 from trqam.config.strict import read_record
-from trqam.config.wording import count, idle
+from trqam.config.wording import count, methods_without_tasks
 from trqam.experiment.survey import Standing, survey
 from trqam.operations.status import Paces, clock, span
 
@@ -93,7 +93,7 @@ class Screen(logging.Handler):
         say(f"{os.path.relpath(self.config.path)}: {count(self.total, 'job')} on {where} ({parts})")
         pages = f", the paper to {self.paper / 'paper.pdf'} and {self.paper / 'report.html'}" if self._whole() else ""
         say(f"the results come to {self.config.results}{pages}")
-        for line in idle(self.config):
+        for line in methods_without_tasks(self.config):
             say(line)
         say("Ctrl-C loses nothing: the same command goes on. How long it takes is said when the speed here is known")
         self._made_by = {str(path): number for number, job in enumerate(jobs) for path in job.output}

@@ -100,7 +100,7 @@ def ends(runs: Runs, estimated: bool) -> str:
         if estimated:
             shares[", what it holds {} times"] = kl(relative=True, column="kl_ema")
         text += "".join(form.format(ratio(values.mean())) for form, values in shares.items() if len(values))
-        if estimated and len(paths := kl(column="effective_paths")):
+        if estimated and len(success) and len(paths := kl(column="effective_paths")):
             text += f", on {paths.mean():.1f} effective paths"
         parts.append(text)
     return "; ".join(parts)

@@ -23,7 +23,7 @@ def round_half_up(value: float, digits: int = 0) -> str:
 
 
 def ratio(value: float) -> str:
-    """Two decimals, or the first digit of what these would make 0.00: `1.01`, `0.003`."""
+    """With two decimals; below 0.005 with one digit that is not 0: `1.01`, `0.003`."""
     return f"{value:.2f}" if value >= 0.005 else f"{value:.1g}"
 
 

@@ -203,8 +203,8 @@ class Trainer:
     def _stack(self) -> None:
         """What updates the stack as it is now, and what acts with it."""
         if self.kind == "compiled":
-            waits = "the first update is compiled, which takes a minute or more (step: compiled)"
-            print(f"{title(self.run, self.stage, self.seeds)}: {waits}", file=sys.stderr, flush=True)
+            compiling = "the first update is compiled, which takes minutes (step: compiled)"
+            print(f"{title(self.run, self.stage, self.seeds)}: {compiling}", file=sys.stderr, flush=True)
         batches = batches_of(self.agent, self.experience, self.device, self.resident, self.total)
         self.learner = Learner(self.agent, self.state, batches, self.kind, self.device)
         self.policy = Policy(self.agent, self.state, self.dataset.normaliser, self.device, self.kind)

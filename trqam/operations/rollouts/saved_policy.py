@@ -210,6 +210,8 @@ def _normaliser(run: Run, folder: Path, stage: str, data: Path | None, record: d
     for key, value in trained.items():
         if card.get(key) != value:
             raise UserError(f"{path}: {key}: {card.get(key)!r}, but the run was trained on {value!r}; give --data")
+    if record.get("data_sha256", data_sum(card)) != data_sum(card):
+        raise UserError(f"{path}: not the dataset that the run was trained on, whose sum is another; give --data")
     return normaliser_of(card, run.normalise_observations)
 
 

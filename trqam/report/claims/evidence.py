@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 
 from trqam.config.load import Config
 from trqam.config.wording import task_label
@@ -177,8 +176,10 @@ class Evidence:
 
     def share(self, what: str, runs: Scores) -> Estimate:
         """The share of ones among all ``runs``, an array of zeros and ones a task, with Wilson's interval."""
+        from scipy.stats import binomtest  # a second, which commands that judge nothing need not wait
+
         ones, number = round(sum(float(seeds.sum()) for seeds in runs)), sum(map(len, runs))
-        share = scipy.stats.binomtest(ones, number)
+        share = binomtest(ones, number)
         low, high = map(float, share.proportion_ci(self.level, "wilson"))
         return Estimate(what, "share", float(share.statistic), low, high, low, high, min(map(len, runs)))
 

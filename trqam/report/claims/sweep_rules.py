@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-import scipy.stats
 
 from trqam.config.wording import count, enumerated
 from trqam.report.claims.evidence import (
@@ -87,6 +86,8 @@ def steadier(evidence: Evidence, *, margin: float, span: float, floor: float) ->
     The best of noisy means less the worst would grow with the noise, which is another's for each method. So each sweep
     has the variance over its settings less what its seeds explain (`_variance`), with a jackknife's interval.
     """
+    from scipy import stats  # a second, which commands that judge nothing need not wait
+
     label = [_varied_label(evidence, sweep) for sweep in evidence.sweeps]
     sides = [[evidence.success(method) for method in sweep.values()] for sweep in evidence.sweeps]
     windows = [_windows([*sweep], span) for sweep in evidence.sweeps]
@@ -96,7 +97,7 @@ def steadier(evidence: Evidence, *, margin: float, span: float, floor: float) ->
     if n < 2:
         raise NoResult("A setting has fewer than 2 seeds")
     parts = [_jackknife(side, own) for side, own in zip(sides, windows, strict=True)]
-    quantile = float(scipy.stats.t.ppf((1 + evidence.level) / 2, n - 1))
+    quantile = float(stats.t.ppf((1 + evidence.level) / 2, n - 1))
 
     def estimate(what: str, unit: str, value: float, error: float) -> Estimate:
         ends = value, value - quantile * error, value + quantile * error
