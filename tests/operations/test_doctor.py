@@ -174,6 +174,8 @@ def test_processor(scale, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert doctor.processor(scale()).verdict == OK
     assert "--set env_workers=" in doctor.processor(scale(env_workers=4000)).text
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert doctor.processor(scale(step="compiled")).verdict == FAIL
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert doctor.processor(scale()).verdict == WARN
 

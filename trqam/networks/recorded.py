@@ -105,7 +105,7 @@ def _compile(traced: GraphModule, inputs: list[Tensor]) -> Program:
         why = (
             "no C++ compiler is found" if isinstance(cause, exc.InvalidCxxCompiler) else f"it cannot be built ({cause})"
         )
-        fix = "install g++ and Python's header files, or set step: auto"
+        fix = "install g++ and Python's header files (and unset CXX if it names another), or set step: auto"
         raise UserError(f"step: compiled: {' '.join(why.split())[:300]}; {fix}") from error
 
 

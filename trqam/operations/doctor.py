@@ -86,6 +86,10 @@ def processor(config: Config) -> Finding:
     if workers > cores():
         fix = f"--set env_workers={cores()}, which changes no result"
         return Finding(WARN, "processor", f"{text}: one job steps environments in {workers} processes; {fix}")
+    compiler = os.environ.get("CXX", "g++")
+    if config.scale.step == "compiled" and config.scale.device == "cpu" and not shutil.which(compiler):
+        fix = f"{compiler} is not there; install g++ (or unset CXX), or --set step=auto"
+        return Finding(FAIL, "processor", f"{text}: step: compiled needs a C++ compiler, and {fix}")
     return Finding(OK, "processor", text)
 
 

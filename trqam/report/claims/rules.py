@@ -149,7 +149,8 @@ def _collapsed(evidence: Evidence, method: str, fall: float, floor: float, growt
             interval = evidence.config.run(task, method).eval_interval
             collapsed.append(np.array([run_collapsed(run, interval, fall, floor, growth) for run in seeds], float))
     if not collapsed:
-        raise NoResult(f"{evidence.label(method)} reaches {floor:g} % on no task and has nothing to lose")
+        where = "on no task before its last evaluation"
+        raise NoResult(f"{evidence.label(method)} reaches {floor:g} % {where} and has nothing to lose")
     return collapsed
 
 
