@@ -102,9 +102,8 @@ def _compile(traced: GraphModule, inputs: list[Tensor]) -> Program:
         cause = error.inner_exception
         if not isinstance(cause, exc.InvalidCxxCompiler | exc.CppCompileError | OSError):
             raise
-        why = (
-            "no C++ compiler is found" if isinstance(cause, exc.InvalidCxxCompiler) else f"it cannot be built ({cause})"
-        )
+        missing = isinstance(cause, exc.InvalidCxxCompiler)
+        why = "no C++ compiler is found" if missing else f"it cannot be built ({cause})"
         fix = "install g++ and Python's header files (and unset CXX if it names another), or set step: auto"
         raise UserError(f"step: compiled: {' '.join(why.split())[:300]}; {fix}") from error
 

@@ -114,8 +114,7 @@ def states(runs: Runs) -> list[str]:
         low, middle, high = (share(column=f"kl_{quantile}") for quantile in QUANTILES)
         success = final_success(runs.collected, runs.tasks, method)
         if len(middle) and len(success):
-            one, *others = (ratio(values.mean()) for values in (middle, low, high, share()))
-            kl = "{} ({} to {}; mean {})".format(one, *others)
+            kl = "{} ({} to {}; mean {})".format(*(ratio(values.mean()) for values in (middle, low, high, share())))
             parts.append(f"{label} {kl}, with a success of {round_half_up(success.mean())} %")
     return parts
 
