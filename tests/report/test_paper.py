@@ -160,7 +160,7 @@ def test_a_pdflatex_that_cannot_write_is_no_mistake_in_a_tex_file(build, tmp_pat
 
 
 def test_shell_escape_is_off(tmp_path):
-    escape = f"\\documentclass{{article}}\\begin{{document}}a\\immediate\\write18{{touch {tmp_path}/escaped}}"
+    escape = f"\\documentclass{{article}}\\begin{{document}}\\null\\immediate\\write18{{touch {tmp_path}/escaped}}"
     for name, text in (("source/main.tex", escape + r"\end{document}"), ("build/facts.tex", "")):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)
