@@ -79,10 +79,17 @@ def test_base_field_is_the_regression_of_the_interpolants_slope(between):
 
 def test_field_takes_a_time_for_each_row(problem):
     x, times = torch.randn(2, 3, len(problem.slope)).double(), torch.tensor([0.0, 0.25, 0.75]).double()
-    for field in (problem.base, Shifted(problem.base, torch.randn(4, 2, len(problem.slope)).double())):
-        rows = field(None, x, times[None, :, None].expand(2, -1, 1))
-        for i, t in enumerate(times.tolist()):
-            torch.testing.assert_close(rows[:, i], field(None, x, t)[:, i])
+    rows = problem.base(None, x, times[None, :, None].expand(2, -1, 1))
+    for i, t in enumerate(times.tolist()):
+        torch.testing.assert_close(rows[:, i], problem.base(None, x, t)[:, i])
+
+
+def test_a_fitted_field_differs_from_the_base_by_its_shift(problem):
+    """What `fine_tune` returns as dv is read off the shift, and not evaluated along the paths."""
+    x0, noise = torch.randn(2, 6, len(problem.slope)).double(), torch.randn(8, 2, 6, len(problem.slope)).double()
+    field, dv, *_ = theory_experiments.fine_tune(problem, problem.base, x0, noise, torch.tensor([0.7, 2.0]).double())
+    for i in range(8):
+        torch.testing.assert_close(field(None, x0, i / 8) - problem.base(None, x0, i / 8), dv[i])
 
 
 def test_dual_settings_are_those_of_the_method():

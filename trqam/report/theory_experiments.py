@@ -51,10 +51,8 @@ class Shifted:
         self.base, self.shift = base, shift
 
     def __call__(self, s: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
-        """Velocities [R, B, D] at x [R, B, D] and a time t = i / K, [R, B, 1] or a number."""
-        steps, replicas, _ = self.shift.shape
-        i = torch.as_tensor(t).mul(steps).round().long().expand(*x.shape[:-1], 1)[..., 0]
-        return self.base(s, x, t) + self.shift[i, torch.arange(replicas)[:, None]]
+        """Velocities [R, B, D] at x [R, B, D] and a number t = i / K."""
+        return self.base(s, x, t) + self.shift[round(float(t) * len(self.shift)), :, None]
 
 
 class Iterate(NamedTuple):
@@ -72,10 +70,9 @@ def fine_tune(problem: Problem, finetuned: flow.Field, x0: Tensor, noise: Tensor
     path, _ = sde.sample_trajectory(finetuned, base, s, x0, noise, between)
     terminal = adjoint.terminal_adjoint(problem.value, path[-1], clip=False)
     adjoints = adjoint.lean_adjoint(adjoint.pullback(base, s, path[:-1], between), terminal, len(noise), between)
-    t, g2 = sde.memoryless_schedule(len(noise), x0, between)
+    _, g2 = sde.memoryless_schedule(len(noise), x0, between)
     field = Shifted(base, -(g2[:, None] / (2 * multiplier))[..., None] * adjoints.mean(2))  # the rows are equal
-    dv = torch.stack([field(s, x, at) - base(s, x, at) for x, at in zip(path, t.tolist(), strict=False)])
-    return Iterate(field, dv, adjoints, g2)
+    return Iterate(field, field.shift[:, :, None].expand_as(adjoints), adjoints, g2)
 
 
 def optimum(problem: Problem, steps: int, multiplier: float = 1.0, seed: int = 0) -> Iterate:
