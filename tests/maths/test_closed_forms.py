@@ -322,11 +322,11 @@ def test_amplification_experiment_comes_near_the_bound_and_stays_below():
 def test_figure_and_facts(tmp_path, smaller):
     for copy in ("a", "b"):
         theory_figure.write(tmp_path / copy)
-    for name in ("figures/theory.pdf", "figures/theory.png", "theory_facts.tex"):
+    for name in ("figures/theory.pdf", "figures/theory.png", "theory_facts.tex", "theory.txt"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     facts = theory_figure.theory_facts()
     assert facts["theoryOdeRatio"] == "1.42"
-    assert facts["captionTheory"] == theory_figure.caption()
+    assert (tmp_path / "a" / "theory.txt").read_text() == facts["captionTheory"] + "\n"
     written = (tmp_path / "a" / "theory_facts.tex").read_text()
     used = set(re.findall(r"\\factTheory[A-Za-z]+", (PAPER / "theory.tex").read_text()))
     assert used <= {f"\\fact{name[0].upper()}{name[1:]}" for name in facts}
