@@ -26,7 +26,7 @@ SHOWN = {  # as printed, and in this order
 }  # fmt: skip
 NUMBERS = (
     "seeds", "pretrain_steps", "offline_steps", "online_steps", "online_start", "batch_size", "learning_rate",
-    "target_rate", "flow_steps", "critics", "eval_interval", "eval_episodes",
+    "flow_steps", "critics", "eval_interval", "eval_episodes",
 )  # fmt: skip
 
 said = partial(prose.said, "facts")

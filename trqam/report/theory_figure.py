@@ -292,7 +292,6 @@ def theory_facts() -> dict[str, str]:
         "theoryOdeRatio": f"{narrow.ode_kl / narrow.path_kl:.2f}",
         "theoryToys": f"{TOYS * len(variation)}",
         "theoryVariationRatio": f"{(variation.largest / variation.bound).max():.3f}",
-        "theoryWorstRatio": f"{(variation.worst / variation.bound).max():.3f}",
         "theoryVacuousFrom": f"{np.log(3) / 2:.2f}",
         "theoryStateBudget": f"{STATE_BUDGET:g}",
         "theoryStateUpdates": str(STATE_UPDATES),
