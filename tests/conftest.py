@@ -91,7 +91,7 @@ def smaller(monkeypatch):
     for module, values in SMALLER.items():
         for name, value in values.items():
             monkeypatch.setattr(f"trqam.report.{module}.{name}", value)
-    remembered = (theory_figure.discretisation, theory_figure.measure, toy_figure.measure)
+    remembered = (theory_figure.measure, toy_figure.measure)
     for function in remembered:
         function.cache_clear()
     yield

@@ -37,7 +37,7 @@ PLACES = (
 )
 # A folder in which everything has a name that some command writes.
 INSIDE = (
-    *("toy_facts.tex", "toy.csv", "figures/toy.pdf"),
+    *("toy_facts.tex", "toy.csv", "toy.txt", "theory.txt", "figures/toy.pdf"),
     *("metrics.csv", "runs.csv", "datasets.json", "manifests.json", "collected.json", "claims.json", "facts.tex"),
     *("per_task.csv", "per_task.json", "curves.csv", "compute.csv"),
     *("theory_facts.tex", "paper.pdf", "report.html", "figures/theory.pdf", "figures/theory.png", "MANIFEST.json"),

@@ -422,10 +422,10 @@ def test_words_are_large_enough_to_read_in_print_whatever_the_number_of_panels()
 
 
 def test_profiles_lie_between_nothing_and_everything():
-    few = drawn("profiles", collected(full_config())).axes[0]  # so few runs that curves are moved apart
-    ends = np.concatenate([line.get_xydata() for line in few.lines])
+    axes = drawn("profiles", collected(full_config())).axes[0]
+    ends = np.concatenate([line.get_xydata() for line in axes.lines])
     assert (ends.min(), ends.max()) == (0, 100)
-    assert (few.get_xlim(), few.get_ylim()) == ((0, 100), (0, 100))
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0, 100), (0, 100))
 
 
 def test_error_bars_are_seen_on_bars_of_their_own_colour():

@@ -105,10 +105,11 @@ def test_a_width_of_the_scale_stands_in_the_domains_place():
 
 
 def test_an_ablation_is_told_by_what_it_changes():
-    rows = {row[0]: row[1:] for row in made("ablations", full_config()).rows}
+    rows = {row[0]: row[1:] for row in made("ablations", full_config(reward_scales=[0.1])).rows}
     assert rows["TRQAM, constant lambda"] == ("as TRQAM, dual rate 0 in place of 0.01", "cloning and offline")
     assert rows["QAM (from scratch)"] == ("as QAM, no behaviour cloning first", "offline")
     assert rows["Budget sweep"][0] == "as TRQAM, with a KL budget of 1 and 3"
+    assert rows["Scale of rewards, QAM"][0] == "as QAM, with all rewards multiplied by 0.1"
 
 
 def test_a_scale_without_ablations_has_no_table_of_them(tmp_path):

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 from tests.helpers import fake_results
-from trqam.report.facts import verdicts
 from trqam.report.measures import Success, final_cell
 from trqam.report.statistics import mean_and_std, round_half_up
 
@@ -73,39 +72,3 @@ def test_behaviour_cloning_is_read_at_step_zero():
     results = fake_results.collected(config)
     assert isinstance(final_cell(results, config.tasks, "behaviour_cloning", "offline"), Success)
     assert final_cell(results, config.tasks, "behaviour_cloning", "online") is None
-
-
-def test_verdicts_follow_the_numbers():
-    config = fake_results.small_config(seeds=2, methods=["qam", "trqam"])
-
-    def told(ours, theirs, stage):
-        def values(success):
-            return [(t, seed, value) for t in config.tasks for seed, value in enumerate(success)]
-
-        frame = pd.concat([rows(*values(ours)), rows(*values(theirs), method="qam")])
-        return verdicts(fake_results.collected(config, frame), stage)
-
-    assert "TRQAM is 20 points above QAM; their ranges over seeds, 50 to 70 % and 40 to 40 %, do not overlap." in (
-        told((0.5, 0.7), (0.4, 0.4), "offline")
-    )
-    assert "TRQAM is 1 point below QAM; their ranges over seeds, 0 to 0 % and 0 to 2 %, overlap." in (
-        told((0.0, 0.0), (0.0, 0.02), "offline")
-    )
-    assert "level with QAM" in told((0.3, 0.3), (0.3, 0.3), "offline")[1]
-    # the difference is rounded, not its parts: these print as 50 and 46, and as 51 and 50
-    assert "3 points above QAM" in told((0.496, 0.496), (0.464, 0.464), "offline")[1]
-    assert "less than 1 point above QAM" in told((0.506, 0.506), (0.504, 0.504), "offline")[1]
-    assert told((0.3, 0.3), (0.3, 0.3), "online") == ["There is no online result that covers all tasks."]
-
-
-def test_verdicts_on_baselines_are_over_the_tasks_that_all_ran_on():
-    config = fake_results.full_config(seeds=2)
-    metrics = fake_results.metrics(config)
-    metrics.loc[metrics.success.notna(), "success"] = 0.5
-    metrics.loc[
-        metrics.success.notna() & (metrics.method == "trqam") & (metrics.task != fake_results.TASK), "success"
-    ] = 0
-    text = " ".join(verdicts(fake_results.collected(config, metrics), "offline"))
-    assert "TRQAM is 25 points below QAM" in text
-    assert "On task 2 of pointmaze-medium, where all compared methods ran, after the offline stage: FQL 50 ± 0" in text
-    assert "level with FQL (50 to 50 %: they overlap)" in text

@@ -13,7 +13,6 @@ from tests.helpers.fake_results import metrics as fake_metrics
 from trqam.report import figures, measures, tables
 from trqam.report.captions import captions
 from trqam.report.drawing import save
-from trqam.report.figures import profiles
 from trqam.report.statistics import round_half_up
 from trqam.report.tables import comparison
 
@@ -141,20 +140,6 @@ def test_profile_is_the_step_function_of_the_runs(tmp_path):
     assert left.lines[0].get_drawstyle() == "steps-post"
     assert all(a >= b for a, b in pairwise(y))
     assert [text.get_text() for text in right.get_yticklabels()] == ["TRQAM"]
-
-
-def test_curves_of_few_runs_do_not_hide_one_another(tmp_path):
-    methods = ["qam", "trqam"]
-    config = small_config(methods=methods, tasks=[TASK])
-    same = scored(config, {method: (0.2, 0.4, 0.4) for method in methods})
-    first, second = drawn(collected(config, same), tmp_path)[0].lines
-    inside = slice(1, -1)  # not at 0 and at 100 %, which no curve leaves
-    assert second.get_xdata()[inside] - first.get_xdata()[inside] == pytest.approx(profiles.APART)
-    assert second.get_ydata()[1] - first.get_ydata()[1] == pytest.approx(profiles.APART)
-    assert "by up to 0.5 points" in captions(collected(config, same))["profiles"]
-    many = collected(small_config(methods=methods, seeds=10))
-    assert [line.get_xdata()[0] for line in drawn(many, tmp_path)[0].lines] == [0, 0]
-    assert "moved" not in captions(many)["profiles"]
 
 
 def test_bands_are_drawn_where_they_can_be_told_apart(full, tmp_path):

@@ -55,12 +55,12 @@ class Build:
     compute = _written(compute.write, "compute.csv")  # core hours by method and stage
 
     def theory(self) -> None:
-        """figures/theory.pdf and .png and theory_facts.tex."""
+        """figures/theory.pdf and .png, theory_facts.tex and, for the page, theory.txt."""
         print("computing and drawing the theory's figure: about a minute", file=sys.stderr)
         _illustrate("theory", self.folder)
 
     def toy(self) -> None:
-        """figures/toy.pdf and .png and toy_facts.tex."""
+        """figures/toy.pdf and .png, toy.csv, toy_facts.tex and, for the page, toy.txt."""
         print("training and drawing the idea in a plane: under a minute", file=sys.stderr)
         _illustrate("toy", self.folder)
 

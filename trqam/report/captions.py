@@ -11,7 +11,7 @@ from trqam.report import figures, panels, prose
 from trqam.report.collected import Collected, mixed_note
 from trqam.report.figures.curves import QUANTILES
 from trqam.report.figures.imported import METHODS, PANELS, places
-from trqam.report.figures.profiles import banded, shifts
+from trqam.report.figures.profiles import banded
 from trqam.report.imported import protocols
 from trqam.report.measures import (
     FEW,
@@ -147,6 +147,6 @@ KNOWN = {
     function.__name__: function
     for function in (
         adapting, banded, bounded, cloned, cut, domain, ends, everywhere, fewer, mark_notes, parted, present, scope,
-        shifts, sources, states, varied,
+        sources, states, varied,
     )
 } | {"FEW": FEW, "METHODS": METHODS, "PANELS": PANELS, "RESAMPLES": RESAMPLES}  # fmt: skip

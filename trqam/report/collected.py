@@ -28,8 +28,8 @@ METRICS = RUN | {"domain", "step", "total_step", "success"}
 NUMBERS = {"seed", "step", "total_step", "success", "mean", "std", "n_seeds"}
 WRITTEN = (
     "metrics.csv", "runs.csv", "datasets.json", "manifests.json", "collected.json", "claims.json", "facts.tex",
-    "theory_facts.tex", "toy_facts.tex", "toy.csv", "per_task.csv", "per_task.json", "curves.csv", "compute.csv",
-    "paper.pdf", "report.html", "figures", "tables", "latex",
+    "theory_facts.tex", "theory.txt", "toy_facts.tex", "toy.csv", "toy.txt", "per_task.csv", "per_task.json",
+    "curves.csv", "compute.csv", "paper.pdf", "report.html", "figures", "tables", "latex",
 )  # fmt: skip
 MARK = "¶"  # of cells whose runs do not belong together (`trqam.experiment.verdict`)
 RESTORE = "restore the file from git"

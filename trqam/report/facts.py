@@ -1,6 +1,6 @@
 """Every value and sentence that the paper and the page take from configuration and results.
 
-The words of most are in paper/templates/facts.txt.j2; the comparison of TRQAM with the others is made here.
+The words of most are in paper/templates/facts.txt.j2.
 """
 
 from collections.abc import Collection
@@ -17,9 +17,8 @@ from trqam.report import figures, latex, prose, protocol
 from trqam.report.captions import captions
 from trqam.report.claims import judge, statements
 from trqam.report.collected import Collected, mixed_list
-from trqam.report.measures import Success, final, final_cell, shared_tasks
+from trqam.report.measures import final
 from trqam.report.selection import FIGURES, STAGES, compared, lists_single_tasks, tasks_run
-from trqam.report.statistics import round_half_up
 
 SHOWN = {  # as printed, and in this order
     "python": "Python", "torch": "PyTorch", "numpy": "NumPy", "ogbench": "OGBench", "gymnasium": "Gymnasium",
@@ -27,9 +26,8 @@ SHOWN = {  # as printed, and in this order
 }  # fmt: skip
 NUMBERS = (
     "seeds", "pretrain_steps", "offline_steps", "online_steps", "online_start", "batch_size", "learning_rate",
-    "target_rate", "flow_steps", "critics", "eval_interval", "eval_episodes",
+    "flow_steps", "critics", "eval_interval", "eval_episodes",
 )  # fmt: skip
-MANY = 3  # rivals, of which more are compared in one sentence
 
 said = partial(prose.said, "facts")
 
@@ -58,9 +56,6 @@ def facts(collected: Collected) -> dict[str, str]:
         "provenance": _provenance(collected.runs),
         "completeness": said("completeness", *_completeness(collected)) + mixed_list(collected),
         "settings": said("settings", collected.mixed),
-        "summary": " ".join(verdicts(collected, stage)[0] for stage in STAGES),
-        "verdictOffline": " ".join(verdicts(collected, "offline")),
-        "verdictOnline": " ".join(verdicts(collected, "online")),
         "claims": judge.summary(judge.claims(collected)),
     }
     told = {**dict.fromkeys(FIGURES, ""), **captions(collected)}  # of figures that are not drawn, nothing
@@ -86,73 +81,6 @@ def _camel(key: str) -> str:
 
 def _labels(config: Config, methods: Collection[str]) -> list[str]:
     return [config.methods[method].label for method in methods]
-
-
-# Who leads
-
-
-def verdicts(collected: Collected, stage: str) -> list[str]:
-    """Sentences on the success over all tasks after ``stage``, true whatever the numbers are.
-
-    The first gives the cell of each method that runs on all tasks; the others compare TRQAM's mean with each
-    other's, and say whether the ranges over seeds overlap. With a handful of seeds nothing stronger can be said. If
-    some compared methods run on fewer tasks, the same follows for them, over the tasks that all methods run on.
-    """
-    config = collected.config
-    everywhere = [method for method in compared(config) if tasks_run(config, method) == config.tasks]
-    others = [method for method in compared(config) if method not in everywhere]
-    sentences = _comparison(collected, stage, config.tasks, everywhere, f"After the {stage} stage")
-    sentences = sentences or [f"There is no {stage} result that covers all tasks."]
-    if others:
-        shared = shared_tasks(config)
-        where = tasks_label(config, shared) or "no task"
-        lead = f"On {where}, where all compared methods ran, after the {stage} stage"
-        own = [method for method in everywhere if config.methods[method].agent == "trqam"]
-        sentences += _comparison(collected, stage, shared, [*others, *own], lead)
-    return sentences
-
-
-def _comparison(collected: Collected, stage: str, tasks: list[str], methods: list[str], lead: str) -> list[str]:
-    """The cells of ``methods`` over ``tasks``, and TRQAM against each; nothing where there is no cell."""
-    about = collected.config.methods
-    given = {method: final_cell(collected, tasks, method, stage) for method in methods}
-    cells = {method: cell for method, cell in given.items() if cell}
-    if not cells:
-        return []
-    sentences = [f"{lead}: {'; '.join(f'{about[m].label} {_with_spread(c)}' for m, c in cells.items())}."]
-    own = next((method for method in cells if about[method].agent == "trqam"), None)
-    if own is None:
-        return sentences
-    left, label, parts = cells.pop(own), about[own].label, []
-    many = len(cells) > MANY
-    for method, right in cells.items():
-        overlap = "overlap" if left.low <= right.high and right.low <= left.high else "do not overlap"
-        ranges = f"; their ranges over seeds, {_range(left)} and {_range(right)}, {overlap}"
-        ranges = f" ({_range(right)}: they {overlap})" if many else ranges
-        parts.append(f"{_place(left, right)} {about[method].label}{ranges if min(left.n, right.n) > 1 else ''}")
-    if many:
-        seeds = f" (seeds {_range(left)})" if left.n > 1 else ""
-        return [*sentences, f"{label}{seeds} is {'; '.join(parts)}."]
-    return [*sentences, *(f"{label} is {part}." for part in parts)]
-
-
-def _place(left: Success, right: Success) -> str:
-    """The difference of the means is rounded, not its parts: 49.6 is 3 points above 46.4, which print as 50 and 46."""
-    gap = round(left.mean - right.mean, 9)
-    if gap == 0:
-        return "level with"
-    points = int(round_half_up(abs(gap)))
-    return f"{count(points, 'point') if points else 'less than 1 point'} {'above' if gap > 0 else 'below'}"
-
-
-def _with_spread(cell: Success) -> str:
-    """`45 ± 12 % (n = 3, 1 diverged)`; without the ± for one seed."""
-    return f"{cell} % (n = {cell.n}{f', {cell.diverged} diverged' if cell.diverged else ''})"
-
-
-def _range(cell: Success) -> str:
-    """`30 to 50 %`."""
-    return f"{round_half_up(cell.low)} to {round_half_up(cell.high)} %"
 
 
 # What was asked for, and what it rests on

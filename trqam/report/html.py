@@ -39,7 +39,7 @@ MEASURED = ("wall_time_s", "updates_per_s")  # shown to three digits at most
 
 
 def render(collected: Collected, folder: str | Path, out: str | Path) -> None:
-    """Writes the page; ``folder`` holds figures/NAME.png, drawn before, and perhaps rollouts/TASK.json and .png."""
+    """Writes the page; ``folder`` holds figures/NAME.png, drawn before, toy.txt, theory.txt, and perhaps rollouts."""
     config, folder = collected.config, Path(folder)
     pictures = _figures(collected, folder / "figures")
     judged, stated = judge.claims(collected), statements.load(collected.claims)
@@ -94,10 +94,9 @@ def units(rows: tuple[tables.Row, ...]) -> list[list[tables.Row]]:
 def _figures(collected: Collected, folder: Path) -> list[tuple[str, str, str]]:
     """Name, caption and picture of each figure, in the PDF's order."""
     pictures = {name: _inline(folder / f"{name}.png") for name in in_order(figures.names(collected))}
-    from trqam.report import theory_figure, toy_figure  # import PyTorch: what is missing is said before
-
-    told = {"toy": toy_figure.caption(folder.parent), "theory": theory_figure.caption()}
-    texts = {**captions(collected), **told}
+    texts = captions(collected)
+    for name in ("toy", "theory"):
+        texts[name] = read_bytes(folder.parent / f"{name}.txt", fix="draw the figures first").decode().strip()
     return [(name, texts[name], picture) for name, picture in pictures.items()]
 
 

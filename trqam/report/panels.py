@@ -92,16 +92,14 @@ def _marked(config: Config, method: str, points: int) -> tuple[int, int] | None:
 def seeds(axes: Axes, rows: pd.DataFrame, **places: Any) -> None:
     """A ring a seed, and a cross where it diverged; ``places`` are seaborn's x, y, hue and so on.
 
-    Rings that would hide one another stand side by side, unless the axis of categories is one of numbers.
+    Rings that would hide one another stand side by side.
     """
     given: dict[str, Any] = {**places, "ax": axes, "legend": False, "clip_on": False, "dodge": "hue" in places}
     alive, ended = rows[~rows.diverged], rows[rows.diverged]
     within = [places[axis] for axis in ("x", "y", "hue") if places.get(axis, "value") != "value"]
     size = 2.4 if len(rows) and rows.groupby(within).size().max() > FEW_RINGS else 3.4
     ring = {"edgecolor": INK, "linewidth": 0.7, "size": size, "zorder": 4}
-    if "native_scale" in places:
-        sns.stripplot(alive, **given, **ring, **_coloured("white", places), jitter=False)
-    elif len(alive):
+    if len(alive):
         sns.swarmplot(alive, **given, **ring, **_coloured("white", places))
     cross = {"marker": "x", "linewidth": 1.4, "size": 5, "zorder": 5, "jitter": False}
     if len(ended):

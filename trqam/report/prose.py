@@ -12,7 +12,6 @@ import jinja2
 from trqam.config.errors import UserError
 from trqam.config.wording import count, enumerated, tasks_label, thousands
 from trqam.report.selection import PAPER
-from trqam.report.statistics import round_half_up
 
 ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(PAPER / "templates"),
@@ -20,7 +19,7 @@ ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-ENVIRONMENT.globals |= {f.__name__: f for f in (count, enumerated, round_half_up, tasks_label, thousands)}
+ENVIRONMENT.globals |= {f.__name__: f for f in (count, enumerated, tasks_label, thousands)}
 
 
 def said(template: str, macro: str, *arguments: Any, **known: Any) -> str:

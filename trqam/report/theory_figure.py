@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from trqam.config.wording import enumerated
 from trqam.experiment.files import write_atomically
 from trqam.maths import closed_forms
-from trqam.report import theory_divergences, theory_experiments, theory_states
+from trqam.report import prose, theory_divergences, theory_experiments, theory_states
 from trqam.report.drawing import DASHED, INK, WIDTH, dashed, log_axis, save
 from trqam.report.latex import escape
 
@@ -67,19 +67,13 @@ class Measured(NamedTuple):
 
 
 @cache
-def discretisation() -> pd.DataFrame:
-    """The experiment that the caption speaks of, once a process (some seconds)."""
-    return theory_experiments.discretisation_experiment(FLOW_STEPS, VARIANCES)
-
-
-@cache
 def measure() -> Measured:
     """All experiments, once a process (about a minute)."""
     return Measured(
         theory_experiments.dual_descent_experiment(BUDGETS, DIMENSIONS, TRAINING_STEPS, DUAL_STEPS),
         theory_experiments.dual_descent_experiment(BUDGETS, [SHOWN_DIMENSION], FINE_STEPS, DUAL_STEPS),
         theory_experiments.moving_budget_experiment(MOVING_BUDGET, MOVING_ENDS, MOVING_DIMENSION, MOVING_STEPS),
-        discretisation(),
+        theory_experiments.discretisation_experiment(FLOW_STEPS, VARIANCES),
         theory_experiments.amplification_experiment(BETAS, ERRORS, TOYS),
         theory_experiments.interpolant_experiment(
             BETWEEN_STEPS, BETWEEN_BUDGET, SHOWN_DIMENSION, BETWEEN_DUAL_STEPS, BETWEEN_VARIANCE
@@ -91,11 +85,15 @@ def measure() -> Measured:
 
 
 def write(folder: str | Path) -> None:
-    """Writes figures/theory.pdf and .png, the same bytes each time, and theory_facts.tex, a macro a fact."""
+    """Writes figures/theory.pdf and .png, theory_facts.tex, a macro a fact, and the caption, theory.txt, for the page.
+
+    All have the same bytes each time.
+    """
     save(partial(_figure, measure()), Path(folder) / "figures" / "theory.pdf")
     lines = [f"\\newcommand{{\\fact{name[0].upper()}{name[1:]}}}{{{escape(v)}}}" for name, v in theory_facts().items()]
     text = "\n".join(["% Written by `trqam render theory`.", *lines]) + "\n"
     write_atomically(Path(folder) / "theory_facts.tex", text)
+    write_atomically(Path(folder) / "theory.txt", caption() + "\n")
 
 
 def _figure(measured: Measured) -> Figure:
@@ -294,7 +292,6 @@ def theory_facts() -> dict[str, str]:
         "theoryOdeRatio": f"{narrow.ode_kl / narrow.path_kl:.2f}",
         "theoryToys": f"{TOYS * len(variation)}",
         "theoryVariationRatio": f"{(variation.largest / variation.bound).max():.3f}",
-        "theoryWorstRatio": f"{(variation.worst / variation.bound).max():.3f}",
         "theoryVacuousFrom": f"{np.log(3) / 2:.2f}",
         "theoryStateBudget": f"{STATE_BUDGET:g}",
         "theoryStateUpdates": str(STATE_UPDATES),
@@ -329,26 +326,9 @@ def theory_facts() -> dict[str, str]:
 
 def caption() -> str:
     """What the figure shows, and what to look for."""
-    unsteady = _changing_sign(_errors(discretisation()))
-    dip = f" (the dip at variance {enumerated([f'{v:g}' for v in unsteady])} is a change of sign)" if unsteady else ""
-    return (
-        "The method with exact fields, a Gaussian base and a linear critic; nothing is learned. (a) The multiplier "
-        f"under dual descent for three budgets: on K = {TRAINING_STEPS} flow steps (pale) it settles beside the "
-        f"analytic value (dashed), on K = {FINE_STEPS} (full) closer to it. (b) The path KL on K = {TRAINING_STEPS} "
-        "goes to its budget (dashed; colours as in a) in every dimension D. (c) Error of the path KL at the optimum, "
-        "in absolute value, one line a variance of the base: parallel to the dashed line it is of first order"
-        f"{dip}. (d) Total variation between the policies tilted by a critic and by one with errors up to a given "
-        "size, on random discrete toys (dots: the largest; rings: the median): no dot is above Lemma 1's bound "
-        "(dashed), and the most that any such error can do (line) is at most half of it. (e) The path KL under dual "
-        "descent towards budgets that move (dashed), with the step or with the agreement of two critics whose error "
-        f"vanishes; means over {SMOOTHED} steps. (f) A critic that changes with the state: the multiplier that a "
-        "network has learned for each follows the analytic one (dashed); one multiplier for all fits few states. (g) A "
-        "quadratic critic: relative root mean square error of the reverse path KL and of Rényi's divergence of order 2 "
-        f"on {BATCHES[1]} paths (pale: {BATCHES[0]}), against closed forms; dotted: weights that are not divided by "
-        "their mean (dashed: the reverse one's in theory, where all paths cost alike). "
-        "(h) Two interpolants, errors in absolute value: of the multiplier that dual descent comes to (full), and of "
-        f"the path KL at the optimum for variance {BETWEEN_VARIANCE:g} (pale)."
-    )
+    known = {"BATCHES": BATCHES, "FINE_STEPS": FINE_STEPS, "SMOOTHED": SMOOTHED, "TRAINING_STEPS": TRAINING_STEPS}
+    unsteady = [f"{variance:g}" for variance in _changing_sign(_errors(measure().discretisation))]
+    return prose.said("theory", "caption", unsteady, BETWEEN_VARIANCE=f"{BETWEEN_VARIANCE:g}", **known)
 
 
 def _worst_lag(moving: pd.DataFrame) -> float:

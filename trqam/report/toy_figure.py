@@ -3,7 +3,6 @@
 `toy_experiment` makes the numbers.
 """
 
-import io
 from collections.abc import Iterable
 from functools import cache, partial
 from pathlib import Path
@@ -16,10 +15,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trqam.config.errors import UserError
-from trqam.config.reading import read_bytes
 from trqam.config.wording import count, enumerated
 from trqam.experiment.files import write_atomically
+from trqam.report import prose
 from trqam.report.drawing import DASHED, INK, WIDTH, log_axis, save
 from trqam.report.latex import escape
 from trqam.report.toy_experiment import NOISE, REWARDED, STEPS, Policies, Toy, table, true_return
@@ -27,7 +25,6 @@ from trqam.report.toy_experiment import NOISE, REWARDED, STEPS, Policies, Toy, t
 SEEDS = 10
 TEMPERATURES = (0.3, 1.0, 3.0, 10.0, 30.0)  # inverse, of QAM
 BUDGETS = (0.1, 0.25, 0.5, 1.0, 2.0)  # nats, of TRQAM
-ROWS, AGAIN = "toy.csv", "delete it and run `trqam render toy`"
 SHOWN = (0, 2, 4)  # of either, as samples
 HEIGHT = 5.0  # inches
 SIDE, RESOLUTION = 1.05, 80  # of the plane that is shown, and its points along an axis
@@ -55,35 +52,26 @@ def measure() -> Measured:
 
 
 def write(folder: str | Path) -> None:
-    """Writes figures/toy.pdf and .png, toy.csv and, for the caption, toy_facts.tex; the same bytes each time."""
-    measured = measure()
-    save(partial(_figure, measured), Path(folder) / "figures" / "toy.pdf")
-    write_atomically(Path(folder) / ROWS, measured.rows.to_csv(index=False, float_format="%.6g"))
-    text = f"% Written by `trqam render toy`.\n\\newcommand{{\\factCaptionToy}}{{{escape(caption(Path(folder)))}}}\n"
-    write_atomically(Path(folder) / "toy_facts.tex", text)
+    """Writes figures/toy.pdf and .png, the data, toy.csv, and the caption: toy_facts.tex and, for the page, toy.txt.
+
+    All have the same bytes each time.
+    """
+    measured, folder = measure(), Path(folder)
+    save(partial(_figure, measured), folder / "figures" / "toy.pdf")
+    write_atomically(folder / "toy.csv", measured.rows.to_csv(index=False, float_format="%.6g"))
+    text = caption(measured.rows)
+    macro = f"% Written by `trqam render toy`.\n\\newcommand{{\\factCaptionToy}}{{{escape(text)}}}\n"
+    write_atomically(folder / "toy_facts.tex", macro)
+    write_atomically(folder / "toy.txt", text + "\n")
 
 
-def caption(folder: Path) -> str:
-    """What the figure in ``folder`` shows, in the numbers of its toy.csv; UserError if that is not there."""
-    try:
-        rows = pd.read_csv(io.BytesIO(read_bytes(folder / ROWS, fix=AGAIN)))
-        means = rows.groupby(["method", "setting"])[["return", "path_kl"]].mean()
-        qam, ours = means.loc["qam"], means.loc["trqam"]
-        seeds, cloned = count(rows.seed.nunique(), "seed"), _number(means.loc["cloning", "return"].item())
-    except (ValueError, KeyError):  # pandas's own are of these
-        raise UserError(f"{folder / ROWS}: damaged, not what `trqam render toy` wrote; {AGAIN}") from None
-    return (
-        f"The idea where it can be looked at: a bandit with actions in a plane, {seeds}, with the real agents and "
-        f"networks. The critic has seen {REWARDED} actions with noisy rewards (standard deviation {NOISE:g}). Above, "
-        "of the first seed: these actions, coloured by reward, and the cloned policy; the learned value, which errs "
-        "away from the data; what QAM draws at three inverse temperatures, and TRQAM within three budgets. "
-        f"Contours: the true return. Below: true return and path KL after {STEPS} updates (line: mean over seeds; "
-        "band: from the lowest to the highest; dashed: cloning, and the budget). Over the inverse temperatures "
-        f"{_listed(qam.index)} QAM's return goes {_from_to(qam['return'])}, and its path KL {_from_to(qam.path_kl)} "
-        f"nats; over the budgets {_listed(ours.index)} TRQAM's goes {_from_to(ours['return'])}, and its path KL "
-        f"{_from_to(ours.path_kl)} nats. Cloning has {cloned}, and the best mode 1. At equal path KL the two do about "
-        "equally well here: what differs is how far a setting lets the policy go."
-    )
+def caption(rows: pd.DataFrame) -> str:
+    """What the figure shows, in the numbers of its ``rows``."""
+    means = rows.groupby(["method", "setting"])[["return", "path_kl"]].mean()
+    known = {"NOISE": f"{NOISE:g}", "REWARDED": REWARDED, "STEPS": STEPS, "from_to": _from_to, "listed": _listed}
+    cloned = _number(means.loc["cloning", "return"].item())
+    seeds = count(rows.seed.nunique(), "seed")
+    return prose.said("toy", "caption", seeds, cloned, means.loc["qam"], means.loc["trqam"], **known)
 
 
 def _listed(settings: Iterable[float]) -> str:

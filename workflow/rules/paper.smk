@@ -66,14 +66,14 @@ PARTS |= {
     "theory_figure": (  # no training, no data, and the same at every scale
         "theory",
         ["trqam.report.theory_figure"],
-        [STYLE],
-        [*figure("theory"), f"{PAPER}/theory_facts.tex"],
+        [STYLE, templates("theory.txt")],
+        [*figure("theory"), f"{PAPER}/theory_facts.tex", f"{PAPER}/theory.txt"],
     ),
     "toy_figure": (  # trains in a plane, in under a minute; of no run either
         "toy",
         ["trqam.report.toy_figure"],
-        [STYLE],
-        [*figure("toy"), f"{PAPER}/toy_facts.tex", f"{PAPER}/toy.csv"],
+        [STYLE, templates("toy.txt")],
+        [*figure("toy"), *(f"{PAPER}/{name}" for name in ("toy_facts.tex", "toy.csv", "toy.txt"))],
     ),
     "claims": (
         "claims",
@@ -128,7 +128,7 @@ PARTS |= {
             CLAIMS,
             CONTEXT,
             [f"{path}.png" for path in DRAWN],
-            f"{PAPER}/toy.csv",  # for its caption
+            [f"{PAPER}/{name}.txt" for name in ("theory", "toy")],  # their captions
             ROLLOUTS,
             templates("report.html", "report_parts.html", "report.css", "report.js"),
             templates("facts.txt", "captions.txt", "tables.txt"),

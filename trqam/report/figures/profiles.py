@@ -14,7 +14,6 @@ from trqam.report.runs import Runs
 from trqam.report.selection import STAGES
 
 MOST_BANDS = 5  # methods; of more, TRQAM alone keeps its band
-FEW_RUNS, APART = 20, 0.9  # of fewer runs the curves, in coarse steps, are drawn so many points apart
 
 
 def draw(runs: Runs) -> Figure:
@@ -31,26 +30,17 @@ def _profiles(axes: Axes, runs: Runs) -> None:
     config, collected, banded_methods = runs.config, runs.collected, banded(runs)
     scores = [final_scores(collected, method, "offline").values() for method in runs.methods]
     thresholds = np.unique(np.concatenate([[0.0, 100.0], *(values for tasks in scores for values in tasks)]))
-    for shift, method in zip(shifts(runs), runs.methods, strict=True):
+    for method in runs.methods:
         if (curve := profile(collected, method, "offline", thresholds)) is None:
             continue
         shares, low, high = curve
         colour, above = config.methods[method].colour, 1 if method == ours(config) else 0
         line = ":" if is_pretraining(config, method) else "-"
-        along, across, lowest, highest = (np.clip(v + shift, 0, 100) for v in (thresholds, shares, low, high))
         look: dict[str, Any] = {"color": colour, "linestyle": line, "zorder": 3 + above, "clip_on": False}
-        axes.step(along, across, where="post", **look)
+        axes.step(thresholds, shares, where="post", **look)
         if method in banded_methods:
-            axes.fill_between(along, lowest, highest, step="post", color=colour, alpha=0.18, linewidth=0)
+            axes.fill_between(thresholds, low, high, step="post", color=colour, alpha=0.18, linewidth=0)
     axes.set(xlabel="success threshold (%)", ylabel="share of runs above it (%)", xlim=(0, 100), ylim=(0, 100))
-
-
-def shifts(runs: Runs) -> np.ndarray:
-    """By how many points each method's curve is moved, along both axes, so that few runs do not hide one another."""
-    number = len(runs.methods)
-    scores = [final_scores(runs.collected, method, "offline").values() for method in runs.methods]
-    few = max(sum(map(len, values)) for values in scores) < FEW_RUNS
-    return APART * few * (np.arange(number) - (number - 1) / 2)
 
 
 def banded(runs: Runs) -> list[str]:

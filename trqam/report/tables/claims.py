@@ -20,6 +20,6 @@ class ClaimsTable:
 def table(collected: Collected) -> ClaimsTable:
     """The verdicts, with how the numbers in brackets came about."""
     stated, verdicts = statements.load(collected.claims), judge.claims(collected)
-    caption = f"The claims of {stated.paper} against this run. {judge.summary(verdicts)} "
+    caption = f"The claims of {stated.paper} against this run. "
     caption += said("intervals", stated.interval) + data_note(collected.config) + mixed_note(collected)
     return ClaimsTable(caption, verdicts)

@@ -3,6 +3,7 @@
 They print the configuration that trained, where runs are mixed today's; an assumed value carries an asterisk.
 """
 
+from collections import Counter
 from itertools import groupby
 from typing import Any
 
@@ -144,11 +145,13 @@ def ablations(collected: Collected) -> Grid:
     rows = [
         (config.methods[name].label, _changed(config, name), _stages(config, name)) for name in config.scale.ablations
     ]
+    keys = Counter(key for key, _ in {sweep[:2] for sweep in config.sweeps.values()})
     for (key, method), names in groupby(config.sweeps, lambda name: config.sweeps[name][:2]):
         swept = [*names]
         values = enumerated([f"{config.sweeps[name].value:g}" for name in swept])
         what = f"as {config.methods[method].label}, with {SWEEPS[key].words} {values}"
-        rows.append((config.methods[swept[0]].group, what, _stages(config, swept[0])))
+        whose = f", {config.methods[method].label}" * (keys[key] > 1)
+        rows.append((config.methods[swept[0]].group + whose, what, _stages(config, swept[0])))
     caption = f"Ablations and what they change, from {config.scale.methods_file} and {config.path}."
     return Grid(caption, "lpl", ("ablation", "what it changes", "stages"), tuple(rows))
 
