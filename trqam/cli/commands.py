@@ -236,23 +236,21 @@ def rollouts(arguments: Namespace, config: Config) -> None:
         print(f"trqam: warning: {trouble}; everything else goes on", file=sys.stderr)
     from trqam.operations.rollouts import film_strip
 
-    film_strip.make(config, arguments.task, _folder(arguments, config) / "rollouts", trouble)
+    film_strip.make(config, arguments.task, config.results / "paper" / "rollouts", trouble)
 
 
 def collect(arguments: Namespace, config: Config) -> None:
     """Gather all runs into tidy tables."""
     from trqam.report.collect import collect
 
-    _refuse_foreign(arguments)
-    collect(config, _folder(arguments, config), arguments.mixed or config.scale.mixed)
+    collect(config, config.results / "paper", arguments.mixed or config.scale.mixed)
 
 
 def render(arguments: Namespace, config: Config) -> None:
     """Draw a figure, or write a table, the verdicts, a csv of results, the facts, the PDF or the HTML report."""
     from trqam.report.build import Build
 
-    _refuse_foreign(arguments)
-    make = getattr(Build(config, _folder(arguments, config)), arguments.what)
+    make = getattr(Build(config, config.results / "paper"), arguments.what)
     if arguments.what in ("figure", "table"):
         if arguments.name is None:
             raise UserError(f"render {arguments.what}: the name is missing; `snakemake -n paper` lists them")
@@ -266,7 +264,7 @@ def archive(arguments: Namespace, config: Config) -> None:
     from trqam.report.archive import pack
 
     out = arguments.out or config.results / f"trqam-{config.scale.scale}.zip"
-    print(pack(config, _folder(arguments, config), out))
+    print(pack(config, config.results / "paper", out))
 
 
 def rebuild(arguments: Namespace) -> None:
@@ -283,19 +281,6 @@ def import_(arguments: Namespace, config: Config) -> None:
     given = {"first": arguments.steps_from, "every": arguments.every, "unit": arguments.unit}
     given |= {"protocol": arguments.protocol, "force": arguments.force}
     print("\n".join(described(import_curves(config, arguments.file, arguments.name, **given))))
-
-
-def _folder(arguments: Namespace, config: Config) -> Path:
-    """Where the paper of this scale is made."""
-    return arguments.folder or config.results / "paper"
-
-
-def _refuse_foreign(arguments: Namespace) -> None:
-    """A UserError if the --folder that was given holds what is no work of `trqam collect` and would be replaced."""
-    from trqam.report.collected import refuse_foreign
-
-    if arguments.folder:
-        refuse_foreign(Path(arguments.folder))
 
 
 def golden(arguments: Namespace, config: Config) -> None:

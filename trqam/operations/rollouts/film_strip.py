@@ -55,7 +55,7 @@ def make(config: Config, task: str, folder: Path, trouble: str | None) -> None:
     Those of an earlier call are replaced; UserError if others' files have these names.
     """
     picture, record = folder / f"{task}.png", folder / f"{task}.json"
-    fix = "move it away, or give another --folder"
+    fix = "move it away"
     refuse_foreign(record, lambda path: read_record(path, Strip, fix).get("task") == task, "film strip's record", fix)
     refuse_foreign(picture, lambda _: record.exists(), "film strip, which has a record beside it", fix)
     rows = [_row(config, task, method, trouble is None) for method in STRIP_METHODS]
