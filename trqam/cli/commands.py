@@ -3,7 +3,6 @@
 Every import of weight is inside its command, so that all start fast.
 """
 
-import json
 import shutil
 import sys
 from argparse import Namespace
@@ -209,12 +208,11 @@ def evaluate(arguments: Namespace) -> None:
         data = Path(scale.data_dir) if scale.scale in arguments.run.absolute().parts[-4:-2] else None
     policy = saved_policy.load(arguments.run, arguments.stage, arguments.task, flow_steps, data)
     episodes = saved_policy.evaluate(policy, arguments.episodes, arguments.seed)
-    summary = saved_policy.summary(policy, episodes, arguments.seed)
-    print(json.dumps(summary, indent=1) if arguments.json else saved_policy.report(summary))
+    print(saved_policy.report(saved_policy.summary(policy, episodes, arguments.seed)))
     if trouble:
         raise UserError(f"{trouble}; the numbers above stand")
     if video:
-        shown = episodes[: arguments.filmed]
+        shown = episodes[: camera.FILMED]
         print(f"filming {count(len(shown), 'episode')} for {video}: some five seconds each", file=sys.stderr)
         camera.film(policy, shown, video)
 

@@ -250,7 +250,7 @@ def evaluate(kept: Kept, episodes: int, seed: int = 0) -> list[Episode]:
 
 
 def summary(kept: Kept, episodes: list[Episode], seed: int) -> dict[str, Any]:
-    """What `trqam evaluate` reports, as plain JSON types."""
+    """What `trqam evaluate` reports."""
     successes, number = sum(episode.success for episode in episodes), len(episodes)
     return {
         "run": str(kept.path),
@@ -267,7 +267,6 @@ def summary(kept: Kept, episodes: list[Episode], seed: int) -> dict[str, Any]:
         "success_interval": list(binomtest(successes, number).proportion_ci(0.95, "wilson")),
         "return": float(np.mean([episode.return_ for episode in episodes])),
         "length": float(np.mean([episode.length for episode in episodes])),
-        "outcomes": [{"success": e.success, "length": e.length, "return": e.return_} for e in episodes],
     }
 
 
