@@ -32,10 +32,10 @@ def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
     return key, parsed
 
 
-def from_command(path: str | Path, entries: Sequence[str], option: str = "--set") -> Config:
-    """The scale of ``path`` with the changes ``key=value`` that ``option`` was given."""
-    changes = dict(parse_override(text, option) for text in entries)
-    return load(path, changes, {key: f"{option} {key}" for key in changes})
+def from_command(path: str | Path, entries: Sequence[str]) -> Config:
+    """The scale of ``path`` with the changes ``key=value`` that `--set` was given."""
+    changes = dict(parse_override(text) for text in entries)
+    return load(path, changes, {key: f"--set {key}" for key in changes})
 
 
 def from_snakemake(files: Sequence[str | Path], entries: Sequence[str]) -> tuple[Config, list[str]]:
