@@ -20,7 +20,7 @@ from trqam.config import load as config
 from trqam.config.errors import UserError
 from trqam.experiment import lock
 from trqam.experiment.files import write_json
-from trqam.experiment.folder import cell_of
+from trqam.experiment.run import cell_of
 from trqam.operations import cleaning, doctor
 from trqam.operations.doctor import FAIL, OK, WARN, Finding
 

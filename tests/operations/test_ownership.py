@@ -12,7 +12,7 @@ import pytest
 
 from tests.bad import corpus, world
 from trqam import __main__ as command_line
-from trqam.experiment import folder as cells
+from trqam.experiment import run as cells
 
 MINE = b"\x00mine, and nobody else's\r\n"
 SEED = "results/tiny/<TASK>/trqam/seed3"

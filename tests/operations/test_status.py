@@ -15,8 +15,8 @@ from trqam.config import load as config
 from trqam.experiment import checkpoint, published, survey
 from trqam.experiment import run as runs
 from trqam.experiment.files import write_json
-from trqam.experiment.folder import cell_of, pretraining_cell
 from trqam.experiment.lock import Owner
+from trqam.experiment.run import cell_of, pretraining_cell
 from trqam.experiment.survey import DIVERGED, DONE, RUNNING, WAITING
 from trqam.operations import status as screen
 from trqam.operations.status import status

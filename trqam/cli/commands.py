@@ -98,7 +98,7 @@ def _official(config: Config) -> Path:
 
 def pretrain(arguments: Namespace, config: Config) -> None:
     """Behaviour cloning of a domain."""
-    from trqam.experiment.folder import pretraining_cell, refuse_lone
+    from trqam.experiment.run import pretraining_cell, refuse_lone
 
     config.pretraining(arguments.domain)
     refuse_lone(pretraining_cell(config, arguments.domain), "pretrain")
@@ -112,7 +112,7 @@ def pretrain(arguments: Namespace, config: Config) -> None:
 
 def train(arguments: Namespace, config: Config) -> None:
     """Fine-tune some seeds of one task and method."""
-    from trqam.experiment.folder import cell_of, refuse_lone
+    from trqam.experiment.run import cell_of, refuse_lone
     from trqam.training.stop import listening
 
     seeds = arguments.seeds if arguments.seeds is not None else list(range(config.scale.seeds))
@@ -220,7 +220,7 @@ def evaluate(arguments: Namespace) -> None:
 def rollouts(arguments: Namespace, config: Config) -> None:
     """Draw an episode of behaviour cloning and of TRQAM on a task as film strips."""
     from trqam.experiment import checkpoint
-    from trqam.experiment.folder import cell_of
+    from trqam.experiment.run import cell_of
     from trqam.operations.rollouts import camera
     from trqam.report.selection import STRIP_METHODS, STRIP_SEED
 

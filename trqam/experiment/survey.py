@@ -18,11 +18,10 @@ from trqam.config.load import Config, Run
 from trqam.config.reading import open_regular
 from trqam.config.strict import read_record
 from trqam.experiment import progress
-from trqam.experiment.folder import Cell, cell_of, pretraining_cell
 from trqam.experiment.lock import Owner
 from trqam.experiment.lock import standing as lock_standing
 from trqam.experiment.published import AGAIN
-from trqam.experiment.run import Block, RunFolder, Seconds
+from trqam.experiment.run import Block, Cell, RunFolder, Seconds, cell_of, pretraining_cell
 
 DONE, RUNNING, WAITING, DIVERGED = "done", "running", "waiting", "diverged"
 TAIL = 4096  # bytes at the end of a metrics file, where its last evaluation is

@@ -17,8 +17,7 @@ from trqam.config.load import Config, domain_of
 from trqam.config.strict import read_record
 from trqam.config.wording import count, enumerated, task_label, thousands
 from trqam.experiment.files import refuse_foreign, write_atomically, write_json
-from trqam.experiment.folder import cell_of
-from trqam.experiment.run import check_place, check_same
+from trqam.experiment.run import cell_of, check_place, check_same
 from trqam.operations.rollouts.camera import PALE, pictures
 from trqam.operations.rollouts.saved_policy import Episode, evaluate, load
 from trqam.report.selection import STRIP_METHODS, STRIP_SEED, Strip

@@ -31,8 +31,8 @@ from trqam.data.dataset import UNCHANGED, Normaliser, normaliser_of
 from trqam.environments.environment import sizes
 from trqam.environments.evaluator import Evaluator
 from trqam.experiment import checkpoint
-from trqam.experiment.folder import Cell
 from trqam.experiment.provenance import data_sum
+from trqam.experiment.run import Cell
 from trqam.maths.streams import episode_seed
 from trqam.networks.replicas import assemble
 from trqam.training.learner import Policy
