@@ -15,7 +15,7 @@ if sys.version_info < installed.bounds()[0]:
 try:
     from trqam.cli import commands
     from trqam.cli.streams import Unread, listing, tolerant
-    from trqam.config.arguments import MANY, MOST, SEEDS, Parser, path, real, whole
+    from trqam.config.command_line import MANY, MOST, SEEDS, Parser, path, real, whole
     from trqam.config.errors import Stopped, UserError
     from trqam.operations import bench
 except ModuleNotFoundError as missing:

@@ -9,7 +9,7 @@ import argparse
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from trqam.config.arguments import MANY, path, whole
+from trqam.config.command_line import MANY, path, whole
 from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.experiment.files import refuse_foreign
