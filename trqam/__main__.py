@@ -15,7 +15,7 @@ if sys.version_info < installed.bounds()[0]:
 try:
     from trqam.cli import commands
     from trqam.cli.streams import Unread, listing, tolerant
-    from trqam.config.arguments import MANY, MOST, SEEDS, Parser, path, real, whole
+    from trqam.config.command_line import MANY, MOST, SEEDS, Parser, path, real, whole
     from trqam.config.errors import Stopped, UserError
     from trqam.operations import bench
 except ModuleNotFoundError as missing:
@@ -91,23 +91,17 @@ def parser() -> Parser:
     added.add_argument("--episodes", type=whole(1, 10**6), default=10, metavar="N", help="default: %(default)s")
     added.add_argument("--seed", type=whole(0, SEEDS), default=0, help="of the episodes (default: %(default)s)")
     added.add_argument("--data", **FOLDER, help="the dataset, or what holds it; default: the scale's data_dir")
-    added.add_argument("--video", **FILE, help="film the first episodes as FILE.mp4 or FILE.gif")
-    added.add_argument("--filmed", type=whole(1, MANY), default=3, metavar="N", help="how many (default: %(default)s)")
-    added.add_argument("--json", action="store_true", help="print JSON, with every episode's outcome")
+    added.add_argument("--video", **FILE, help="film the first three episodes as FILE.mp4 or FILE.gif")
     added = command(commands.rollouts)
     added.add_argument("task")
-    added.add_argument("--folder", type=path, help="writes to FOLDER/rollouts (default: results/SCALE/paper)")
     added = command(commands.collect)
     added.add_argument("--mixed", action="store_true", help="accept and mark runs that do not belong together")
-    added.add_argument("--folder", type=path, help="default: results/SCALE/paper")
     added = command(commands.render)
     kinds = ("figure", "table", "claims", "per_task", "curves", "compute", "facts", "theory", "toy", "pdf", "html")
     added.add_argument("what", choices=kinds)
     added.add_argument("name", nargs="?", help="of the figure or table")
-    added.add_argument("--folder", type=path, help="where `trqam collect` wrote to (default: results/SCALE/paper)")
     added = command(commands.archive)
     added.add_argument("--out", **FILE, help="default: results/SCALE/trqam-SCALE.zip")
-    added.add_argument("--folder", type=path, help="where `trqam collect` wrote to (default: results/SCALE/paper)")
     added = command(commands.rebuild)
     added.set_defaults(configured=False)  # the archive carries the configuration
     added.add_argument("archive", type=path, help="a file that `trqam archive` wrote")

@@ -11,7 +11,7 @@ import torch
 from tests.helpers.learners import SIZES, make_learner
 from tests.helpers.slow_reference import Slow
 from trqam.agents import make_agent
-from trqam.config.parameters import OF_AGENT, policy_of
+from trqam.config.parameters import policy_of
 from trqam.maths.interpolants import VARIANCE_PRESERVING
 from trqam.maths.sde import time_grid
 from trqam.networks import layers
@@ -84,15 +84,12 @@ def test_it_agrees_with_the_slow_reference(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["trqam", "behaviour_cloning", "trqam_diffusion", "diffusion_cloning"])
-def test_the_kind_of_policy_is_known_without_the_agent(name, monkeypatch):
+def test_the_kind_of_policy_is_that_of_the_parameters_class(name):
     diffusion = "diffusion" in name
-    agent, _ = make_learner(name, seeds=[0])
-    assert (policy_of(agent.run.agent), agent.interpolant is VARIANCE_PRESERVING) == (
-        "diffusion" if diffusion else "flow", diffusion
-    )  # fmt: skip
-    monkeypatch.setattr(OF_AGENT[name], "policy", "flow" if diffusion else "diffusion", raising=False)
-    with pytest.raises(AssertionError, match="`policy` of its parameters' class"):
-        make_agent(agent.run, SIZES.observation, SIZES.action)
+    agent, replicas = make_learner(name, seeds=[0])
+    field = agent.field(assemble(replicas).online["base"])
+    assert policy_of(agent.run.agent) == ("diffusion" if diffusion else "flow")
+    assert (agent.interpolant is VARIANCE_PRESERVING, isinstance(field, Denoiser)) == (diffusion, diffusion)
 
 
 # The denoiser's fast paths

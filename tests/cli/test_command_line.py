@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 from trqam.__main__ import main, parsed, parser
-from trqam.config import arguments
+from trqam.config import command_line
 from trqam.config.errors import UserError
 from trqam.experiment.files import write_atomically
 
@@ -33,7 +33,7 @@ def least(command):
 
 
 OPTIONS = [(name, action) for name, command in COMMANDS.items() for action in command._actions]
-COUNTED = [(name, action.option_strings[0]) for name, action in OPTIONS if action.type not in (None, arguments.path)]
+COUNTED = [(name, action.option_strings[0]) for name, action in OPTIONS if action.type not in (None, command_line.path)]
 
 
 @pytest.mark.parametrize(("command", "option"), COUNTED, ids=lambda value: value)

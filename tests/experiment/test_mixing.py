@@ -138,13 +138,13 @@ def test_older_results_get_one_line(trained, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("told", [["--set", "mixed=true", "collect"], ["collect", "--mixed"]])
-def test_a_mixture_that_is_accepted_is_marked(told, trained, tmp_path, monkeypatch):
+def test_a_mixture_that_is_accepted_is_marked(told, trained, monkeypatch):
     edit(manifest(trained, 1), code="0123")
     options = ["--config", "tests/tiny.yaml", "--set", f"data_dir={trained.scale.data_dir}"]
     options += ["--set", f"tasks=[{POINT}]", "--set", f"methods=[{CLONED}]"]
-    folder = tmp_path / "paper"
-    monkeypatch.setattr("sys.argv", ["trqam", *options, *told, "--folder", str(folder)])
+    monkeypatch.setattr("sys.argv", ["trqam", *options, *told])
     main()
+    folder = trained.results / "paper"
     reasons = set(pandas.read_csv(folder / "runs.csv")["mixed"])
     assert len(reasons) == 1
     assert reasons.pop().startswith("code: ")

@@ -21,7 +21,7 @@ from trqam.config.reading import read_json, seal
 from trqam.experiment import run as runs
 from trqam.experiment import verdict
 from trqam.experiment.files import write_json
-from trqam.experiment.folder import cell_of, pretraining_cell, refuse_lone
+from trqam.experiment.run import cell_of, pretraining_cell, refuse_lone
 from trqam.report.collect import collect, outdated_stamp
 from trqam.report.collected import Collected
 from trqam.report.record import RECORD, TABLES

@@ -9,8 +9,7 @@ from trqam.config import load as configuration
 from trqam.config.load import domain_of
 from trqam.experiment import published
 from trqam.experiment.files import write_atomically, write_json
-from trqam.experiment.folder import cell_of
-from trqam.experiment.run import new_record
+from trqam.experiment.run import cell_of, new_record
 from trqam.report import record
 from trqam.report.collected import Collected, read_reported
 

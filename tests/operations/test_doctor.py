@@ -20,7 +20,7 @@ from trqam.config import load as config
 from trqam.config.errors import UserError
 from trqam.experiment import lock
 from trqam.experiment.files import write_json
-from trqam.experiment.folder import cell_of
+from trqam.experiment.run import cell_of
 from trqam.operations import cleaning, doctor
 from trqam.operations.doctor import FAIL, OK, WARN, Finding
 
@@ -119,7 +119,7 @@ def test_locks_of_dead_trainings_are_cleared_and_no_living_ones(scale, monkeypat
         monkeypatch.setattr(lock, "PATIENCE", 0.02)
         assert doctor.runs(loaded, clear=True).text.endswith("; 2 stale locks removed")
         assert [cell.lock.exists() for cell in (alive, dead, away, gone)] == [True, False, True, False]
-        assert lock.standing(alive.lock)[1].holder["pid"] == pid
+        assert lock.standing(alive.lock)[1].holder.pid == pid
     away.lock.unlink()
     assert doctor.runs(loaded, clear=False) == Finding(OK, "runs", "no live job")
 

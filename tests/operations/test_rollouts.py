@@ -91,11 +91,11 @@ def trqam(*arguments, code=0, opengl="disable", hidden=None):
     return done.stdout, done.stderr
 
 
-def draw(here, folder, **options):
+def draw(here, **options):
     """`trqam rollouts`; the picture, what the JSON says, and the errors."""
     scale = ["--config", "tests/tiny.yaml", "--set", f"tasks=[{POINT}]", "--set", f"data_dir={here.scale.data_dir}"]
-    _, errors = trqam(*scale, "rollouts", POINT, "--folder", folder, **options)
-    path = folder / "rollouts" / f"{POINT}.png"
+    _, errors = trqam(*scale, "rollouts", POINT, **options)
+    path = here.results / "paper" / "rollouts" / f"{POINT}.png"
     return path, read_json(path.with_suffix(".json")), errors
 
 
@@ -126,7 +126,7 @@ def test_a_chunk_is_one_row_of_acting_with_noise_from_the_generator(here):
 @pytest.mark.usefixtures("short_episodes")
 def test_where_only_the_policy_is_kept_it_acts_as_before(here, tmp_path, monkeypatch):
     shutil.copytree(".", tmp_path, symlinks=True, dirs_exist_ok=True)
-    before = draw(here, tmp_path / "whole")[1]
+    before = draw(here)[1]
     monkeypatch.chdir(tmp_path)
     reduced = config.load("tests/tiny.yaml", {"tasks": [POINT], "data_dir": here.scale.data_dir, "keep": "policy"})
     for method in STRIP_METHODS:
@@ -135,7 +135,7 @@ def test_where_only_the_policy_is_kept_it_acts_as_before(here, tmp_path, monkeyp
             policy = load(reduced, cell_of(reduced, POINT, method, 0).path, stage)
             assert policy.record["kept"] == "policy"
             saved_policy.evaluate(policy, 1)
-    assert draw(here, tmp_path / "reduced")[1] == before
+    assert draw(here)[1] == before
 
 
 def test_the_cloned_policy_of_a_domain_is_that_of_its_tasks(here):
@@ -269,15 +269,15 @@ def test_a_diverged_run_says_so(here, run):
 
 def test_evaluate_prints_the_same_numbers_with_and_without_a_film(here, tmp_path, opengl):
     run, out = cell_of(here, POINT, "trqam", 0).path, tmp_path / "films/out.mp4"
-    common = ["evaluate", run, "--data", here.scale.data_dir, "--episodes", 2, "--json"]
+    common = ["evaluate", run, "--data", here.scale.data_dir, "--episodes", 1]
     plain, _ = trqam(*common)
-    summary = json.loads(plain)
-    assert (summary["episodes"], summary["stage"], len(summary["outcomes"])) == (2, "online", 2)
-    assert summary["success"] == np.mean([o["success"] for o in summary["outcomes"]])
-    assert trqam(*common, "--video", out, "--filmed", 1)[0] == plain
+    policy = load(here, run)
+    (episode,) = saved_policy.evaluate(policy, 1)
+    assert plain == saved_policy.report(saved_policy.summary(policy, [episode], 0)) + "\n"
+    assert trqam(*common, "--video", out)[0] == plain
     frames = imageio.v3.imread(out)
     assert min(frames.shape[1:3]) >= camera.FILM_SIZE
-    shown = 1 + -(-summary["outcomes"][0]["length"] // 10)  # every tenth step of 1000
+    shown = 1 + -(-episode.length // 10)  # every tenth step of 1000
     assert len(frames) == shown + camera.FILM_RATE - 1  # the last is held for a second
 
 
@@ -362,38 +362,35 @@ def test_the_camera_shows_goal_and_path_where_they_are(backend):
     assert done.stderr == ""
 
 
-def test_a_strip_shows_both_policies_and_is_the_same_twice(here, tmp_path, opengl):
-    path, record, errors = draw(here, tmp_path / "one", opengl="nonsense")
+def test_a_strip_shows_both_policies_and_is_the_same_twice(here, opengl):
+    path, record, errors = draw(here, opengl="nonsense")
     (line,) = errors.splitlines()
     assert "notice: MUJOCO_GL=nonsense (" in line
     assert "is used" in line
     assert record["rendered"]
-    assert [row["method"] for row in record["rows"]] == list(STRIP_METHODS)
-    assert (record["episode"], record["training_seed"]) == (0, 0)
-    for row in record["rows"]:
-        assert len(row["steps"]) == film_strip.FRAMES
-        assert (row["steps"][0], row["steps"][-1]) == (0, row["length"])
-        assert row["outcome"] in record["text"]
-    assert "fixed in advance" in record["caption"]
+    labels = [here.methods[method].label for method in STRIP_METHODS]
+    assert [row.partition(":")[0] for row in record["text"].split("; ")] == labels
+    assert "episode 0 of the evaluation stream and training seed 0, fixed in advance" in record["caption"]
     with Image.open(path) as image:
         assert image.width == film_strip.FRAMES * (film_strip.SIZE + film_strip.GAP) - film_strip.GAP
         assert image.height > 2 * film_strip.SIZE
-    again, _, errors = draw(here, tmp_path / "two")
+    first = path.read_bytes()
+    _, again, errors = draw(here)
     assert errors == ""
-    assert again.read_bytes() == path.read_bytes()
-    assert again.with_suffix(".json").read_bytes() == path.with_suffix(".json").read_bytes()
+    assert again == record
+    assert path.read_bytes() == first
 
 
-def test_without_opengl_a_strip_says_so(here, tmp_path, hidden):
-    path, record, errors = draw(here, tmp_path, opengl="nonsense", hidden=hidden)
+def test_without_opengl_a_strip_says_so(here, hidden):
+    path, record, errors = draw(here, opengl="nonsense", hidden=hidden)
     assert len(errors.splitlines()) == 1
     assert "everything else goes on" in errors
     assert not record["rendered"]
-    assert record["reason"].startswith("no picture: neither MUJOCO_GL=nonsense (")
-    assert record["reason"] in record["caption"]
+    assert "Not drawn on this machine: no picture: neither MUJOCO_GL=nonsense (" in record["caption"]
     policy = load(here, cell_of(here, POINT, "trqam", 0).path)
     (episode,) = saved_policy.evaluate(policy, 1)
-    assert (record["rows"][1]["success"], record["rows"][1]["length"]) == (episode.success, episode.length)
+    played = film_strip.Played("TRQAM", "", "", episode, [])
+    assert record["text"].endswith(f"; TRQAM: {played.outcome}")
     with Image.open(path) as image:
         assert image.convert("L").getextrema() == (0, 255)  # words
 
@@ -407,9 +404,9 @@ def test_a_strip_refuses_another_configuration_and_shows_no_diverged_policy(here
     monkeypatch.chdir(tmp_path)
     cell_of(here, POINT, "trqam", 0).diverged.write_text("{}")
     film_strip.make(here, POINT, tmp_path, "none here")
-    rows = read_json(tmp_path / f"{POINT}.json")["rows"]
-    assert rows[0]["success"] is not None
-    assert (rows[1]["success"], rows[1]["outcome"]) == (None, "diverged in training: no policy to show")
+    cloning, ours = read_json(tmp_path / f"{POINT}.json")["text"].split("; ")
+    assert "diverged" not in cloning
+    assert ours == "TRQAM: diverged in training: no policy to show"
 
 
 def test_the_tasks_shown(here):

@@ -15,7 +15,8 @@ from trqam.config import load as config
 from trqam.experiment import checkpoint, published, survey
 from trqam.experiment import run as runs
 from trqam.experiment.files import write_json
-from trqam.experiment.folder import cell_of, pretraining_cell
+from trqam.experiment.lock import Owner
+from trqam.experiment.run import cell_of, pretraining_cell
 from trqam.experiment.survey import DIVERGED, DONE, RUNNING, WAITING
 from trqam.operations import status as screen
 from trqam.operations.status import status
@@ -133,7 +134,7 @@ def test_two_jobs_take_half_as_long(tiny, monkeypatch):
     save(cloning, loaded.pretraining(run.domain), "pretrain", 20, 20, [0], seconds=20.0)
     for cell in cells:
         save(cell, run, "offline", 50, 100, [cell.seed], seconds=50 * 3600.0)
-    monkeypatch.setattr(survey, "holder_of", lambda cell: survey.Holder("host", cell.seed, 0.0))
+    monkeypatch.setattr(survey, "holder_of", lambda cell: Owner("host", "", cell.seed, None, 0.0))
     found, now = list(survey.survey(loaded)), 1.8e9
     left = 3600 * 2 * (100 - 50 + 20)  # offline and online
     assert survey_left(loaded) == left
@@ -210,7 +211,7 @@ def test_lines_are_as_wide_as_the_screen(make, widths, tmp_path, monkeypatch):
         cell_of(loaded, task, method, 0).directory("offline").mkdir(parents=True)
         record = '{"record": {"block": [0], "timing": [], "rows": []}}'
         (cell_of(loaded, task, method, 0).directory("offline") / "step000000200.json").write_text(record)
-    holder = survey.Holder("a-host-of-a-cluster-with-a-long-name.example.org", 1234567, 0.0)
+    holder = Owner("a-host-of-a-cluster-with-a-long-name.example.org", "", 1234567, None, 0.0)
     monkeypatch.setattr(survey, "holder_of", lambda cell: holder if cell.seed == 0 else None)
     for width in widths:
         lines = status(loaded, width=width)

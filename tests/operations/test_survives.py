@@ -17,8 +17,7 @@ from trqam.config import load
 from trqam.config.errors import UserError
 from trqam.experiment import checkpoint, published, resources, survey
 from trqam.experiment.files import write_json
-from trqam.experiment.folder import cell_of
-from trqam.experiment.run import locked
+from trqam.experiment.run import cell_of, locked
 from trqam.operations import doctor
 from trqam.operations.doctor import FAIL, OK, WARN, Finding
 from trqam.operations.rollouts import saved_policy

@@ -471,10 +471,11 @@ def test_the_report_is_made_of_what_the_archive_holds(config, packed, tmp_path, 
     assert quick[0].sources.keys() == {"imported", "reported", "claims"}
 
 
-def test_a_rebuild_has_the_bytes_of_the_workflow(config, tmp_path, smaller):
+def test_a_rebuild_has_the_bytes_of_the_workflow(config, tmp_path, smaller, monkeypatch):
     """One build as the rules do it, one from the archive in another process, folder and order of hashing."""
     made = write_results(config, tmp_path / "made")
-    Build(config, made / "paper", imported=made / "imported").everything(1)
+    monkeypatch.setattr("trqam.report.build.cores", lambda: 1)
+    Build(config, made / "paper", imported=made / "imported").everything()
     packed = archive.pack(config, made / "paper", tmp_path / "a.zip", made / "imported")
     place = tmp_path / "elsewhere"
     place.mkdir()

@@ -835,7 +835,7 @@ def test_a_name_that_cannot_be_filled_in(tmp_path, text):
     path = edited(tmp_path, setting("claims", "headline", "printed", value=text))
     config = fake_results.small_config()
     with pytest.raises(UserError, match=r"headline: printed: cannot fill in .*names that can be filled in: \{ours\}"):
-        judge.claims(fake_results.collected(config), path)
+        judge.judge("headline", statements.load(path), fake_results.collected(config), "claims: headline")
 
 
 @pytest.mark.parametrize(

@@ -169,8 +169,9 @@ def test_shell_escape_is_off(tmp_path):
     assert not (tmp_path / "escaped").exists()
 
 
-def test_no_pdflatex_in_an_empty_path_means_the_bundled_one():
-    assert latex.find_pdflatex({"PATH": ""}) == latex.bundled_pdflatex()
+def test_no_pdflatex_in_an_empty_path_means_the_bundled_one(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert latex.find_pdflatex() == latex.bundled_pdflatex()
 
 
 def test_every_character_is_escaped_or_replaced():

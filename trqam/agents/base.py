@@ -12,7 +12,7 @@ from trqam.maths.flow import Field, euler, flow_matching_loss
 from trqam.maths.interpolants import FLOW, VARIANCE_PRESERVING, Interpolant
 from trqam.maths.streams import stream
 from trqam.maths.td import critic_loss, pessimistic_value, td_target
-from trqam.networks.mlp import MLP, Critic, TanhGaussian, VelocityField
+from trqam.networks.mlp import MLP, Critic, Denoiser, TanhGaussian, VelocityField
 from trqam.networks.replicas import State, adam_step, clip_per_replica, leaves, polyak, replica_norm
 
 Tensors = dict[str, Tensor]
@@ -51,7 +51,6 @@ class Agent:
     samples = 1  # proposals for an action, of which the critic picks one
     chunked = True  # False: one action at a time, though returns still span the horizon
     critic_layer_norm = True
-    interpolant: Interpolant = FLOW  # between noise and action
     reference = "target"  # which copy of the cloned field a method leans on: its moving average, or "online"
 
     def __init__(self, run: Run, observation_size: int, action_size: int, **switches):
@@ -60,9 +59,8 @@ class Agent:
         self.parameters: Any = agent_parameters(run.agent, run.parameters, {}, run.method)  # trqam.config.parameters
         self.observation_size = observation_size
         self.actor_hidden = self.critic_hidden = (run.hidden_width,) * run.hidden_layers
+        self.interpolant = INTERPOLANTS[policy_of(run.agent)]  # between noise and action
         vars(self).update(switches)
-        # Loading a configuration sees to it that what is cloned for an agent is of its kind, and imports no agent.
-        assert self.interpolant is INTERPOLANTS[policy_of(run.agent)], f"{run.agent}: `policy` of its parameters' class"
         self.chunk = run.horizon if self.chunked else 1
         self.chunk_size = self.chunk * action_size  # D
         self.networks = self.build_networks()
@@ -166,8 +164,10 @@ class Agent:
         return euler(field, s, noise, self.run.flow_steps, self.interpolant).clamp(-1, 1)
 
     def field(self, parameters: Tensors) -> VelocityField:
-        """A velocity field of this agent's shape."""
-        return VelocityField(self.networks["base"], parameters)
+        """A velocity field of this agent's shape: the network's output, or that of a denoiser."""
+        if self.interpolant is FLOW:
+            return VelocityField(self.networks["base"], parameters)
+        return Denoiser(self.networks["base"], parameters, self.interpolant)
 
     def reference_field(self, state: State) -> VelocityField:
         """The copy of the cloned field that a method leans on."""

@@ -4,12 +4,11 @@ Nothing of TRQAM changes but the interpolant: its memoryless process, adjoint an
 `trqam.maths.interpolants`, and its base is cloned by denoising (`trqam.agents.diffusion_cloning`).
 """
 
-from trqam.agents.diffusion_cloning import Diffusion
 from trqam.agents.trqam import TRQAM
 
 
-class TRQAMDiffusion(Diffusion, TRQAM):
-    """TRQAM whose policy is a diffusion."""
+class TRQAMDiffusion(TRQAM):
+    """TRQAM whose policy is a diffusion, by the ``policy`` of its parameters' class."""
 
 
 AGENT = TRQAMDiffusion

@@ -3,7 +3,6 @@
 Every import of weight is inside its command, so that all start fast.
 """
 
-import json
 import shutil
 import sys
 from argparse import Namespace
@@ -99,7 +98,7 @@ def _official(config: Config) -> Path:
 
 def pretrain(arguments: Namespace, config: Config) -> None:
     """Behaviour cloning of a domain."""
-    from trqam.experiment.folder import pretraining_cell, refuse_lone
+    from trqam.experiment.run import pretraining_cell, refuse_lone
 
     config.pretraining(arguments.domain)
     refuse_lone(pretraining_cell(config, arguments.domain), "pretrain")
@@ -113,7 +112,7 @@ def pretrain(arguments: Namespace, config: Config) -> None:
 
 def train(arguments: Namespace, config: Config) -> None:
     """Fine-tune some seeds of one task and method."""
-    from trqam.experiment.folder import cell_of, refuse_lone
+    from trqam.experiment.run import cell_of, refuse_lone
     from trqam.training.stop import listening
 
     seeds = arguments.seeds if arguments.seeds is not None else list(range(config.scale.seeds))
@@ -209,12 +208,11 @@ def evaluate(arguments: Namespace) -> None:
         data = Path(scale.data_dir) if scale.scale in arguments.run.absolute().parts[-4:-2] else None
     policy = saved_policy.load(arguments.run, arguments.stage, arguments.task, flow_steps, data)
     episodes = saved_policy.evaluate(policy, arguments.episodes, arguments.seed)
-    summary = saved_policy.summary(policy, episodes, arguments.seed)
-    print(json.dumps(summary, indent=1) if arguments.json else saved_policy.report(summary))
+    print(saved_policy.report(saved_policy.summary(policy, episodes, arguments.seed)))
     if trouble:
         raise UserError(f"{trouble}; the numbers above stand")
     if video:
-        shown = episodes[: arguments.filmed]
+        shown = episodes[: camera.FILMED]
         print(f"filming {count(len(shown), 'episode')} for {video}: some five seconds each", file=sys.stderr)
         camera.film(policy, shown, video)
 
@@ -222,7 +220,7 @@ def evaluate(arguments: Namespace) -> None:
 def rollouts(arguments: Namespace, config: Config) -> None:
     """Draw an episode of behaviour cloning and of TRQAM on a task as film strips."""
     from trqam.experiment import checkpoint
-    from trqam.experiment.folder import cell_of
+    from trqam.experiment.run import cell_of
     from trqam.operations.rollouts import camera
     from trqam.report.selection import STRIP_METHODS, STRIP_SEED
 
@@ -236,23 +234,21 @@ def rollouts(arguments: Namespace, config: Config) -> None:
         print(f"trqam: warning: {trouble}; everything else goes on", file=sys.stderr)
     from trqam.operations.rollouts import film_strip
 
-    film_strip.make(config, arguments.task, _folder(arguments, config) / "rollouts", trouble)
+    film_strip.make(config, arguments.task, config.results / "paper" / "rollouts", trouble)
 
 
 def collect(arguments: Namespace, config: Config) -> None:
     """Gather all runs into tidy tables."""
     from trqam.report.collect import collect
 
-    _refuse_foreign(arguments)
-    collect(config, _folder(arguments, config), arguments.mixed or config.scale.mixed)
+    collect(config, config.results / "paper", arguments.mixed or config.scale.mixed)
 
 
 def render(arguments: Namespace, config: Config) -> None:
     """Draw a figure, or write a table, the verdicts, a csv of results, the facts, the PDF or the HTML report."""
     from trqam.report.build import Build
 
-    _refuse_foreign(arguments)
-    make = getattr(Build(config, _folder(arguments, config)), arguments.what)
+    make = getattr(Build(config, config.results / "paper"), arguments.what)
     if arguments.what in ("figure", "table"):
         if arguments.name is None:
             raise UserError(f"render {arguments.what}: the name is missing; `snakemake -n paper` lists them")
@@ -266,7 +262,7 @@ def archive(arguments: Namespace, config: Config) -> None:
     from trqam.report.archive import pack
 
     out = arguments.out or config.results / f"trqam-{config.scale.scale}.zip"
-    print(pack(config, _folder(arguments, config), out))
+    print(pack(config, config.results / "paper", out))
 
 
 def rebuild(arguments: Namespace) -> None:
@@ -283,19 +279,6 @@ def import_(arguments: Namespace, config: Config) -> None:
     given = {"first": arguments.steps_from, "every": arguments.every, "unit": arguments.unit}
     given |= {"protocol": arguments.protocol, "force": arguments.force}
     print("\n".join(described(import_curves(config, arguments.file, arguments.name, **given))))
-
-
-def _folder(arguments: Namespace, config: Config) -> Path:
-    """Where the paper of this scale is made."""
-    return arguments.folder or config.results / "paper"
-
-
-def _refuse_foreign(arguments: Namespace) -> None:
-    """A UserError if the --folder that was given holds what is no work of `trqam collect` and would be replaced."""
-    from trqam.report.collected import refuse_foreign
-
-    if arguments.folder:
-        refuse_foreign(Path(arguments.folder))
 
 
 def golden(arguments: Namespace, config: Config) -> None:

@@ -64,7 +64,7 @@ def check_clones(config: "Config") -> None:
     ]
     for name, method in config.methods.items():
         if method.cloned_by not in cloning:
-            fix = f"use one of {', '.join(cloning)}"
+            fix = instead(method.cloned_by, cloning, f"use one of {', '.join(cloning)}")
             raise UserError(f"{table}: {name}: cloned_by: {method.cloned_by!r} is no method that only clones; {fix}")
         if name in cloning and method.cloned_by != name:
             raise UserError(f"{table}: {name}: cloned_by: {method.cloned_by!r}, and it clones itself; write {name}")

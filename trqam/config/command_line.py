@@ -1,11 +1,13 @@
-"""The configuration of a command line: by `--config` and `--set` of `trqam`, or by Snakemake's options for the same."""
+"""A command line: types for argparse, a parser whose errors are one line, and the configuration that is meant by
+`--config` and `--set` of `trqam`, or by Snakemake's options for the same."""
 
+import argparse
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from trqam.config import schema
 from trqam.config.errors import UserError
@@ -13,7 +15,52 @@ from trqam.config.load import DEFAULT, Config, load
 from trqam.config.parameters import OF_AGENT
 from trqam.config.reading import parse_yaml, read_yaml, shown
 from trqam.config.schema import Domain, Scale
-from trqam.config.strict import check_key, instead
+from trqam.config.strict import at_home, check_key, instead
+
+SEEDS = 2**32 - 1  # the largest
+MOST = 10**12  # of what is counted in steps, as in a scale file
+MANY = 10_000  # of what takes a process, a file or hours each
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with code 2."""
+        self.exit(2, f"{self.prog}: error: {shown(message, 400)}; see `{self.prog} --help`\n")
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """A type for argparse: whole numbers from ``least`` to ``most``."""
+
+    def number(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,30}", text) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{shown(text)!r} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return number
+
+
+def real(most: float) -> Callable[[str], float]:
+    """A type for argparse: numbers from 0 to ``most``."""
+
+    def number(text: str) -> float:
+        try:
+            if 0 <= (number := float(text)) <= most:  # nan is not
+                return number
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"{shown(text)!r} is not a number from 0 to {most:g}, such as 1e-9")
+
+    return number
+
+
+def path(text: str) -> Path:
+    """A type for argparse: a path, whose leading `~` the shell leaves in `--out=~/x`."""
+    try:
+        return Path(at_home(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{shown(text)!r} {error}; write it in full") from None
 
 
 def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
@@ -32,10 +79,10 @@ def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
     return key, parsed
 
 
-def from_command(path: str | Path, entries: Sequence[str], option: str = "--set") -> Config:
-    """The scale of ``path`` with the changes ``key=value`` that ``option`` was given."""
-    changes = dict(parse_override(text, option) for text in entries)
-    return load(path, changes, {key: f"{option} {key}" for key in changes})
+def from_command(path: str | Path, entries: Sequence[str]) -> Config:
+    """The scale of ``path`` with the changes ``key=value`` that `--set` was given."""
+    changes = dict(parse_override(text) for text in entries)
+    return load(path, changes, {key: f"--set {key}" for key in changes})
 
 
 def from_snakemake(files: Sequence[str | Path], entries: Sequence[str]) -> tuple[Config, list[str]]:

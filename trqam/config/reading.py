@@ -52,12 +52,12 @@ def opened(path: Path | str, most: int = LARGEST, fix: str = "make it again or c
         raise UserError(f"{path}: {why if why == IRREGULAR else f'cannot be read ({why})'}; {fix}") from None
 
 
-def read_json(path: Path | str, most: int = LARGEST, fix: str = "delete it and make it again") -> object:
+def read_json(path: Path | str, fix: str = "delete it and make it again") -> object:
     """Read JSON; a UserError of one line if the file is missing, damaged or not a regular file (see `read_bytes`).
 
     ``fix`` says what to do about a damaged one.
     """
-    content = read_bytes(path, most)
+    content = read_bytes(path)
     try:
         return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError; ten thousand brackets

@@ -38,10 +38,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
@@ -55,14 +55,31 @@ NO_LINKS = (*UNSUPPORTED, errno.EPERM, errno.EACCES, errno.EMLINK)
 LARGEST = 4096  # bytes; a lock has some 200
 
 
-class Owner(msgspec.Struct):
-    """What a lock says of its process."""
+class Owner(msgspec.Struct, frozen=True):
+    """What a lock says of its process, as in the module's docstring."""
 
     host: str
     machine: str
     pid: Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
     started: int | None
     since: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+
+    @property
+    def who(self) -> str:
+        """For people."""
+        return f"process {self.pid} on {shown(self.host)}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process, which was on this machine, is there; one that waits to be buried is not."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # there, and somebody else's
+            pass
+        state, started = _process(self.pid)
+        return state not in ("Z", "X") and started in (None, self.started)
 
 
 @dataclass(frozen=True)
@@ -72,7 +89,7 @@ class Mark:
     path: Path
     content: bytes = b""
     touched: float = 0.0  # the last heartbeat, by the file system's clock
-    holder: dict[str, Any] = field(default_factory=dict)  # as in the module's docstring; empty: it cannot be read
+    holder: Owner | None = None  # None: it cannot be read
 
     @property
     def successor(self) -> Path:
@@ -82,24 +99,17 @@ class Mark:
     @property
     def here(self) -> bool:
         """Whether the process was on this machine, since its last start."""
-        return self.holder.get("machine") == machine()
+        return self.holder is not None and self.holder.machine == machine()
 
     @property
-    def alive(self) -> bool:
-        """Whether the process, which was on this machine, is there; one that waits to be buried is not."""
-        try:
-            os.kill(self.holder["pid"], 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:  # there, and somebody else's
-            pass
-        state, started = _process(self.holder["pid"])
-        return state not in ("Z", "X") and started in (None, self.holder["started"])
+    def ended(self) -> bool:
+        """Whether the process is known to be gone: it was on this machine."""
+        return self.holder is not None and self.here and not self.holder.alive
 
     @property
     def who(self) -> str:
         """For people."""
-        return f"process {self.holder['pid']} on {shown(self.holder['host'])}" if self.holder else "somebody"
+        return self.holder.who if self.holder else "somebody"
 
 
 _held: dict[Path, bytes] = {}  # the locks of this process, and what it wrote into them
@@ -149,7 +159,7 @@ def standing(path: Path) -> tuple[str, Mark]:
         return "free", Mark(path)
     last = chain[-1]
     late = time.time() - last.touched > (STALE if last.holder else UNREADABLE)
-    return "stale" if (not last.alive if last.here else late) else "held", last
+    return "stale" if (last.ended if last.here else late) else "held", last
 
 
 def machine() -> str:
@@ -209,7 +219,7 @@ def _acquire(path: Path, look: Callable[[], None], said: set[str]) -> bytes:
 
 def _verdict(last: Mark, heartbeat: float, age: float, watched: float) -> str:
     """Why a lock is stale; empty if that is not known yet. Raises Busy if it is not."""
-    if last.here and not last.alive:
+    if last.ended:
         return "has ended"
     if last.here or last.touched != heartbeat:
         sign = f"last sign of life {max(age, 0.0):.0f} s ago"
@@ -258,9 +268,9 @@ def _read(path: Path) -> Mark | None:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable, or delete it") from None
     try:
-        holder = msgspec.to_builtins(msgspec.json.decode(content, type=Owner))
+        holder = msgspec.json.decode(content, type=Owner)
     except (msgspec.DecodeError, RecursionError):
-        holder = {}
+        holder = None
     return Mark(path, content, status.st_mtime, holder)
 
 
@@ -320,5 +330,5 @@ def _sweep(lock: Path) -> None:
                 path.unlink(missing_ok=True)
         elif re.fullmatch(r"\.lock\.[0-9a-f]{32}\.tmp", path.name):
             mark = _read(path)
-            if mark is not None and (time.time() - mark.touched > STALE or (mark.here and not mark.alive)):
+            if mark is not None and (time.time() - mark.touched > STALE or mark.ended):
                 path.unlink(missing_ok=True)

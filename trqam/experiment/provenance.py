@@ -32,7 +32,7 @@ BESIDE = frozenset(
     for name in (
         "config.errors", "config.load", "config.parameters", "config.reading", "config.schema", "config.strict",
         "data.card", "data.store", "data.verified",
-        "environments.processes", "experiment.checkpoint", "experiment.files", "experiment.folder",
+        "environments.processes", "experiment.checkpoint", "experiment.files",
         "experiment.lock", "experiment.progress", "experiment.provenance", "experiment.published",
         "experiment.run", "training.profiling", "training.stop",
     )

@@ -22,8 +22,7 @@ from trqam.config.schema import Natural, digest
 from trqam.config.strict import check
 from trqam.experiment import checkpoint
 from trqam.experiment.files import write_atomically, write_json
-from trqam.experiment.folder import Cell, pretraining_cell
-from trqam.experiment.run import Block, Environment, Seconds, check_place, check_same
+from trqam.experiment.run import Block, Cell, Environment, Seconds, check_place, check_same, pretraining_cell
 
 if TYPE_CHECKING:
     import pandas

@@ -6,10 +6,12 @@ results/{scale}/{task}/{method}/seed{n}/{stage}.csv    metrics, one row a logged
 results/{scale}/{task}/{method}/seed{n}/{stage}.json   manifest, with the metrics' checksum and a seal of its own
 results/{scale}/{task}/{method}/seed{n}/timing.csv     seconds and updates per second, of all stages
 
-The last three are written and read back by `trqam.experiment.published`.
+The last three are written and read back by `trqam.experiment.published`. Nothing here imports torch, so that what only
+looks at runs starts in a moment.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,23 +22,62 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from trqam.config.errors import UserError
-from trqam.config.load import STAGES, Run
+from trqam.config.load import STAGES, Config, Run
 from trqam.config.reading import read_bytes
 from trqam.config.schema import Natural
-from trqam.config.strict import read_record
+from trqam.config.strict import read_record, shown
 from trqam.experiment import checkpoint, lock
 from trqam.experiment.checkpoint import Checkpoints, step_file
-from trqam.experiment.folder import Cell, cell_of, pretraining_cell  # noqa: F401 (the whole of a run is to be had here)
 from trqam.experiment.provenance import environment, provenance
 
 RESTORE = "restore it, or `trqam clean` the run to train it anew"
 OF_DATA = ("data_seed", "data_source", "transitions")  # other ones have no place in the same data_dir
 BELONGS = "put back what belongs here, or `trqam clean` this run to train it anew"
 
+# What a training writes below a cell.
+STAGE = "(pretrain|offline|online)"
+OWN = re.compile(
+    rf"{STAGE}\.(csv|json)|timing\.csv|base\.safetensors|run/(lock(\.[0-9a-f]+)?|diverged\.json|profile-[^/]+)"
+    rf"|run/{STAGE}/(step[0-9]+\.(json|safetensors)|replay\.bin|progress\.json)"
+    rf"|(run/({STAGE}/)?)?\.([^/]+\.tmp|DS_Store)"
+)
+
 Block = Annotated[list[Natural], msgspec.Meta(min_length=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 # A step, and whether it was saved with its logging interval ended, or before that (in an evaluation).
 Place = tuple[int, bool]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The folder of one seed of one task and method (or of a cloned policy)."""
+
+    path: Path
+    seed: int
+
+    def directory(self, stage: str) -> Path:
+        """The undeclared run directory of a stage."""
+        return self.path / "run" / stage
+
+    @property
+    def lock(self) -> Path:
+        """The lock of whoever trains the run (`trqam.experiment.lock`)."""
+        return self.path / "run" / "lock"
+
+    @property
+    def diverged(self) -> Path:
+        """Where a stage leaves its record when the seed diverged."""
+        return self.path / "run" / "diverged.json"
+
+
+def cell_of(config: Config, task: str, method: str, seed: int) -> Cell:
+    """The cell of a task, method and seed."""
+    return Cell(config.results / task / method / f"seed{seed}", seed)
+
+
+def pretraining_cell(config: Config, name: str) -> Cell:
+    """The cell of a cloned policy (`Config.pretrainings`), which has one seed."""
+    return Cell(config.results / "pretrained" / name, 0)
 
 
 class Environment(msgspec.Struct, omit_defaults=True):
@@ -213,6 +254,25 @@ def is_there(path: Path) -> bool:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable") from None
     return True
+
+
+def refuse_strangers(cell: Cell) -> None:
+    """A UserError that names the first file in a cell which no training writes, for who deletes the whole folder."""
+    for path in (cell.path, *sorted(cell.path.rglob("*"))):
+        name = str(path.relative_to(cell.path))
+        ours = path.is_dir() or (path.is_file() and OWN.fullmatch(name)) or not os.path.lexists(path)
+        if path.is_symlink() or not ours:
+            raise UserError(f"{cell.path}/{shown(name, 120)}: no file of a run; move it away, then clean again")
+
+
+def refuse_lone(cell: Cell, stage: str) -> None:
+    """A UserError if what training would publish of ``stage`` is there without any checkpoint that it can be of."""
+    trained = checkpoint.recorded(cell.directory(stage)) or cell.diverged.exists()
+    names = [f"{stage}.csv", f"{stage}.json", *(["base.safetensors"] if stage == "pretrain" else [])]
+    for name in names:
+        if os.path.lexists(cell.path / name) and not trained:
+            fix = "move it away, or `trqam clean` the run"
+            raise UserError(f"{cell.path / name}: is there without checkpoints, and training would replace it; {fix}")
 
 
 @contextmanager

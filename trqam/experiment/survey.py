@@ -9,43 +9,28 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
 from trqam.config.errors import UserError
 from trqam.config.load import Config, Run
 from trqam.config.reading import open_regular
-from trqam.config.strict import read_record, shown
+from trqam.config.strict import read_record
 from trqam.experiment import progress
-from trqam.experiment.folder import Cell, cell_of, pretraining_cell
+from trqam.experiment.lock import Owner
 from trqam.experiment.lock import standing as lock_standing
 from trqam.experiment.published import AGAIN
-from trqam.experiment.run import Block, RunFolder, Seconds
+from trqam.experiment.run import Block, Cell, RunFolder, Seconds, cell_of, pretraining_cell
 
 DONE, RUNNING, WAITING, DIVERGED = "done", "running", "waiting", "diverged"
 TAIL = 4096  # bytes at the end of a metrics file, where its last evaluation is
 
 
-class Holder(NamedTuple):
-    """A live process that holds a run's lock."""
-
-    host: str
-    pid: int
-    since: float | None  # when it first took a lock, seconds since 1970
-
-    @property
-    def who(self) -> str:
-        """For people."""
-        return f"process {self.pid} on {shown(self.host)}"
-
-
-def holder_of(cell: Cell) -> Holder | None:
+def holder_of(cell: Cell) -> Owner | None:
     """Who trains the run of ``cell``, found without touching the lock."""
     state, mark = lock_standing(cell.lock)
-    if state != "held" or not mark.holder:
-        return None
-    return Holder(mark.holder["host"], mark.holder["pid"], mark.holder["since"])
+    return mark.holder if state == "held" else None
 
 
 @dataclass(frozen=True)
@@ -62,7 +47,7 @@ class Standing:
     seen: float | None = None  # when `step` was
     pace: float | None = None  # seconds a step, as this seed's share of the stack that it trains in
     success: float | None = None  # of the latest evaluation
-    holder: Holder | None = None
+    holder: Owner | None = None
     outdated: bool = False  # finished under another configuration than today's
     problem: str | None = None  # with its files, in one line
     warning: str | None = None  # of what is damaged and not needed
@@ -134,7 +119,7 @@ def _finished(folder: RunFolder, waiting: Standing) -> Standing | None:
     return replace(ended, state=DONE, pace=pace, success=success)
 
 
-def _unfinished(folder: RunFolder, waiting: Standing, holder: Holder | None) -> Standing:
+def _unfinished(folder: RunFolder, waiting: Standing, holder: Owner | None) -> Standing:
     """From the run directory: diverged but not yet published, running, or waiting."""
     if not os.path.lexists(folder.cell.path):
         return waiting

@@ -27,10 +27,9 @@ from trqam.config.reading import read_bytes
 from trqam.config.schema import Run
 from trqam.config.strict import read_record
 from trqam.experiment.checkpoint import step_file
-from trqam.experiment.folder import Cell, cell_of, pretraining_cell
 from trqam.experiment.provenance import code_digest, data_sum, versions
 from trqam.experiment.published import verify_run
-from trqam.experiment.run import Changed, RunFolder, changes, check_same, is_there
+from trqam.experiment.run import Cell, Changed, RunFolder, cell_of, changes, check_same, is_there, pretraining_cell
 
 # Keys that decide which steps have rows: runs that differ in one make no common table.
 SHAPE = ("task", "method", "agent", "offline_steps", "online_steps", "eval_interval", "log_interval")

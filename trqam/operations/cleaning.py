@@ -24,8 +24,7 @@ from trqam.config.load import Config
 from trqam.config.wording import count, thousands
 from trqam.experiment import lock, verdict
 from trqam.experiment.files import writing
-from trqam.experiment.folder import Cell, cell_of, pretraining_cell, refuse_strangers
-from trqam.experiment.run import locked
+from trqam.experiment.run import Cell, cell_of, locked, pretraining_cell, refuse_strangers
 
 SNAKEMAKE_LOCK = re.compile(r"[0-9]+\.(input|output)\.lock")
 TEMPORARY = re.compile(r"\..+\.([0-9]{1,10})\.tmp")  # see `trqam.experiment.files.temporary_name`

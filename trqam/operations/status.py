@@ -131,7 +131,7 @@ def _jobs(config: Config, runs: list[Standing], paces: Paces, now: float) -> lis
         if standing.holder:
             jobs[standing.holder, standing.stage, standing.run.task, standing.run.method].append(standing)
     lines = []
-    for (holder, stage, _, method), group in sorted(jobs.items(), key=lambda job: job[0][0].since or 0):
+    for (holder, stage, _, method), group in sorted(jobs.items(), key=lambda job: job[0][0].since):
         first, total = group[0], sum(s.total for s in group)
         what = config.domains[first.run.domain].label if stage == "pretrain" else task_label(config, first.run.task)
         seeds = "" if stage == "pretrain" else f", {_seeds([s.cell.seed for s in group])}"

@@ -120,7 +120,7 @@ def _sources(config: Config, folder: Path, imported: str | Path) -> dict[str, Pa
         if not path.is_file():
             fix = f"snakemake --cores all paper --configfile {config.path}" if "paper/" in name else "git checkout"
             raise UserError(f"{path}: missing; run `{fix}` first")
-    strips = [path for path in (folder / "rollouts").glob("*") if path.suffix in (".png", ".gif", ".json")]
+    strips = [path for path in (folder / "rollouts").glob("*") if path.suffix in (".png", ".json")]
     sources |= {f"imported/{path.name}": path for path in imported_files(imported)}
     plain = [path for path in strips if path.is_file() and re.fullmatch(PLAIN, path.name)]
     return sources | {f"paper/rollouts/{path.name}": path for path in plain}

@@ -81,13 +81,13 @@ class Build:
                 latex.copy(path, build / path.relative_to(self.folder))
         latex.compile_pdf(latex.PAPER, build, self.folder / "paper.pdf")
 
-    def everything(self, processors: int | None = None) -> None:
+    def everything(self) -> None:
         """All of it; what takes no result takes most of the time, so it has a process of its own if one is free."""
         claims.claims(self.collected)  # remembered; what is wrong with the results or the claims is said at once
         print("making all figures, tables, the page and the PDF: about a minute", file=sys.stderr)
         with ExitStack() as stack:
             theory, toy = self.theory, self.toy
-            if (processors or cores()) > 1:
+            if cores() > 1:
                 pool = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
                 theory, toy = (pool.submit(_illustrate, name, self.folder).result for name in ("theory", "toy"))
             for name in figures.names(self.collected):

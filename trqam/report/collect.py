@@ -13,8 +13,8 @@ from trqam.config.reading import read_bytes, seal
 from trqam.config.strict import read_record
 from trqam.experiment import verdict
 from trqam.experiment.files import write_atomically, write_json
-from trqam.experiment.folder import Cell, cell_of, pretraining_cell
 from trqam.experiment.published import read_run
+from trqam.experiment.run import Cell, cell_of, pretraining_cell
 from trqam.experiment.verdict import Part, unknown
 from trqam.report.record import AGAIN, RECORD, Record, asked_for, check, record
 

@@ -12,9 +12,8 @@ import pandas as pd
 from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.config.reading import read_bytes
-from trqam.config.strict import read_record, shown
+from trqam.config.strict import shown
 from trqam.config.wording import method_label, task_label
-from trqam.experiment import files
 from trqam.report import imported as published
 from trqam.report.record import AGAIN, check
 from trqam.report.selection import CLAIMS, IMPORTED, PAPER
@@ -26,11 +25,6 @@ REPORTED_COLUMNS = {"domain", "method", "phase", "mean", "std", "n_seeds", "sour
 RUN = {"task", "method", "seed", "stage", "status"}  # columns that nothing can be made without
 METRICS = RUN | {"domain", "step", "total_step", "success"}
 NUMBERS = {"seed", "step", "total_step", "success", "mean", "std", "n_seeds"}
-WRITTEN = (
-    "metrics.csv", "runs.csv", "datasets.json", "manifests.json", "collected.json", "claims.json", "facts.tex",
-    "theory_facts.tex", "theory.txt", "toy_facts.tex", "toy.csv", "toy.txt", "per_task.csv", "per_task.json",
-    "curves.csv", "compute.csv", "paper.pdf", "report.html", "figures", "tables", "latex",
-)  # fmt: skip
 MARK = "¶"  # of cells whose runs do not belong together (`trqam.experiment.verdict`)
 RESTORE = "restore the file from git"
 T = TypeVar("T")
@@ -101,16 +95,6 @@ class Collected:
             read_reported(reported),
             Path(claims),
         )
-
-
-def refuse_foreign(folder: Path) -> None:
-    """A UserError if ``folder`` has what collecting and rendering write, and was not filled by `trqam collect`."""
-    for name in WRITTEN:
-
-        def ours(_: Path) -> object:
-            return read_record(folder / "manifests.json", Manifests, AGAIN)
-
-        files.refuse_foreign(folder / name, ours, "work of `trqam collect`", "give another --folder")
 
 
 def read_reported(path: str | Path = REPORTED) -> pd.DataFrame:

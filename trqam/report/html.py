@@ -106,13 +106,13 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def _rollouts(folder: Path, tasks: list[str]) -> list[dict[str, Any]]:
-    """What `trqam rollouts` left: of each task its caption and pictures, which where nothing renders are none."""
+    """What `trqam rollouts` left: of each task its caption and picture, which is none where nothing renders."""
     strips = []
     for task in tasks:
         if (folder / f"{task}.json").is_file():
             record = read_record(folder / f"{task}.json", Strip, f"delete it and run `trqam rollouts {task}`")
-            pictures = [folder / f"{task}{suffix}" for suffix in (".gif", ".png")] if record["rendered"] else []
-            strips.append({**record, "images": [_inline(path) for path in pictures if path.is_file()]})
+            drawn = record["rendered"] and (folder / f"{task}.png").is_file()
+            strips.append({**record, "image": _inline(folder / f"{task}.png") if drawn else None})
     return strips
 
 

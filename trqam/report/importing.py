@@ -108,7 +108,7 @@ def _refuse_other(table: Path, record: Path, digest: str, force: bool) -> None:
         raise UserError(f"{table}: holds the curves of another file; choose another name, or add --force")
 
 
-def described(record: dict[str, Any], folder: str | Path = IMPORTED) -> list[str]:
+def described(record: dict[str, Any]) -> list[str]:
     """What an import did, in a few lines."""
     shapes = ", ".join(f"{count} of {shape}" for shape, count in record["shapes"].items())
     steps = record["steps"]
@@ -116,7 +116,7 @@ def described(record: dict[str, Any], folder: str | Path = IMPORTED) -> list[str
     numbers = {"task": record["tasks"], "domain": record["domains"], "method": len(record["methods"])}
     counts = ", ".join(count(number, noun) for noun, number in numbers.items())
     lines = [
-        f"{Path(folder) / record['source']}.csv: {counts}; arrays (evaluations x seeds): {shapes}",
+        f"{IMPORTED / record['source']}.csv: {counts}; arrays (evaluations x seeds): {shapes}",
         f"success: read as {record['unit']}; steps {' or '.join(sorted(grids))}, every {steps['every']}, "
         f"of which up to {steps['offline']} offline",
         f"protocol: {record['protocol']}"

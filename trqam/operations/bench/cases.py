@@ -27,7 +27,7 @@ from trqam.data.on_device import DEVICES
 from trqam.maths.streams import stream
 from trqam.networks.capture import WARM_UP
 from trqam.networks.replicas import assemble, keep_freed_memory
-from trqam.operations.bench.flops import counted, update_flops
+from trqam.operations.bench.flops import Counts, update_flops
 from trqam.training.batches import FromHost, Streamed
 from trqam.training.experience import Offline
 from trqam.training.learner import Batches, Learner
@@ -152,10 +152,11 @@ class Updates:
     def _facts(self) -> dict[str, float]:
         agent, state, batches, built = (self._parts[key] for key in ("agent", "state", "batches", "built"))
         peak = resident_peak() if self.case.device == "cpu" else torch.cuda.max_memory_allocated()
-        counts = counted(agent.update, state, *batches())  # as if eager: a graph's launch is one call
-        multiplied, one = counts.products.total(), update_flops(agent)
+        with Counts() as counts:
+            agent.update(state, *batches())  # as if eager: a graph's launch is one call
+        operators, multiplied, one = counts.operators, counts.multiplied, update_flops(agent)
         flops = multiplied if one is None else self.case.replicas * one
-        return {"peak": peak, "operators": counts.total, "flops": flops, "multiplied": multiplied, "built": built}
+        return {"peak": peak, "operators": operators, "flops": flops, "multiplied": multiplied, "built": built}
 
 
 @dataclass

@@ -7,8 +7,8 @@ weights), forward with the gradient of the inputs alone two. So this is an upper
 between two uses, and the first layer's inputs rarely need their gradient. A rate of work computed from it rewards code
 for doing less.
 
-**From the code**: operators, and matrix products by the network whose weights they take; counted below autograd, so
-that forward and backward passes are seen alike, whatever code asked for them.
+**From the code**: operators and matrix products, counted below autograd, so that forward and backward passes are seen
+alike, whatever code asked for them.
 """
 
 import math
@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trqam.agents.base import Agent
-from trqam.networks.replicas import State
 
 # What an update asks of each network, in passes over the batch, for K flow steps; beside TRAINED or CLONED.
 Passes = dict[str, int]
@@ -86,46 +85,22 @@ FACTORS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1, "baddbmm_": 1}  # where 
 
 
 class Counts(TorchDispatchMode):
-    """Of what runs inside its `with` block: ``operators`` by name; by network the matrix products, ``calls`` and
-    ``products``, their FLOPs (2 x multiply-adds).
+    """Of what runs inside its `with` block: ``operators``, views among them, for each is dispatched; and the FLOPs of
+    its matrix products (2 x multiply-adds), ``multiplied``."""
 
-    A network is named as "target/base". Products with its weights are forward passes and input gradients; those of two
-    activations, which weight gradients are, stand under "activations".
-    """
-
-    def __init__(self, state: State):
+    def __init__(self) -> None:
         super().__init__()
-        self.operators: Counter[str] = Counter()
-        self.calls: Counter[str] = Counter()
-        self.products: Counter[str] = Counter()
-        self._owners: list[tuple[int, int, str]] = []  # first byte, end, network
-        for name, tensor in state.named():
-            first = tensor.data_ptr()
-            self._owners.append((first, first + tensor.numel() * tensor.element_size(), name.rpartition("/")[0]))
-
-    @property
-    def total(self) -> int:
-        """Operators, views among them: each is dispatched."""
-        return self.operators.total()
+        self.operators = self.multiplied = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: tuple = (), options: dict | None = None) -> Any:
         """Runs the operator, and counts it."""
         name = function.overloadpacket.__name__
-        self.operators[name] += 1
+        self.operators += 1
         if name in FACTORS:
             left, right = arguments[FACTORS[name] :][:2]
-            network = self._owner(left) or self._owner(right) or "activations"
-            self.calls[network] += 1
-            self.products[network] += 2 * left.numel() * right.shape[-1]
+            self.count(left, right, 2 * left.numel() * right.shape[-1])
         return function(*arguments, **options or {})
 
-    def _owner(self, tensor: Tensor) -> str | None:
-        address = tensor.data_ptr()
-        return next((owner for first, end, owner in self._owners if first <= address < end), None)
-
-
-def counted(function: Callable[..., Any], state: State, *arguments: Any) -> Counts:
-    """What ``function(state, *arguments)`` asks for."""
-    with Counts(state) as counts:
-        function(state, *arguments)
-    return counts
+    def count(self, left: Tensor, right: Tensor, flops: int) -> None:
+        """One product."""
+        self.multiplied += flops

@@ -29,6 +29,7 @@ BACKENDS = {"egl": "EGL", "osmesa": "OSMesa"} if sys.platform == "linux" else {"
 OFF = ("", "disable", "disabled", "off", "false", "0")  # of MUJOCO_GL, as mujoco reads it
 INSTALL = "install libosmesa6, or libegl1 with libopengl0 and libgl1-mesa-dri"  # Debian's names; each was tried alone
 FORMATS = (".mp4", ".gif")
+FILMED = 3  # episodes of `trqam evaluate --video`, the first
 FILM_SIZE, FILM_RATE, FILM_FRAMES = 400, 20, 100  # pixels; frames a second; frames an episode, at most
 TRAIL_COLOUR, GOAL_COLOUR = (1.0, 0.85, 0.1, 1.0), (0.96, 0.26, 0.33, 0.7)
 TRAIL_SPACING = 0.3  # of the points of an agent's path in a maze, whose corridors are 4 wide

@@ -4,13 +4,12 @@ Which episode is fixed in advance: number 0 of the evaluation stream. Without Op
 everything which shows it can go on.
 """
 
-import os
 import textwrap
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -18,8 +17,7 @@ from trqam.config.load import Config, domain_of
 from trqam.config.strict import read_record
 from trqam.config.wording import count, enumerated, task_label, thousands
 from trqam.experiment.files import refuse_foreign, write_atomically, write_json
-from trqam.experiment.folder import cell_of
-from trqam.experiment.run import check_place, check_same
+from trqam.experiment.run import cell_of, check_place, check_same
 from trqam.operations.rollouts.camera import PALE, pictures
 from trqam.operations.rollouts.saved_policy import Episode, evaluate, load
 from trqam.report.selection import STRIP_METHODS, STRIP_SEED, Strip
@@ -33,7 +31,6 @@ HEAD, FOOT = 56, 48  # of a row, pixels
 class Played:
     """One policy's episode; no episode if it diverged, no frames where nothing renders."""
 
-    method: str
     label: str
     trained: str  # how long, in words
     colour: str
@@ -55,13 +52,15 @@ def make(config: Config, task: str, folder: Path, trouble: str | None) -> None:
     Those of an earlier call are replaced; UserError if others' files have these names.
     """
     picture, record = folder / f"{task}.png", folder / f"{task}.json"
-    fix = "move it away, or give another --folder"
+    fix = "move it away"
     refuse_foreign(record, lambda path: read_record(path, Strip, fix).get("task") == task, "film strip's record", fix)
     refuse_foreign(picture, lambda _: record.exists(), "film strip, which has a record beside it", fix)
     rows = [_row(config, task, method, trouble is None) for method in STRIP_METHODS]
     figure, content = _sheet(rows) if trouble is None else _notice(rows, trouble), BytesIO()
     figure.savefig(content, format="png")
-    write_json(record, _record(config, task, rows, trouble))  # first: the picture alone would not be known as ours
+    text = "; ".join(f"{row.label}: {row.outcome}" for row in rows)  # for who cannot see the picture
+    told = Strip(rendered=trouble is None, caption=caption(config, task, trouble), text=text, task=task)
+    write_json(record, msgspec.to_builtins(told))  # first: the picture alone would not be known as ours
     write_atomically(picture, content.getvalue())
 
 
@@ -77,7 +76,7 @@ def _row(config: Config, task: str, method: str, rendered: bool) -> Played:
             moments = set(np.linspace(0, episode.length, FRAMES).round().astype(int).tolist())
             frames = pictures(task, episode, moments, SIZE)
     shown = config.methods[method]
-    return Played(method, shown.label, _trained(config, method, stage), shown.colour, episode, frames)
+    return Played(shown.label, _trained(config, method, stage), shown.colour, episode, frames)
 
 
 def _trained(config: Config, method: str, stage: str) -> str:
@@ -86,26 +85,6 @@ def _trained(config: Config, method: str, stage: str) -> str:
     parts += [f"{thousands(run.offline_steps)} offline gradient steps"] if "offline" in trained else []
     parts += [f"{thousands(run.online_steps)} online environment steps"] if stage == "online" else []
     return enumerated(parts)
-
-
-def _record(config: Config, task: str, rows: list[Played], trouble: str | None) -> dict[str, Any]:
-    def described(row: Played) -> dict[str, Any]:
-        known = {"method": row.method, "label": row.label, "trained": row.trained, "outcome": row.outcome}
-        ended = dict(zip(("success", "length", "return"), row.episode or (None,) * 3, strict=False))
-        return {**known, **ended, "steps": [step for step, _ in row.frames]}
-
-    return {
-        "task": task,
-        "rendered": trouble is None,
-        "reason": trouble,
-        "renderer": None if trouble else os.environ["MUJOCO_GL"],
-        "training_seed": SEED,
-        "evaluation_seed": SEED,
-        "episode": EPISODE,
-        "caption": caption(config, task, trouble),
-        "text": "; ".join(f"{row.label}: {row.outcome}" for row in rows),  # for who cannot see the picture
-        "rows": [described(row) for row in rows],
-    }
 
 
 def caption(config: Config, task: str, trouble: str | None = None) -> str:

@@ -31,8 +31,8 @@ from trqam.data.dataset import UNCHANGED, Normaliser, normaliser_of
 from trqam.environments.environment import sizes
 from trqam.environments.evaluator import Evaluator
 from trqam.experiment import checkpoint
-from trqam.experiment.folder import Cell
 from trqam.experiment.provenance import data_sum
+from trqam.experiment.run import Cell
 from trqam.maths.streams import episode_seed
 from trqam.networks.replicas import assemble
 from trqam.training.learner import Policy
@@ -250,7 +250,7 @@ def evaluate(kept: Kept, episodes: int, seed: int = 0) -> list[Episode]:
 
 
 def summary(kept: Kept, episodes: list[Episode], seed: int) -> dict[str, Any]:
-    """What `trqam evaluate` reports, as plain JSON types."""
+    """What `trqam evaluate` reports."""
     successes, number = sum(episode.success for episode in episodes), len(episodes)
     return {
         "run": str(kept.path),
@@ -267,7 +267,6 @@ def summary(kept: Kept, episodes: list[Episode], seed: int) -> dict[str, Any]:
         "success_interval": list(binomtest(successes, number).proportion_ci(0.95, "wilson")),
         "return": float(np.mean([episode.return_ for episode in episodes])),
         "length": float(np.mean([episode.length for episode in episodes])),
-        "outcomes": [{"success": e.success, "length": e.length, "return": e.return_} for e in episodes],
     }
 
 

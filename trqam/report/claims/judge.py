@@ -69,11 +69,10 @@ class Verdict:
 
 
 @lru_cache(maxsize=1)  # four parts of the report print them, and a grid of fifty tasks takes seconds
-def claims(collected: Collected, path: str | Path | None = None) -> tuple[Verdict, ...]:
-    """The verdict on every claim, in the order of the file: that of ``collected``, or ``path``."""
-    path = path or collected.claims
-    stated = statements.load(path)
-    return tuple(judge(name, stated, collected, f"{path}: claims: {name}") for name in stated.claims)
+def claims(collected: Collected) -> tuple[Verdict, ...]:
+    """The verdict on every claim, in the order of the file."""
+    stated = statements.load(collected.claims)
+    return tuple(judge(name, stated, collected, f"{collected.claims}: claims: {name}") for name in stated.claims)
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
