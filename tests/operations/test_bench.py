@@ -205,6 +205,9 @@ def test_a_damaged_record_is_one_line(tmp_path):
     path.write_text('{"created": 3}')
     with pytest.raises(UserError, match=r"bench\.json: git_commit: missing"):
         record.load(path)
+    record.save(recorded([row(seconds=(1.0, 2.0))], peaks=(1,)), path)
+    with pytest.raises(UserError, match=r"bench\.json: turns of unequal number"):
+        record.load(path)
 
 
 @pytest.mark.parametrize("command", ["trqam bench", "trqam bench --peer"])

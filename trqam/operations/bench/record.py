@@ -10,6 +10,7 @@ import msgspec
 import psutil
 import torch
 
+from trqam.config.errors import UserError
 from trqam.config.reading import read_json
 from trqam.config.strict import Strict, convert
 from trqam.environments.processes import cores
@@ -166,7 +167,14 @@ def save(record: Record, path: Path) -> None:
 
 def load(path: Path) -> Record:
     """Read what `save` wrote."""
-    return convert(read_json(path, fix="name a file that `trqam bench` has written"), Record, str(path))
+    found = convert(read_json(path, fix="name a file that `trqam bench` has written"), Record, str(path))
+    groups: dict[str, set[int]] = {}
+    parts: list[Peak | Measurement] = [*found.peaks, *found.rows]
+    for part in parts:
+        groups.setdefault(part.group, set()).add(len(part.turns))
+    if any(len(lengths) > 1 or 0 in lengths for lengths in groups.values()):
+        raise UserError(f"{path}: turns of unequal number in a group; the file was changed: measure again")
+    return found
 
 
 def make(**values: Any) -> Record:
