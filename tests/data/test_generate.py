@@ -103,7 +103,7 @@ def test_the_oracles_are_seeded_too(play, tmp_path):
     assert generate(name, tmp_path / "again", 150, seed=0)["sha256"] == card["sha256"]
 
 
-@pytest.mark.parametrize(("name", "several"), [(MAZE, (2, 3)), (CUBE, (3,))])
+@pytest.mark.parametrize(("name", "several"), [(MAZE, (2, 3)), pytest.param(CUBE, (3,), marks=pytest.mark.campaign)])
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path, name, several):
     lengths = [50, 30, 20]
     card = write(Episodes(name, lengths, seed=1), tmp_path / "one")

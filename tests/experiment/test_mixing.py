@@ -9,6 +9,7 @@ from tests.helpers.fake_results import collected, full_config, manifests
 from tests.training.test_stop import At
 from tests.training.test_training import POINT
 from trqam.__main__ import main
+from trqam.config import parameters
 from trqam.config.errors import Stopped, UserError
 from trqam.config.reading import read_json, seal, sha256
 from trqam.experiment import provenance, run, verdict
@@ -230,7 +231,9 @@ def test_the_digest_sees_code_and_not_prose(tmp_path, monkeypatch):
     assert [a == b for a, b in zip(digests(), before, strict=True)] == [True, False]
     insert("maths/td.py", "import os\n", "", "")
     assert [a == b for a, b in zip(digests(), before, strict=True)] == [False, False]
-    digests()
+    changed = digests()
+    monkeypatch.setattr(parameters.OF_AGENT["fql"], "policy", "diffusion", raising=False)
+    assert [a == b for a, b in zip(digests(), changed, strict=True)] == [True, False]
 
 
 def test_the_digest_covers_what_makes_numbers():

@@ -28,6 +28,7 @@ def machine_with_only(folder, packages):
     return folder
 
 
+@pytest.mark.campaign
 def test_the_script_runs_on_a_bare_machine(tmp_path):
     site = machine_with_only(tmp_path, NEEDED)
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{site}"}

@@ -371,9 +371,14 @@ def test_a_strip_shows_both_policies_and_is_the_same_twice(here, opengl):
     labels = [here.methods[method].label for method in STRIP_METHODS]
     assert [row.partition(":")[0] for row in record["text"].split("; ")] == labels
     assert "episode 0 of the evaluation stream and training seed 0, fixed in advance" in record["caption"]
+    size, step = film_strip.SIZE, film_strip.SIZE + film_strip.GAP
     with Image.open(path) as image:
-        assert image.width == film_strip.FRAMES * (film_strip.SIZE + film_strip.GAP) - film_strip.GAP
-        assert image.height > 2 * film_strip.SIZE
+        assert image.width == film_strip.FRAMES * step - film_strip.GAP
+        grey = np.asarray(image.convert("L"))
+    for row in range(len(labels)):
+        top = film_strip.HEAD + row * (film_strip.HEAD + size + film_strip.FOOT)
+        for left in range(0, grey.shape[1], step):  # a picture in every place
+            assert grey[top + 10 : top + size - 10, left + 10 : left + size - 10].std() > 5
     first = path.read_bytes()
     _, again, errors = draw(here)
     assert errors == ""

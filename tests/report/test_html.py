@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from itertools import pairwise
 
 import msgspec
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.helpers import browser, fake_results
+from trqam.config.errors import UserError
 from trqam.experiment.files import write_json
 from trqam.report import html
 from trqam.report.claims.judge import VERDICTS
@@ -55,7 +57,12 @@ def page(collected, tmp_path_factory):
         Image.new("L", (WIDTH, HEIGHT), 200).save(folder / "figures" / f"{name}.png")
     Image.new("L", (WIDTH, HEIGHT), 100).save(folder / "rollouts" / f"{STRIP}.png")
     for task, rendered in ((STRIP, True), ("cube-double-play-singletask-task1-v0", False)):
-        record = {"rendered": rendered, "caption": f"Caption of {task}.", "text": "TRQAM: success after 9 steps"}
+        record = {
+            "task": task,
+            "rendered": rendered,
+            "caption": f"Caption of {task}.",
+            "text": "TRQAM: success after 9 steps",
+        }
         write_json(folder / "rollouts" / f"{task}.json", record)
     for name, text in (("theory", "What the theory says."), ("toy", "The idea.")):
         (folder / f"{name}.txt").write_text(text)
@@ -103,6 +110,16 @@ def test_page_is_self_contained_and_escaped(page, collected):
     assert ">Ours<" not in text
     numbered = re.findall(r'<figure id="(.*?)">.*?<b>Figure (\d+)\.</b>', text, re.DOTALL)
     assert numbered == [(name, str(n)) for n, name in enumerate(("toy", "theory", *figure_names(collected.config)), 1)]
+
+
+def test_a_caption_that_is_missing_or_no_text_is_one_line(page, collected, tmp_path):
+    folder = shutil.copytree(page.parent, tmp_path / "page")
+    (folder / "theory.txt").write_bytes(b"\xff")
+    with pytest.raises(UserError, match=r"theory\.txt: damaged; delete it and run `trqam render theory`"):
+        html.render(collected, folder, folder / "report.html")
+    (folder / "toy.txt").unlink()
+    with pytest.raises(UserError, match=r"toy\.txt: .*; draw the figures first"):
+        html.render(collected, folder, folder / "report.html")
 
 
 def test_rows_that_belong_together_move_together():

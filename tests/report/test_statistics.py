@@ -46,7 +46,7 @@ def test_sample_standard_deviation_ignores_nans():
 def test_cell_is_spread_of_per_seed_means():
     found = cell(rows(("a", 0, 0.2), ("b", 0, 0.4), ("a", 1, 1.0), ("b", 1, 0.0)), ["a", "b"])
     assert (found.n, found.diverged) == (2, 0)
-    assert (found.mean, found.std, found.low, found.high) == pytest.approx((40, math.sqrt(200), 30, 50))
+    assert (found.mean, found.std) == pytest.approx((40, math.sqrt(200)))
 
 
 def test_seed_without_every_task_does_not_count():

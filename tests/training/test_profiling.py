@@ -37,6 +37,7 @@ def files(config):
     return {str(path.relative_to(config.results)): path.read_bytes() for path in kept}
 
 
+@pytest.mark.campaign
 def test_a_profile_changes_nothing(load, tmp_path, capfd):
     found = {}
     for scale, stages, elsewhere in (("plain", None, None), ("profiled", Request(), Request(tmp_path / "profiles"))):

@@ -14,6 +14,7 @@ from trqam.operations.rollouts import saved_policy
 TINY = ("--configfile", "tests/tiny.yaml", "--config", f"tasks=[{POINT}]", "methods=[trqam]", "seeds=1")
 TINY += ("ablations=[trqam_diffusion,diffusion_cloning]", f"ablation_tasks=[{POINT}]")
 DOMAIN = POINT.partition("-singletask")[0]
+pytestmark = pytest.mark.campaign  # it trains five cells
 APART = f"results/tiny/pretrained/{DOMAIN}+diffusion_cloning"
 PAPER = "results/tiny/paper"
 

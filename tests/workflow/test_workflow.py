@@ -156,6 +156,7 @@ EDITED = {  # with what is to be drawn; the report's modules one by one: below
     "paper/templates/facts.tex.j2": {"facts", "pdf", "paper"},
     "paper/templates/captions.txt.j2": {"facts", "pdf", "html", "paper"},
     "paper/templates/theory.txt.j2": {"theory_figure", "pdf", "html", "paper"},
+    "paper/templates/toy.txt.j2": {"toy_figure", "pdf", "html", "paper"},
     "paper/templates/facts.txt.j2": {"facts", "pdf", "html", "paper"},
     "config/methods.yaml": None,
 }
@@ -448,9 +449,8 @@ def started(folder, command):
     return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, start_new_session=True, preexec_fn=heed, **pipes)
 
 
-@pytest.mark.parametrize(
-    ("number", "group"), [(signal.SIGKILL, False), pytest.param(signal.SIGHUP, True, marks=pytest.mark.campaign)]
-)
+@pytest.mark.campaign
+@pytest.mark.parametrize(("number", "group"), [(signal.SIGKILL, False), (signal.SIGHUP, True)])
 def test_a_killed_snakemake_is_followed_by_the_same_command(finished, number, group):
     """kill -9 of it alone, whose training goes on; and the terminal closed, which ends all that it had started."""
     changes = [f"tasks=[{POINT}]", "methods=[trqam]", f"scale=killed{number}", "seeds=1", "offline_steps=60"]
@@ -533,6 +533,7 @@ class Blocks:
         return {seed: (self.cell(seed).path / "offline.csv").read_bytes() for seed in self.weights}
 
 
+@pytest.mark.campaign
 def test_each_seed_is_trained_exactly_once(finished):
     blocks = Blocks(finished)
     blocks.make([0], per_job=1)

@@ -1,5 +1,5 @@
-"""A command line: types for argparse, a parser whose errors are one line, and the configuration that is meant by
-`--config` and `--set` of `trqam`, or by Snakemake's options for the same."""
+"""What a command line means: argparse's types, a parser whose errors are one line, and the configuration behind
+`--config` and `--set` of `trqam` or Snakemake's options for the same."""
 
 import argparse
 import json
@@ -79,10 +79,10 @@ def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
     return key, parsed
 
 
-def from_command(path: str | Path, entries: Sequence[str]) -> Config:
-    """The scale of ``path`` with the changes ``key=value`` that `--set` was given."""
+def from_command(file: str | Path, entries: Sequence[str]) -> Config:
+    """The scale of ``file`` with the changes ``key=value`` that `--set` was given."""
     changes = dict(parse_override(text) for text in entries)
-    return load(path, changes, {key: f"--set {key}" for key in changes})
+    return load(file, changes, {key: f"--set {key}" for key in changes})
 
 
 def from_snakemake(files: Sequence[str | Path], entries: Sequence[str]) -> tuple[Config, list[str]]:

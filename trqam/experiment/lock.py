@@ -103,7 +103,7 @@ class Mark:
 
     @property
     def ended(self) -> bool:
-        """Whether the process is known to be gone: it was on this machine."""
+        """Whether the process was on this machine and is gone."""
         return self.holder is not None and self.here and not self.holder.alive
 
     @property

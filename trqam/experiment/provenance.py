@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from trqam.config.load import is_robomimic
+from trqam.config.parameters import policy_of
 from trqam.config.reading import seal
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -105,8 +106,8 @@ def _cpu() -> str:
 
 @cache
 def code_digest(agent: str) -> str:
-    """Sixteen hexadecimal digits of SHA-256 over what trains and evaluates ``agent``."""
-    text = "".join(f"{module}\n{_tree(module)}\n" for module in sources(agent))
+    """Sixteen hexadecimal digits of SHA-256 over what trains and evaluates ``agent``, and what its policy is."""
+    text = f"{policy_of(agent)}\n" + "".join(f"{module}\n{_tree(module)}\n" for module in sources(agent))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

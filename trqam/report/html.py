@@ -15,6 +15,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from trqam.config.errors import UserError
 from trqam.config.reading import read_bytes
 from trqam.config.strict import read_record
 from trqam.config.wording import method_label, task_label, words
@@ -96,7 +97,11 @@ def _figures(collected: Collected, folder: Path) -> list[tuple[str, str, str]]:
     pictures = {name: _inline(folder / f"{name}.png") for name in in_order(figures.names(collected))}
     texts = captions(collected)
     for name in ("toy", "theory"):
-        texts[name] = read_bytes(folder.parent / f"{name}.txt", fix="draw the figures first").decode().strip()
+        path = folder.parent / f"{name}.txt"
+        try:
+            texts[name] = read_bytes(path, fix="draw the figures first").decode().strip()
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: damaged; delete it and run `trqam render {name}`") from None
     return [(name, texts[name], picture) for name, picture in pictures.items()]
 
 

@@ -56,8 +56,6 @@ class Success:
     std: float
     n: int
     diverged: int
-    low: float
-    high: float
 
     def __str__(self) -> str:
         """`45 ± 12`, or `45` of one seed."""
@@ -101,7 +99,7 @@ def final_cell(collected: Collected, tasks: list[str], method: str, stage: str) 
         return None
     lost = ends[(ends.method == method) & (ends.status == "DIVERGED") & ends.task.isin(tasks)].seed
     diverged = lost[lost.isin(success.index)].nunique()
-    return Success(*mean_and_std(success), len(success), diverged, float(success.min()), float(success.max()))
+    return Success(*mean_and_std(success), len(success), diverged)
 
 
 def late(results: Results) -> pd.DataFrame:

@@ -30,12 +30,12 @@ STRIPS = 5  # tasks, at most
 
 
 class Strip(msgspec.Struct):
-    """What is read of the record beside a film strip: its task, whether there is a picture, and words."""
+    """The record beside a film strip: its task, whether there is a picture, and words."""
 
+    task: str
     rendered: bool
     caption: str
     text: str
-    task: str = ""
 
 
 def imported_tables(folder: str | Path = IMPORTED) -> list[Path]:
