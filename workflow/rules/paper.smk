@@ -73,7 +73,10 @@ PARTS |= {
         "toy",
         ["trqam.report.toy_figure"],
         [STYLE, templates("toy.txt")],
-        [*figure("toy"), *(f"{PAPER}/{name}" for name in ("toy_facts.tex", "toy.csv", "toy.txt"))],
+        [
+            *figure("toy"),
+            *(f"{PAPER}/{name}" for name in ("toy_facts.tex", "toy.csv", "toy.txt")),
+        ],
     ),
     "claims": (
         "claims",
