@@ -36,7 +36,7 @@ def write_results(config, folder):
     fake_results.write(config, paper)
     write_atomically(folder / "imported" / "authors.csv", imported_curves())
     write_atomically(paper / "rollouts" / f"{TASK}.png", b"\x89PNG picture")
-    strip = {"rendered": True, "caption": "One episode.", "text": "success"}
+    strip = {"task": TASK, "rendered": True, "caption": "One episode.", "text": "success"}
     write_json(paper / "rollouts" / f"{TASK}.json", strip)
     return folder
 

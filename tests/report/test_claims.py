@@ -904,6 +904,6 @@ def test_json_and_table_say_the_same(tmp_path):
 def test_verdicts_do_not_depend_on_what_else_is_claimed(tmp_path):
     config = fake_results.full_config()
     collected = fake_results.collected(config)
-    path = edited(tmp_path, setting("claims", "headline"))
+    fewer = statements.load(edited(tmp_path, setting("claims", "headline")))
     everything = {verdict.name: verdict.measured for verdict in judge.claims(collected)}
-    assert all(verdict.measured == everything[verdict.name] for verdict in judge.claims(collected, path))
+    assert {name: judge.judge(name, fewer, collected, name).measured for name in fewer.claims}.items() <= everything.items()
