@@ -82,20 +82,20 @@ class Build:
         latex.compile_pdf(latex.PAPER, build, self.folder / "paper.pdf")
 
     def everything(self) -> None:
-        """All of it; what takes no result takes most of the time, so it has a process of its own if one is free."""
+        """All of it; the theory, which takes no result and the longest, has a process of its own if one is free."""
         claims.claims(self.collected)  # remembered; what is wrong with the results or the claims is said at once
-        print("making all figures, tables, the page and the PDF: about a minute", file=sys.stderr)
+        print("making all figures, tables, the page and the PDF: about two minutes", file=sys.stderr)
         with ExitStack() as stack:
-            theory, toy = self.theory, self.toy
+            theory: Callable[[], None] = self.theory
             if cores() > 1:
                 pool = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
-                theory, toy = (pool.submit(_illustrate, name, self.folder).result for name in ("theory", "toy"))
+                theory = pool.submit(_illustrate, "theory", self.folder).result
             for name in figures.names(self.collected):
                 self.figure(name)
             for name in TABLES:
                 self.table(name)
             data = (self.claims, self.per_task, self.curves, self.compute)
-            for part in (*data, self.facts, theory, toy, self.html, self.pdf):
+            for part in (*data, self.facts, self.toy, theory, self.html, self.pdf):
                 part()
 
 
