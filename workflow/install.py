@@ -229,7 +229,8 @@ def doing(lines):
         line for line in reversed(lines) if line.split(" ")[0] in ("-m", "Collecting", "Downloading", "Installing")
     )
     if last.startswith("Installing"):
-        return f"{len(installed())} of {last.count(',') + 1} packages unpacked"
+        wanted = last.count(",") + 1
+        return f"{min(len(installed()), wanted)} of {wanted} packages unpacked"  # what was there before counts, too
     return last[:90]
 
 

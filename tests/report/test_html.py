@@ -118,7 +118,7 @@ def test_a_caption_that_is_missing_or_no_text_is_one_line(page, collected, tmp_p
     with pytest.raises(UserError, match=r"theory\.txt: damaged; delete it and run `trqam render theory`"):
         html.render(collected, folder, folder / "report.html")
     (folder / "toy.txt").unlink()
-    with pytest.raises(UserError, match=r"toy\.txt: .*; draw the figures first"):
+    with pytest.raises(UserError, match=r"toy\.txt: .*; run `trqam render toy`"):
         html.render(collected, folder, folder / "report.html")
 
 

@@ -99,7 +99,7 @@ def _figures(collected: Collected, folder: Path) -> list[tuple[str, str, str]]:
     for name in ("toy", "theory"):
         path = folder.parent / f"{name}.txt"
         try:
-            texts[name] = read_bytes(path, fix="draw the figures first").decode().strip()
+            texts[name] = read_bytes(path, fix=f"run `trqam render {name}`").decode().strip()
         except UnicodeDecodeError:
             raise UserError(f"{path}: damaged; delete it and run `trqam render {name}`") from None
     return [(name, texts[name], picture) for name, picture in pictures.items()]

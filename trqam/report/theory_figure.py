@@ -166,7 +166,7 @@ def _amplification(axes: Axes, measured: Measured) -> None:
     axes.set_ylim(frame.typical.min() / 100, 1.5)  # with room for the legend
     for which in "xy":
         log_axis(axes, which)
-    axes.set(title="critic error", xlabel="inverse temperature × error, βε", ylabel="total variation")
+    axes.set(title="critic error", xlabel="inverse temperature × error, βδ", ylabel="total variation")
     axes.legend(loc="lower left", ncols=3, **SMALL)
 
 
