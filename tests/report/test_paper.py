@@ -43,7 +43,7 @@ def render(collected, folder):
     for name in TABLES:
         tables.render(name, collected, folder / "tables" / f"{name}.tex")
     facts.render(collected, folder / "facts.tex")
-    Image.new("RGB", (610, 645), "grey").save(folder / "figures" / "theory.pdf")
+    Image.new("RGB", (610, 605), "grey").save(folder / "figures" / "theory.pdf")
     Image.new("RGB", (610, 500), "grey").save(folder / "figures" / "toy.pdf")
     (folder / "toy_facts.tex").write_text(f"\\newcommand{{\\factCaptionToy}}{{{'A long caption. ' * 60}}}")
     macros = set(re.findall(r"\\fact(?:Theory|CaptionTheory)\w*", (PAPER / "theory.tex").read_text()))

@@ -43,7 +43,7 @@ TILTS = (7.0, 3.5, 1.75, 1.0, 0.85, 0.7, 0.6)  # lambda_eff, of the other diverg
 BATCHES, REPETITIONS, TILT_DIMENSION = (64, 256), 100, 4
 HELD_BUDGET, HELD_STEPS = 1.0, 200  # nats, dual steps
 
-HEIGHT = 6.45  # inches; with its caption a page
+HEIGHT = 6.05  # inches; with its caption a page
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 STYLES: tuple[tuple[float, ...], ...] = ((), (4, 1.5, 1, 1.5), (1, 1.5))
 SMALL: dict[str, Any] = {"fontsize": 7, "handlelength": 1.6, "labelspacing": 0.3, "columnspacing": 0.8}
